@@ -1,0 +1,418 @@
+"""The settings as frozen models: every key with its default, its form and its description.
+
+Laws: the keys are those of the table in `docs/settings.md`, which is generated from here; what is
+not built yet stands in `NOT_YET` and exists nowhere else; secrets are out of every repr.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    Strict,
+    StringConstraints,
+    WithJsonSchema,
+)
+
+from pgguard.errors import SettingsError
+from pgguard.settings.upstream import MASK, mask_url, parse_url, require_plain
+from pgguard.settings.values import (
+    Address,
+    read_address,
+    read_auto,
+    read_duration,
+    read_off,
+    read_size,
+    show_duration,
+    show_size,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pydantic.fields import FieldInfo
+
+PRESETS: dict[str, tuple[int, float]] = {
+    "local": (10, 20.0),
+    "ci": (10, 20.0),
+    "staging": (25, 25.0),
+    "production": (50, 30.0),
+}
+"""Preset → `limits.connection_limit` and `limits.pool_timeout` in seconds."""
+
+_DAY = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """How a value is written back: a function, or the word for None."""
+
+    value: Callable[[Any], str] | None = None
+    none: str = ""
+    secret: bool = False
+
+
+def _text_form(pattern: str, example: str) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "pattern": pattern, "examples": [example]})
+
+
+def _plain_path(value: object) -> object:
+    return Path(value) if isinstance(value, str) and value else value
+
+
+def _plain_url(url: str) -> str:
+    try:
+        require_plain(parse_url(url))
+    except SettingsError as error:
+        raise ValueError(str(error)) from None
+    return url
+
+
+Duration = Annotated[
+    float,
+    PlainValidator(read_duration),
+    PlainSerializer(show_duration, when_used="json"),
+    _text_form(r"^\d+(\.\d+)?\s*(ms|s|m|h)$", "20s"),
+    Shown(show_duration),
+    Field(ge=0, le=_DAY),
+]
+Positive = Annotated[Duration, Field(gt=0)]
+Size = Annotated[
+    int,
+    PlainValidator(read_size),
+    PlainSerializer(show_size, when_used="json"),
+    _text_form(r"^\d+\s*(B|kB|KB|KiB|MB|MiB|GB|GiB)$", "16MiB"),
+    Shown(show_size),
+    Field(ge=1, le=1024**3),
+]
+HostPort = Annotated[
+    Address,
+    PlainValidator(read_address),
+    PlainSerializer(str, when_used="json"),
+    _text_form(r"^.+:\d+$", "127.0.0.1:6433"),
+    Shown(str),
+]
+Name = Annotated[str, StringConstraints(min_length=1)]
+Names = Annotated[tuple[Name, ...], Strict(False)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+def _or(word: Literal["off", "auto"], form: dict[str, Any]) -> WithJsonSchema:
+    return WithJsonSchema({"anyOf": [form, {"const": word}]})
+
+
+_COUNT_FORM = {"type": "integer", "minimum": 1}
+CountOrOff = Annotated[
+    Count | None, BeforeValidator(read_off), _or("off", _COUNT_FORM), Shown(none="off")
+]
+CountOrAuto = Annotated[
+    Count | None, BeforeValidator(read_auto), _or("auto", _COUNT_FORM), Shown(none="auto")
+]
+DurationOrOff = Annotated[
+    Positive | None,
+    BeforeValidator(read_off),
+    _or("off", {"type": "string"}),
+    Shown(show_duration, none="off"),
+]
+
+
+class Section(BaseModel):
+    """What all models share: unknown keys are errors, types are not guessed, nothing changes."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True
+    )
+
+
+class Override(Section):
+    """Limits for the clients whose name fits a glob; the first entry that fits applies."""
+
+    client: Name
+    connection_limit: Count | None = None
+    pool_timeout: Positive | None = None
+    max_waiting: Count | None = None
+    max_sessions: Count | None = None
+
+
+class Limits(Section):
+    connection_limit: Count = 10
+    """Server connections that one client may hold at once. The preset sets it, too."""
+    pool_timeout: Positive = 20.0
+    """How long a session waits because of its own client's cap. The preset sets it, too."""
+    total: CountOrAuto = None
+    """All server connections together. `auto`: max_connections of the server less its reserved
+    slots, the connections of others and a margin of 3, read again while running."""
+    total_timeout: Positive = 60.0
+    """How long a session waits because of other clients."""
+    max_waiting: CountOrOff = None
+    """Per client: how many sessions may wait; the next one is refused at once."""
+    max_sessions: CountOrOff = None
+    """Per client: how many frontend connections may be open."""
+    notice_after: DurationOrOff = 2.0
+    """When a waiting session is told so by a NOTICE; repeated every 5 s."""
+    self_starvation_after: Positive = 2.0
+    """Silence after which a client that waits for itself is declared so."""
+    on_self_starvation: Literal["refuse", "wait"] = "refuse"
+    """`refuse` the newest waiter, or `wait` for the timeout."""
+    serial: bool = False
+    """Only one client at a time has servers: the last resort; the summary says what it cost."""
+    overrides: Annotated[tuple[Override, ...], Strict(False)] = ()
+    """Limits for some clients, the first that fits: `{client = "glob", connection_limit,
+    pool_timeout, max_waiting, max_sessions}`."""
+
+
+Rule = Literal["startup_setting", "user_suffix", "application_name", "process", "address"]
+
+
+class Clients(Section):
+    identify: Annotated[tuple[Rule, ...], Strict(False), Field(min_length=1)] = (
+        "startup_setting",
+        "user_suffix",
+        "application_name",
+        "process",
+        "address",
+    )
+    """Rules that name the client of a session, the first that applies: `startup_setting`
+    (`pgguard.client` as startup parameter or in `options`), `user_suffix`, `application_name`
+    (unless it is a driver's default), `process` (the loopback peer's command), `address`."""
+    user_separator: Annotated[str, StringConstraints(min_length=1, max_length=8)] = "%"
+    """What parts the role from the client's name: `app%worker3` logs in as `app`."""
+
+
+class Pool(Section):
+    mode: Literal["session"] = "session"
+    """`session`: one server connection for each session, closed with it."""
+
+
+class Upstream(Section):
+    url: Annotated[Name, AfterValidator(_plain_url), Shown(mask_url)] | None = Field(
+        default=None, repr=False
+    )
+    """The database to guard: `postgresql://USER:PASSWORD@HOST:PORT/DATABASE`."""
+    tls: Literal["disable", "prefer"] = "prefer"
+    """Encryption to the server. Both are plain TCP in this version; a URL that asks for more is
+    refused."""
+    wait: Duration = 10.0
+    """How long `run` waits for the server before it gives up."""
+    connect_timeout: Positive = 15.0
+    """How long one connection attempt may take, login included."""
+
+
+class Listen(Section):
+    address: HostPort = Address("127.0.0.1", 6433)
+    """Where sessions connect. `run` and `demo` take a free port."""
+    login_timeout: Positive = 60.0
+    """How long a session may take to log in, waiting for its server not included."""
+    trust: bool = False
+    """Let in without a password, from anywhere, whomever the server lets us in as without one."""
+
+
+class Http(Section):
+    address: HostPort = Address("127.0.0.1", 6434)
+    """Where metrics, health and the API are served. `run` and `demo` take a free port."""
+    token: Annotated[Name, Shown(secret=True)] | None = Field(default=None, repr=False)
+    """Bearer token for what changes something (`POST /-/reload`); without one that is off."""
+
+
+class Auth(Section):
+    users: Annotated[dict[Name, Name], Shown(secret=True)] = Field(default={}, repr=False)
+    """`{name = "secret"}`: passwords, SCRAM verifiers or md5 hashes of users, beside the user of
+    the upstream URL."""
+
+
+class Tenancy(Section):
+    columns: Names = ("tenant_id", "tenantId")
+    """Names of the columns that carry the tenant."""
+    root: Names = ()
+    """The tables of the tenants themselves; empty = discovered."""
+    owned: dict[Name, Name] = {}
+    """`{BookingAddOn = "bookingId"}`: a table without a tenant column and the column that leads to
+    its owner; empty = discovered."""
+    shared: Names = ()
+    """Tables whose rows without a tenant are visible to all."""
+    global_: Names = Field(default=(), alias="global")
+    """Tables that belong to no tenant."""
+    functions: Names = ()
+    """Functions that return the current tenant."""
+    settings: Names = ("app.tenant_id", "app.current_tenant")
+    """Settings (GUCs) that carry the tenant."""
+    mode: Literal["observe"] = "observe"
+    """`observe`: statements are judged and reported, never changed."""
+    max_statement: Size = 16 * 1024 * 1024
+    """A longer statement is not parsed: `unknown`, PGG901."""
+
+
+FailClass = Literal["unscoped", "cross_tenant", "by_id", "unknown", "exhaustion", "internal"]
+
+
+class Run(Section):
+    fail_on: Annotated[tuple[FailClass, ...], Strict(False)] = ()
+    """Classes of findings that fail a run whose command succeeded (exit code 70)."""
+    keep: Count = 20
+    """How many runs `.pgguard/` keeps."""
+
+
+class Log(Section):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least severe level that is written."""
+    format: Literal["auto", "text", "json"] = "auto"
+    """`text`, `json`, or `auto`: text on a terminal, JSON elsewhere."""
+    file: Annotated[Path, BeforeValidator(_plain_path), Shown(str)] | None = None
+    """Where the log goes; without it to stderr."""
+
+
+class Settings(Section):
+    """All settings."""
+
+    preset: Literal["local", "ci", "staging", "production"] = "local"
+    """`local` and `ci`: 10 connections, 20 s; `staging`: 25, 25 s; `production`: 50, 30 s. Sets
+    `limits.connection_limit` and `limits.pool_timeout` where they are not given themselves."""
+    limits: Limits = Limits()
+    """How many server connections a client and all clients get."""
+    clients: Clients = Clients()
+    """Who is capped and reported."""
+    pool: Pool = Pool()
+    """How sessions share servers."""
+    upstream: Upstream = Upstream()
+    """The database behind."""
+    listen: Listen = Listen()
+    """The wire port."""
+    http: Http = Http()
+    """Metrics, health, API."""
+    auth: Auth = Auth()
+    """Who may log in."""
+    tenancy: Tenancy = Tenancy()
+    """What "scoped to a tenant" means here."""
+    run: Run = Run()
+    """`pgguard run`."""
+    log: Log = Log()
+    """pgguard's own log."""
+
+
+NOT_YET_KEYS = frozenset(
+    {
+        "upstream.ca",
+        "upstream.cert",
+        "upstream.key",
+        "upstream.tls_negotiation",
+        "listen.unix",
+        "listen.tls",
+        "listen.cert",
+        "listen.key",
+        "listen.client_ca",
+        "admin.users",
+        "tenancy.rules",
+        "tenancy.allow",
+        "tenancy.cache_tables",
+        "run.inject",
+    }
+)
+"""Keys that have their name already and nothing behind it."""
+
+NOT_YET_VALUES: dict[str, frozenset[str]] = {
+    "pool.mode": frozenset({"transparent"}),
+    "upstream.tls": frozenset({"require", "verify-ca", "verify-full"}),
+    "tenancy.mode": frozenset({"warn", "block"}),
+    "clients.identify": frozenset({"test_mark"}),
+    "run.fail_on": frozenset(
+        {"scoped_fk", "setup", "leftover", "leak", "collision", "shared_state", "slow"}
+    ),
+}
+"""Values that have their name already and nothing behind it."""
+
+
+def sections() -> dict[str, type[Section]]:
+    """Section name → model, in the order of the table."""
+    return {
+        name: info.annotation
+        for name, info in Settings.model_fields.items()
+        if isinstance(info.annotation, type) and issubclass(info.annotation, Section)
+    }
+
+
+@cache
+def fields() -> dict[str, FieldInfo]:
+    """Every key, dotted, in the order of the table, with its field."""
+    found = {"preset": Settings.model_fields["preset"]}
+    for section, model in sections().items():
+        for name, info in model.model_fields.items():
+            found[f"{section}.{info.alias or name}"] = info
+    return found
+
+
+def value_of(settings: Settings, key: str) -> Any:
+    """The value of a dotted key."""
+    section, _, name = key.rpartition(".")
+    owner = getattr(settings, section) if section else settings
+    return getattr(owner, "global_" if name == "global" else name)
+
+
+def shown(key: str, value: Any) -> str:
+    """A value as TOML text; secrets are masked, None is the word for it or empty."""
+    marks = [mark for mark in _marks(fields()[key]) if isinstance(mark, Shown)]
+    if value is None:
+        return _toml(word_for_none(key)) if word_for_none(key) else ""
+    if any(mark.secret for mark in marks):
+        value = dict.fromkeys(value, MASK) if isinstance(value, dict) else MASK
+    return _toml(next((mark.value(value) for mark in marks if mark.value), value))
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON schema of `pgguard.toml`, for editors."""
+    schema = Settings.model_json_schema()
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = "pgguard settings"
+    defaults = Settings().model_dump(mode="json", by_alias=True)
+    for node in [schema, *schema["$defs"].values()]:
+        for name, entry in node["properties"].items():
+            entry.pop("title", None)
+            entry.pop("default", None)
+            if "description" in entry:
+                entry["description"] = " ".join(entry["description"].split())
+            default = defaults.get(node["title"].lower(), defaults).get(name)
+            if default is not None and not isinstance(default, dict):
+                entry["default"] = default
+    return schema
+
+
+def word_for_none(key: str) -> str:
+    """`off`, `auto`, or empty where a key has no such word."""
+    return next((mark.none for mark in _marks(fields()[key]) if isinstance(mark, Shown)), "")
+
+
+def _marks(info: FieldInfo) -> list[Any]:
+    """Metadata of a field and, where None is allowed, of the form beside None."""
+    inner = [mark for part in get_args(info.annotation) for mark in get_args(part)[1:]]
+    return [*info.metadata, *inner]
+
+
+def _toml(value: Any) -> str:
+    match value:
+        case bool():
+            return str(value).lower()
+        case Section():
+            return _toml(value.model_dump(mode="json", exclude_none=True))
+        case tuple() | list():
+            return f"[{', '.join(_toml(item) for item in value)}]"
+        case dict():
+            pairs = (f"{_toml_key(name)} = {_toml(item)}" for name, item in value.items())
+            return f"{{{', '.join(pairs)}}}"
+        case str():
+            return json.dumps(value, ensure_ascii=False)
+    return str(value)
+
+
+def _toml_key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name, ensure_ascii=False)

@@ -1,0 +1,165 @@
+"""Database URLs: taken apart, shown without their secrets, refused where we cannot honour them.
+
+Laws: no pydantic, no I/O (the environment is passed in or that of the process); no password in a
+repr, a message or an error. What a URL leaves out is filled in as libpq does: PGHOST, PGPORT,
+PGUSER, PGPASSWORD, PGDATABASE, then the manual's defaults (section "Connection Strings").
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, quote, unquote, urlencode
+
+from pgguard.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DEFAULT_PORT = 5432
+MASK = "***"
+
+_URL = re.compile(
+    r"(?P<scheme>(?:jdbc:)?postgres(?:ql)?(?:\+[a-z0-9_]+)?)://"
+    r"(?:(?P<userinfo>[^@/?#]*)@)?(?P<host>[^/?#]*)(?:/(?P<database>[^?#]*))?"
+    r"(?:\?(?P<query>[^#]*))?(?:#.*)?",
+    re.IGNORECASE | re.DOTALL,
+)
+_SECRETS = frozenset({"password", "sslpassword", "passfile"})
+_PLAIN_SSLMODES = frozenset({"disable", "allow", "prefer", "no-verify"})
+_TRUE = frozenset({"1", "true", "yes", "on", ""})
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamAddress:
+    """Where and as whom to connect. `query` keeps every parameter, decoded, the last one wins."""
+
+    host: str
+    port: int
+    user: str
+    password: str | None = field(repr=False)
+    database: str
+    query: dict[str, str] = field(repr=False)
+    scheme: str
+
+    @property
+    def masked(self) -> str:
+        """The URL as it may be shown."""
+        secret = f":{MASK}" if self.password else ""
+        return self._url(f"{quote(self.user, safe='')}{secret}", _masked_query(self.query))
+
+    @property
+    def url(self) -> str:
+        """The URL with its password: for drivers, never for people."""
+        secret = f":{quote(self.password, safe='')}" if self.password else ""
+        return self._url(f"{quote(self.user, safe='')}{secret}", self.query)
+
+    def _url(self, userinfo: str, query: dict[str, str]) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        tail = "?" + urlencode(query, safe="*/,:", quote_via=quote) if query else ""
+        database = quote(self.database, safe="")
+        return f"{self.scheme}://{userinfo}@{host}:{self.port}/{database}{tail}"
+
+
+def is_postgres_url(text: str) -> bool:
+    """Whether `text` begins like a URL that `parse_url` reads."""
+    head, separator, _ = text.partition("://")
+    return bool(separator) and _URL.fullmatch(head + "://") is not None
+
+
+def parse_url(url: str, env: Mapping[str, str] | None = None) -> UpstreamAddress:
+    """Take a database URL apart.
+
+    `postgres:`, `postgresql:`, `postgresql+driver:` and `jdbc:postgresql:` are one scheme. Userinfo
+    and database are percent-decoded; `[::1]` is an IPv6 host; `user`, `password`, `host`, `port`
+    and `dbname` in the query stand in for what the URL lacks (JDBC has no userinfo).
+
+    Raises SettingsError, which never shows the URL.
+    """
+    env = os.environ if env is None else env
+    match = _URL.fullmatch(url.strip())
+    if match is None:
+        raise SettingsError(
+            "not a Postgres URL", hint="postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
+        )
+    query = dict(parse_qsl(match["query"] or "", keep_blank_values=True))
+    name, colon, secret = (match["userinfo"] or "").partition(":")
+    host, port = _split_host(match["host"])
+    host = host or query.get("host", "") or env.get("PGHOST", "") or "localhost"
+    if host.startswith(("/", "@")):
+        raise SettingsError("unix sockets are not in this version", hint="name a host and a port")
+    if "," in host:
+        raise SettingsError("several hosts in one URL are not in this version")
+    user = unquote(name) or query.get("user", "") or env.get("PGUSER", "") or _os_user()
+    password = unquote(secret) if colon else query.get("password") or env.get("PGPASSWORD")
+    database = unquote(match["database"] or "") or query.get("dbname", "")
+    return UpstreamAddress(
+        host=host,
+        port=_read_port(port or query.get("port", "") or env.get("PGPORT", "")),
+        user=user,
+        password=password or None,
+        database=database or env.get("PGDATABASE", "") or user,
+        query=query,
+        scheme=match["scheme"],
+    )
+
+
+def require_plain(address: UpstreamAddress) -> None:
+    """Refuse a URL that asks for encryption: it is never lowered silently.
+
+    Raises SettingsError for `sslmode=require` or stricter, `channel_binding=require`,
+    `sslnegotiation=direct` and the `ssl=true` of JDBC and Node.
+    """
+    query = address.query
+    demands = {
+        "sslmode": "sslmode" in query and query["sslmode"] not in _PLAIN_SSLMODES,
+        "channel_binding": query.get("channel_binding") == "require",
+        "sslnegotiation": query.get("sslnegotiation") == "direct",
+        "ssl": "ssl" in query and query["ssl"].lower() in _TRUE,
+    }
+    for name, demanded in demands.items():
+        if demanded:
+            raise SettingsError(
+                f"{name}={query[name]} asks for TLS to the server, which is not in this version",
+                hint="use sslmode=prefer or disable where the network is trusted",
+            )
+
+
+def mask_url(url: str) -> str:
+    """`url` without its secrets; what cannot be read is masked whole."""
+    try:
+        return parse_url(url, {}).masked
+    except SettingsError:
+        return MASK
+
+
+def _masked_query(query: dict[str, str]) -> dict[str, str]:
+    return {name: MASK if name in _SECRETS else value for name, value in query.items()}
+
+
+def _split_host(text: str) -> tuple[str, str]:
+    if text.startswith("["):
+        host, bracket, rest = text[1:].partition("]")
+        if not bracket or (rest and not rest.startswith(":")):
+            raise SettingsError("the host is not readable", hint="an IPv6 host is written [::1]")
+        return host, rest[1:]
+    host, _, port = text.partition(":")
+    return unquote(host), port
+
+
+def _read_port(text: str) -> int:
+    if not text:
+        return DEFAULT_PORT
+    if not re.fullmatch(r"[0-9]{1,5}", text) or not 0 < int(text) < 65536:
+        raise SettingsError("the port is not a number from 1 to 65535")
+    return int(text)
+
+
+def _os_user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "postgres"
