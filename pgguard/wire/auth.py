@@ -1,0 +1,361 @@
+"""Proof of a password without I/O: SCRAM-SHA-256 in both roles, MD5, clear text.
+
+Laws: secrets are compared in constant time and appear in no message or repr; random bytes are given
+from outside; a malformed message is ProtocolViolation in Postgres's words, a wrong proof is
+AuthenticationFailed. No channel binding: we offer SCRAM-SHA-256 without PLUS. RFC 5802, RFC 7677,
+RFC 4013; manual "SASL Authentication". Deriving a key costs some 5 ms per 4,096 iterations.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import stringprep
+import unicodedata
+from base64 import b64decode, b64encode
+from binascii import Error as Base64Error
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from pgguard.errors import PgGuardError, ProtocolViolation
+from pgguard.wire.codes import PG_MAX_SASL_MESSAGE_LENGTH
+
+MECHANISM = b"SCRAM-SHA-256"
+DEFAULT_ITERATIONS = 4096
+MAX_ITERATIONS = 1_000_000
+"""More than this asked for by a server is an attack on our time (about a second)."""
+
+_KEY_LENGTH = 32
+_MAX_SALTED = 1000
+
+
+class AuthenticationFailed(PgGuardError):
+    """The other side does not know the password that it claims to know."""
+
+
+class ScramKeys(NamedTuple):
+    """What stands in for a password once its verifier and one proof have been seen."""
+
+    client_key: bytes
+    server_key: bytes
+
+
+def saslprep(password: str) -> bytes:
+    """The bytes that Postgres hashes: SASLprep as pg_saslprep does it, and where that fails (not
+    UTF-8, prohibited characters) the password's own bytes."""
+    raw = password.encode("utf-8", "surrogateescape")
+    if password.isascii():
+        return raw
+    mapped = "".join(
+        " " if stringprep.in_table_c12(c) else c
+        for c in password
+        if stringprep.in_table_c12(c) or not stringprep.in_table_b1(c)
+    )
+    if not mapped or any(map(_is_prohibited, mapped)) or not _is_bidi_sound(mapped):
+        return raw
+    return unicodedata.normalize("NFKC", mapped).encode()
+
+
+def _is_prohibited(character: str) -> bool:
+    return (
+        stringprep.in_table_a1(character)
+        or stringprep.in_table_c12(character)
+        or stringprep.in_table_c21_c22(character)
+        or stringprep.in_table_c3(character)
+        or stringprep.in_table_c4(character)
+        or stringprep.in_table_c5(character)
+        or stringprep.in_table_c6(character)
+        or stringprep.in_table_c7(character)
+        or stringprep.in_table_c8(character)
+        or stringprep.in_table_c9(character)
+    )
+
+
+def _is_bidi_sound(text: str) -> bool:
+    if not any(map(stringprep.in_table_d1, text)):
+        return True
+    return (
+        stringprep.in_table_d1(text[0])
+        and stringprep.in_table_d1(text[-1])
+        and not any(map(stringprep.in_table_d2, text))
+    )
+
+
+def _hmac(key: bytes, data: bytes) -> bytes:
+    return hmac.digest(key, data, "sha256")
+
+
+def _xor(left: bytes, right: bytes) -> bytes:
+    return (int.from_bytes(left, "big") ^ int.from_bytes(right, "big")).to_bytes(len(left), "big")
+
+
+def _salt(password: bytes, salt: bytes, iterations: int) -> bytes:
+    return hashlib.pbkdf2_hmac("sha256", password, salt, iterations)
+
+
+def _keys(salted_password: bytes) -> ScramKeys:
+    return ScramKeys(_hmac(salted_password, b"Client Key"), _hmac(salted_password, b"Server Key"))
+
+
+@dataclass(slots=True, frozen=True, repr=False)
+class Verifier:
+    """What a server keeps of a password; `str()` gives the form of pg_authid.rolpassword."""
+
+    salt: bytes
+    iterations: int
+    stored_key: bytes
+    server_key: bytes
+
+    @classmethod
+    def parse(cls, text: str) -> Verifier:
+        """Raises ValueError when `text` is no verifier; never shows it."""
+        try:
+            mechanism, parameters, keys = text.split("$")
+            iterations, salt = parameters.split(":")
+            stored, server = (b64decode(key, validate=True) for key in keys.split(":"))
+            verifier = cls(b64decode(salt, validate=True), int(iterations), stored, server)
+        except ValueError:
+            mechanism = ""
+        if (
+            mechanism != MECHANISM.decode()
+            or verifier.iterations < 1
+            or not len(verifier.stored_key) == len(verifier.server_key) == _KEY_LENGTH
+        ):
+            raise ValueError("not a SCRAM-SHA-256 verifier") from None
+        return verifier
+
+    @classmethod
+    def derive(cls, password: str, salt: bytes, iterations: int = DEFAULT_ITERATIONS) -> Verifier:
+        keys = _keys(_salt(saslprep(password), salt, iterations))
+        stored_key = hashlib.sha256(keys.client_key).digest()
+        return cls(salt, iterations, stored_key, keys.server_key)
+
+    def matches(self, password: str) -> bool:
+        """Whether a password in clear is the one; costs a derivation."""
+        derived = Verifier.derive(password, self.salt, self.iterations)
+        return hmac.compare_digest(derived.stored_key, self.stored_key)
+
+    def __str__(self) -> str:
+        salt, stored, server = (
+            b64encode(part).decode() for part in (self.salt, self.stored_key, self.server_key)
+        )
+        return f"{MECHANISM.decode()}${self.iterations}:{salt}${stored}:{server}"
+
+    def __repr__(self) -> str:
+        return f"Verifier(iterations={self.iterations})"
+
+
+def mock_verifier(user: str, seed: bytes) -> Verifier:
+    """A verifier for a user without one, so that the dialogue tells nothing: the salt is always
+    the same for a user, and no password fits, as nobody knows a preimage of the stored key."""
+    name = user.encode("utf-8", "surrogateescape")
+    salt, stored, server = (_hmac(seed, label + name) for label in (b"salt:", b"key:", b"server:"))
+    return Verifier(salt[:16], DEFAULT_ITERATIONS, stored, server)
+
+
+def _malformed(what: str, peer: str) -> ProtocolViolation:
+    return ProtocolViolation(f"malformed SCRAM message ({what})", peer=peer)
+
+
+def _decode64(value: bytes, what: str, peer: str) -> bytes:
+    try:
+        return b64decode(value, validate=True)
+    except Base64Error:
+        raise _malformed(f"malformed {what}", peer) from None
+
+
+def _is_nonce(nonce: bytes) -> bool:
+    return bool(nonce) and all(0x21 <= byte <= 0x7E and byte != 0x2C for byte in nonce)
+
+
+def _attributes(text: bytes, expected: bytes, peer: str) -> list[bytes]:
+    """The values of `a=…,b=…` in order: first the expected letters, then whatever extensions."""
+    if not text or len(text) > PG_MAX_SASL_MESSAGE_LENGTH or 0 in text:
+        raise _malformed("empty, too long or with a NUL", peer)
+    values: list[bytes] = []
+    for position, attribute in enumerate(text.split(b",")):
+        if not attribute[:1].isalpha() or attribute[1:2] != b"=":
+            raise _malformed("attribute expected", peer)
+        if position < len(expected) and attribute[0] != expected[position]:
+            wanted = expected[position : position + 1].decode()
+            raise _malformed(f'expected attribute "{wanted}"', peer)
+        values.append(attribute[2:])
+    if len(values) < len(expected):
+        raise _malformed("attribute missing", peer)
+    return values
+
+
+def _checked_nonce(nonce: bytes) -> bytes:
+    if not _is_nonce(nonce):
+        raise ValueError("a SCRAM nonce is printable ASCII without commas")
+    return nonce
+
+
+class ScramServer:
+    """The server's side of one exchange: `first`, then `final`. `nonce` is our part of it (text:
+    18 random bytes in base64, as Postgres has it)."""
+
+    __slots__ = ("_auth_message", "_gs2", "_nonce", "_verifier", "client_key")
+
+    def __init__(self, verifier: Verifier, *, nonce: bytes) -> None:
+        self._verifier = verifier
+        self._nonce = _checked_nonce(nonce)
+        self._gs2 = b""
+        self._auth_message = b""
+        self.client_key = b""
+        """After `final`: with the verifier's server key it makes ScramKeys."""
+
+    def first(self, client_first: bytes) -> bytes:
+        """server-first-message. Raises ProtocolViolation."""
+        flag, _, rest = client_first.partition(b",")
+        authzid, comma, bare = rest.partition(b",")
+        if flag.startswith(b"p"):
+            raise _malformed(
+                "the client selected SCRAM-SHA-256 without channel binding, but the SCRAM message"
+                " includes channel binding data",
+                "session",
+            )
+        if flag not in (b"n", b"y") or not comma:
+            raise _malformed("unexpected channel-binding flag", "session")
+        if authzid:
+            raise ProtocolViolation("client uses authorization identity, but it is not supported")
+        if bare.startswith(b"m="):
+            raise ProtocolViolation("client requires an unsupported SCRAM extension")
+        client_nonce = _attributes(bare, b"nr", "session")[1]
+        if not _is_nonce(client_nonce):
+            raise ProtocolViolation("non-printable characters in SCRAM nonce")
+        self._gs2 = b64encode(flag + b",,")
+        self._nonce = client_nonce + self._nonce
+        salt = b64encode(self._verifier.salt)
+        server_first = b"r=%b,s=%b,i=%d" % (self._nonce, salt, self._verifier.iterations)
+        self._auth_message = bare + b"," + server_first
+        return server_first
+
+    def final(self, client_final: bytes) -> bytes:
+        """server-final-message. Raises ProtocolViolation; AuthenticationFailed on a wrong proof."""
+        without_proof, separator, proof64 = client_final.rpartition(b",p=")
+        binding, nonce = _attributes(client_final, b"cr", "session")[:2]
+        if not self._gs2 or binding != self._gs2:
+            raise ProtocolViolation(
+                "unexpected SCRAM channel-binding attribute in client-final-message"
+            )
+        if not hmac.compare_digest(nonce, self._nonce):
+            raise ProtocolViolation("invalid SCRAM response (nonce does not match)")
+        proof = _decode64(proof64, "proof in client-final-message", "session")
+        if not separator or len(proof) != _KEY_LENGTH:
+            raise _malformed("malformed proof in client-final-message", "session")
+        auth_message = self._auth_message + b"," + without_proof
+        signature = _hmac(self._verifier.stored_key, auth_message)
+        client_key = _xor(proof, signature)
+        stored_key = hashlib.sha256(client_key).digest()
+        if not hmac.compare_digest(stored_key, self._verifier.stored_key):
+            raise AuthenticationFailed("wrong SCRAM proof")
+        self.client_key = client_key
+        return b"v=" + b64encode(_hmac(self._verifier.server_key, auth_message))
+
+
+class ScramClient:
+    """The client's side of one exchange: `first`, `final`, `verify`.
+
+    `user` is sent and ignored by Postgres (libpq sends an empty one). `secret` is the password or
+    its keys. `salted` is a cache shared by exchanges: (password, salt, iterations) → salted
+    password, so that PBKDF2 runs once; without a hit `final` takes 5 ms or more and up to a second.
+    The server is trusted only when `verified` is true: AuthenticationOk before it is a lie.
+    """
+
+    __slots__ = ("_bare", "_nonce", "_salted", "_secret", "_signature", "verified")
+
+    def __init__(
+        self,
+        user: str,
+        secret: str | ScramKeys,
+        *,
+        nonce: bytes,
+        salted: dict[tuple[bytes, bytes, int], bytes] | None = None,
+    ) -> None:
+        self._nonce = _checked_nonce(nonce)
+        name = user.replace("=", "=3D").replace(",", "=2C").encode("utf-8", "surrogateescape")
+        self._bare = b"n=" + name + b",r=" + nonce
+        self._secret = secret
+        self._salted = {} if salted is None else salted
+        self._signature = b""
+        self.verified = False
+
+    def first(self) -> bytes:
+        """client-first-message."""
+        return b"n,," + self._bare
+
+    def final(self, server_first: bytes) -> bytes:
+        """client-final-message. Raises ProtocolViolation when the server's is not sound."""
+        nonce, salt64, count = _attributes(server_first, b"rsi", "server")[:3]
+        if not nonce.startswith(self._nonce) or nonce == self._nonce or not _is_nonce(nonce):
+            raise ProtocolViolation("invalid SCRAM response (nonce mismatch)", peer="server")
+        salt = _decode64(salt64, "salt", "server")
+        if not count.isdigit() or len(count) > 7 or not 1 <= int(count) <= MAX_ITERATIONS:
+            raise _malformed(f"iteration count not within 1 to {MAX_ITERATIONS}", "server")
+        keys = self._keys_for(salt, int(count))
+        without_proof = b"c=biws,r=" + nonce
+        auth_message = b",".join((self._bare, server_first, without_proof))
+        stored_key = hashlib.sha256(keys.client_key).digest()
+        proof = _xor(keys.client_key, _hmac(stored_key, auth_message))
+        self._signature = _hmac(keys.server_key, auth_message)
+        return without_proof + b",p=" + b64encode(proof)
+
+    def verify(self, server_final: bytes) -> None:
+        """Check the server's signature. Raises ProtocolViolation or AuthenticationFailed."""
+        if server_final.startswith(b"e="):
+            raise AuthenticationFailed("the server reports an error in the SCRAM exchange")
+        value = _attributes(server_final, b"v", "server")[0]
+        signature = _decode64(value, "server signature", "server")
+        if not self._signature or not hmac.compare_digest(signature, self._signature):
+            raise AuthenticationFailed("incorrect server signature")
+        self.verified = True
+
+    def _keys_for(self, salt: bytes, iterations: int) -> ScramKeys:
+        if isinstance(self._secret, ScramKeys):
+            return self._secret
+        entry = (saslprep(self._secret), salt, iterations)
+        salted = self._salted.get(entry)
+        if salted is None:
+            salted = _salt(*entry)
+            while len(self._salted) >= _MAX_SALTED:
+                del self._salted[next(iter(self._salted))]
+            self._salted[entry] = salted
+        return _keys(salted)
+
+
+def _md5(data: bytes) -> str:
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+
+def md5_secret(user: str, password: str) -> str:
+    """What pg_authid holds for an MD5 password: "md5" and 32 hexadecimal digits."""
+    return "md5" + _md5((password + user).encode("utf-8", "surrogateescape"))
+
+
+def md5_response(secret_md5: str, salt: bytes) -> str:
+    """The answer to AuthenticationMD5Password; `secret_md5` as `md5_secret` gives it."""
+    return "md5" + _md5(secret_md5.removeprefix("md5").encode() + salt)
+
+
+def md5_matches(secret_md5: str, salt: bytes, response: bytes) -> bool:
+    """Whether a session's answer to our AuthenticationMD5Password is right."""
+    return hmac.compare_digest(md5_response(secret_md5, salt).encode(), response)
+
+
+def password_matches(secret: str, user: str, password: bytes) -> bool:
+    """Whether a password in clear fits a secret: MD5 hash, SCRAM verifier or the password."""
+    text = password.decode("utf-8", "surrogateescape")
+    if is_md5_secret(secret):
+        return hmac.compare_digest(md5_secret(user, text), secret)
+    try:
+        verifier = Verifier.parse(secret)
+    except ValueError:
+        return hmac.compare_digest(secret.encode("utf-8", "surrogateescape"), password)
+    return verifier.matches(text)
+
+
+def is_md5_secret(secret: str) -> bool:
+    """Whether a secret is an MD5 hash as Postgres keeps it (get_password_type)."""
+    digits = secret.removeprefix("md5")
+    return len(secret) == 35 and len(digits) == 32 and set(digits) <= set("0123456789abcdef")
