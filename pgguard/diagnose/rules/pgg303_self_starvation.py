@@ -1,0 +1,56 @@
+"""PGG303: client waits for itself.
+
+What it does
+    Reports a client that asked for one more server connection while all it may hold were in the
+    hands of its own sessions, none of which had sent a byte for `limits.self_starvation_after`.
+
+Why it is bad
+    Nobody but the client can free a connection, and the client is waiting: it would hang until
+    `limits.pool_timeout`. pgguard refuses the newest of its waiting sessions so that the cause is
+    seen at once and not as a timeout somewhere else.
+
+Example
+    Four threads each open a transaction under a cap of 4, and each then needs a second connection
+    for an audit row before it commits.
+
+Use instead
+    Do the inner work on the connection that is already there, end the outer transaction first, or
+    let the client hold as many connections as it needs at one time (`limits.connection_limit`).
+    `limits.on_self_starvation = "wait"` waits for the timeout instead.
+
+References
+    PgBouncer and connection pools in general call it pool exhaustion by nested checkout;
+    `pgguard explain PGG301` for the refusal after a timeout.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pgguard.events import Event, SessionRefused
+from pgguard.findings import CODES, Finding
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+CODE = "PGG303"
+
+REMEDY = (
+    "use the connection that the test already holds, or raise limits.connection_limit to what "
+    "this client needs at one time"
+)
+
+
+def find(events: Iterable[Event]) -> Iterator[Finding]:
+    """One finding per refused session."""
+    for event in events:
+        if isinstance(event, SessionRefused) and event.code == CODE:
+            yield Finding(
+                code=CODE,
+                title=CODES[CODE].title,
+                client=event.client,
+                remedy=REMEDY,
+                evidence=[event.message, *event.holders],
+                first_seen=event.at,
+                last_seen=event.at,
+            )
