@@ -1,0 +1,118 @@
+"""The command line: a group whose commands are imported when they are called.
+
+Laws: nothing here imports more than click, so that `--help` is quick; a command is a module with a
+`command`; its callback returns the exit status (None = 0) and raises PgGuardError for what it
+cannot do; pgguard's own words go to stderr, what was asked for goes to stdout.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from pgguard.errors import LaunchError, PgGuardError, ServerUnavailable, SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+COMMANDS = {
+    "run": "Start a guard, run CMD through it, report.",
+    "serve": "Guard a database until SIGTERM.",
+    "demo": "Exhaust a database directly, then not through pgguard.",
+    "explain": "Print a rule's page.",
+    "doctor": "Say what is wrong with this set-up.",
+    "config": "Show, check and describe the settings.",
+    "healthcheck": "Exit 0 when the guard and its upstream answer.",
+}
+"""Command → its short help; the command is `command` in the module of that name."""
+
+EXIT_USAGE = 2
+EXIT_UNREACHABLE = 3
+EXIT_INTERRUPTED = 130
+
+
+class LazyGroup(click.Group):
+    """Knows the names and short helps of its commands without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"pgguard.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], COMMANDS, 1)
+            hint = f" Did you mean '{near[0]}'?" if near else ""
+            raise click.UsageError(f"No such command '{args[0]}'.{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+def _print_version(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        from pgguard.cli.versions import version_lines
+
+        click.echo("\n".join(version_lines()))
+        ctx.exit()
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="pgguard explain CODE, pgguard COMMAND --help",
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_print_version,
+    help="Print the versions of pgguard, Python, event loop and parser.",
+)
+def group() -> None:
+    """Keep a test suite and its Postgres apart: cap and queue every client, name unscoped SQL."""
+
+
+def run_cli(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run a command and end the process with its status."""
+    sys.exit(run_command(arguments))
+
+
+def run_command(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; what it cannot do becomes one line on stderr and a status."""
+    try:
+        status: Any = group.main(arguments, prog_name="pgguard", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return EXIT_INTERRUPTED
+    except ServerUnavailable as error:
+        return _complain(error, EXIT_UNREACHABLE)
+    except (SettingsError, LaunchError) as error:
+        return _complain(error, EXIT_USAGE)
+    except PgGuardError as error:
+        return _complain(error, 1)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return status if isinstance(status, int) else 0
+
+
+def _complain(error: PgGuardError, status: int) -> int:
+    click.echo(f"pgguard: {' '.join(str(error).split())}", err=True)
+    return status

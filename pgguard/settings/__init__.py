@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pgguard.settings.load import Loaded, examine, load
+    from pgguard.settings.loading import Loaded, examine, load
     from pgguard.settings.schema import Override, Settings
     from pgguard.settings.upstream import UpstreamAddress, mask_url, parse_url, require_plain
     from pgguard.settings.values import Address
@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "load": ("Loaded", "examine", "load"),
+    "loading": ("Loaded", "examine", "load"),
     "schema": ("Override", "Settings"),
     "upstream": ("UpstreamAddress", "mask_url", "parse_url", "require_plain"),
     "values": ("Address",),

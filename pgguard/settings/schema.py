@@ -6,10 +6,12 @@ not built yet stands in `NOT_YET` and exists nowhere else; secrets are out of ev
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
@@ -129,11 +131,13 @@ DurationOrOff = Annotated[
 
 
 class Section(BaseModel):
-    """What all models share: unknown keys are errors, types are not guessed, nothing changes."""
+    """What all models share: unknown keys are errors, types are not guessed, nothing changes.
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True
-    )
+    The text below a field describes it; `describe` reads it from the source when somebody asks,
+    because pydantic's own extraction would cost every start 10 ms.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Override(Section):
@@ -373,18 +377,36 @@ def json_schema() -> dict[str, Any]:
     """The JSON schema of `pgguard.toml`, for editors."""
     schema = Settings.model_json_schema()
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
-    schema["title"] = "pgguard settings"
     defaults = Settings().model_dump(mode="json", by_alias=True)
     for node in [schema, *schema["$defs"].values()]:
         for name, entry in node["properties"].items():
             entry.pop("title", None)
             entry.pop("default", None)
-            if "description" in entry:
-                entry["description"] = " ".join(entry["description"].split())
+            if text := _descriptions().get((node["title"], name)):
+                entry["description"] = text
             default = defaults.get(node["title"].lower(), defaults).get(name)
             if default is not None and not isinstance(default, dict):
                 entry["default"] = default
+    schema["title"] = "pgguard settings"
     return schema
+
+
+def describe(key: str) -> str:
+    """What a key means, as one line of Markdown; a section is a key, too."""
+    section, _, name = key.rpartition(".")
+    return _descriptions()[section.capitalize() or "Settings", name]
+
+
+@cache
+def _descriptions() -> dict[tuple[str, str], str]:
+    """(model, key) → the text below the field in this file."""
+    found = {}
+    for node in ast.parse(Path(__file__).read_text("utf-8")).body:
+        for field, text in pairwise(node.body) if isinstance(node, ast.ClassDef) else ():
+            match field, text:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(ast.Constant(str(value))):
+                    found[node.name, name.removesuffix("_")] = " ".join(value.split())
+    return found
 
 
 def word_for_none(key: str) -> str:
