@@ -15,7 +15,6 @@ import unicodedata
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from pgguard.errors import PgGuardError, ProtocolViolation
 from pgguard.wire.codes import PG_MAX_SASL_MESSAGE_LENGTH
@@ -30,14 +29,7 @@ _MAX_SALTED = 1000
 
 
 class AuthenticationFailed(PgGuardError):
-    """The other side does not know the password that it claims to know."""
-
-
-class ScramKeys(NamedTuple):
-    """What stands in for a password once its verifier and one proof have been seen."""
-
-    client_key: bytes
-    server_key: bytes
+    """A session does not know the password of the user that it claims to be."""
 
 
 def saslprep(password: str) -> bytes:
@@ -93,8 +85,9 @@ def _salt(password: bytes, salt: bytes, iterations: int) -> bytes:
     return hashlib.pbkdf2_hmac("sha256", password, salt, iterations)
 
 
-def _keys(salted_password: bytes) -> ScramKeys:
-    return ScramKeys(_hmac(salted_password, b"Client Key"), _hmac(salted_password, b"Server Key"))
+def _keys(salted_password: bytes) -> tuple[bytes, bytes]:
+    """(client key, server key)."""
+    return _hmac(salted_password, b"Client Key"), _hmac(salted_password, b"Server Key")
 
 
 @dataclass(slots=True, frozen=True, repr=False)
@@ -118,7 +111,8 @@ class Verifier:
             mechanism = ""
         if (
             mechanism != MECHANISM.decode()
-            or verifier.iterations < 1
+            or not (iterations.isascii() and iterations.isdigit())
+            or not 1 <= verifier.iterations <= 0x7FFF_FFFF
             or not len(verifier.stored_key) == len(verifier.server_key) == _KEY_LENGTH
         ):
             raise ValueError("not a SCRAM-SHA-256 verifier") from None
@@ -126,9 +120,8 @@ class Verifier:
 
     @classmethod
     def derive(cls, password: str, salt: bytes, iterations: int = DEFAULT_ITERATIONS) -> Verifier:
-        keys = _keys(_salt(saslprep(password), salt, iterations))
-        stored_key = hashlib.sha256(keys.client_key).digest()
-        return cls(salt, iterations, stored_key, keys.server_key)
+        client_key, server_key = _keys(_salt(saslprep(password), salt, iterations))
+        return cls(salt, iterations, hashlib.sha256(client_key).digest(), server_key)
 
     def matches(self, password: str) -> bool:
         """Whether a password in clear is the one; costs a derivation."""
@@ -185,25 +178,19 @@ def _attributes(text: bytes, expected: bytes, peer: str) -> list[bytes]:
     return values
 
 
-def _checked_nonce(nonce: bytes) -> bytes:
-    if not _is_nonce(nonce):
-        raise ValueError("a SCRAM nonce is printable ASCII without commas")
-    return nonce
-
-
 class ScramServer:
-    """The server's side of one exchange: `first`, then `final`. `nonce` is our part of it (text:
-    18 random bytes in base64, as Postgres has it)."""
+    """The server's side of one exchange: `first`, then `final`. `nonce` is random bytes (18, as
+    Postgres has it), sent as base64."""
 
     __slots__ = ("_auth_message", "_gs2", "_nonce", "_verifier", "client_key")
 
     def __init__(self, verifier: Verifier, *, nonce: bytes) -> None:
         self._verifier = verifier
-        self._nonce = _checked_nonce(nonce)
+        self._nonce = b64encode(nonce)
         self._gs2 = b""
         self._auth_message = b""
         self.client_key = b""
-        """After `final`: with the verifier's server key it makes ScramKeys."""
+        """Set by `final`: with the verifier it does for ScramClient what the password does."""
 
     def first(self, client_first: bytes) -> bytes:
         """server-first-message. Raises ProtocolViolation."""
@@ -257,10 +244,11 @@ class ScramServer:
 class ScramClient:
     """The client's side of one exchange: `first`, `final`, `verify`.
 
-    `user` is sent and ignored by Postgres (libpq sends an empty one). `secret` is the password or
-    its keys. `salted` is a cache shared by exchanges: (password, salt, iterations) → salted
-    password, so that PBKDF2 runs once; without a hit `final` takes 5 ms or more and up to a second.
-    The server is trusted only when `verified` is true: AuthenticationOk before it is a lie.
+    Known is either the password or the client key, as a ScramServer has seen it, with the verifier
+    that the other side holds. `nonce` is random bytes; `user` is ignored by Postgres. `salted` is
+    shared by exchanges: (password, salt, iterations) → salted password, so that PBKDF2 runs once;
+    without a hit `final` takes some 5 ms, and up to a second if a server asks for so much.
+    A server may be trusted only when `verified` is true: AuthenticationOk before it is a lie.
     """
 
     __slots__ = ("_bare", "_nonce", "_salted", "_secret", "_signature", "verified")
@@ -268,15 +256,23 @@ class ScramClient:
     def __init__(
         self,
         user: str,
-        secret: str | ScramKeys,
         *,
+        password: str | None = None,
+        client_key: bytes | None = None,
+        verifier: Verifier | None = None,
         nonce: bytes,
         salted: dict[tuple[bytes, bytes, int], bytes] | None = None,
     ) -> None:
-        self._nonce = _checked_nonce(nonce)
+        self._secret: str | tuple[bytes, bytes]
+        if password is not None:
+            self._secret = password
+        elif client_key is not None and verifier is not None:
+            self._secret = client_key, verifier.server_key
+        else:
+            raise ValueError("a password, or a client key with its verifier, is needed")
+        self._nonce = b64encode(nonce)
         name = user.replace("=", "=3D").replace(",", "=2C").encode("utf-8", "surrogateescape")
-        self._bare = b"n=" + name + b",r=" + nonce
-        self._secret = secret
+        self._bare = b"n=" + name + b",r=" + self._nonce
         self._salted = {} if salted is None else salted
         self._signature = b""
         self.verified = False
@@ -293,26 +289,26 @@ class ScramClient:
         salt = _decode64(salt64, "salt", "server")
         if not count.isdigit() or len(count) > 7 or not 1 <= int(count) <= MAX_ITERATIONS:
             raise _malformed(f"iteration count not within 1 to {MAX_ITERATIONS}", "server")
-        keys = self._keys_for(salt, int(count))
+        client_key, server_key = self._keys_for(salt, int(count))
         without_proof = b"c=biws,r=" + nonce
         auth_message = b",".join((self._bare, server_first, without_proof))
-        stored_key = hashlib.sha256(keys.client_key).digest()
-        proof = _xor(keys.client_key, _hmac(stored_key, auth_message))
-        self._signature = _hmac(keys.server_key, auth_message)
+        stored_key = hashlib.sha256(client_key).digest()
+        proof = _xor(client_key, _hmac(stored_key, auth_message))
+        self._signature = _hmac(server_key, auth_message)
         return without_proof + b",p=" + b64encode(proof)
 
     def verify(self, server_final: bytes) -> None:
-        """Check the server's signature. Raises ProtocolViolation or AuthenticationFailed."""
+        """Check the server's signature. Raises ProtocolViolation."""
         if server_final.startswith(b"e="):
-            raise AuthenticationFailed("the server reports an error in the SCRAM exchange")
+            raise ProtocolViolation("error received in SCRAM exchange", peer="server")
         value = _attributes(server_final, b"v", "server")[0]
         signature = _decode64(value, "server signature", "server")
         if not self._signature or not hmac.compare_digest(signature, self._signature):
-            raise AuthenticationFailed("incorrect server signature")
+            raise ProtocolViolation("incorrect server signature", peer="server")
         self.verified = True
 
-    def _keys_for(self, salt: bytes, iterations: int) -> ScramKeys:
-        if isinstance(self._secret, ScramKeys):
+    def _keys_for(self, salt: bytes, iterations: int) -> tuple[bytes, bytes]:
+        if not isinstance(self._secret, str):
             return self._secret
         entry = (saslprep(self._secret), salt, iterations)
         salted = self._salted.get(entry)

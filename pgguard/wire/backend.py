@@ -8,7 +8,6 @@ Formats", "Error and Notice Message Fields".
 
 from __future__ import annotations
 
-from struct import Struct
 from typing import TYPE_CHECKING
 
 from pgguard.errors import ProtocolViolation
@@ -25,6 +24,7 @@ from pgguard.wire.codes import (
     MAX_CANCEL_KEY_LENGTH,
     NOTICE_RESPONSE,
     PARAMETER_STATUS,
+    PROTOCOL_3_0,
     READY_FOR_QUERY,
 )
 from pgguard.wire.scan import Cursor
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _PEER = "server"
-_int32_at = Struct(">i").unpack_from
 _REST_OF_COLUMN = 18
 """Bytes behind a column's name: table, number, type, size, modifier, format."""
 
@@ -199,11 +198,9 @@ def decode_negotiate(body: bytes) -> tuple[int, list[str]]:
     """
     cursor = Cursor(body, _PEER)
     protocol, count = cursor.uint32(), cursor.uint32()
-    if count > len(body):
-        raise _invalid("NegotiateProtocolVersion announces more options than it has bytes")
     names = [_decode(cursor.string()) for _ in range(count)]
     cursor.end()
-    return (protocol if protocol >> 16 else 0x0003_0000 | protocol), names
+    return (protocol if protocol >> 16 else PROTOCOL_3_0 | protocol), names
 
 
 def _invalid(what: str) -> ProtocolViolation:

@@ -130,3 +130,28 @@ BACKEND_LIMIT = _limits(
     (_SHORT, LIBPQ_SHORT_MESSAGE_LIMIT),
 )
 """The largest length word of a backend message, by type byte."""
+
+BACKEND_LOGIN_LIMIT = [min(limit, LIBPQ_SHORT_MESSAGE_LIMIT) for limit in BACKEND_LIMIT]
+"""The same before a server has logged us in, when libpq takes nothing longer either."""
+
+KNOWN_FRONTEND = frozenset(
+    {QUERY, PARSE, BIND, FLUSH, FUNCTION_CALL, TERMINATE, PASSWORD, COPY_DATA, *_SMALL}
+)
+KNOWN_BACKEND = frozenset(
+    {
+        AUTHENTICATION,
+        BACKEND_KEY_DATA,
+        READY_FOR_QUERY,
+        ROW_DESCRIPTION,
+        DATA_ROW,
+        ERROR_RESPONSE,
+        NOTICE_RESPONSE,
+        NOTIFICATION_RESPONSE,
+        PARAMETER_DESCRIPTION,
+        FUNCTION_CALL_RESPONSE,
+        COPY_DATA,
+        *_EMPTY,
+        *_SHORT,
+    }
+)
+"""The types that the manual names: what else is well framed is forwarded and counted."""

@@ -110,7 +110,7 @@ def _decode_parameters(packet: bytes) -> dict[str, str]:
     parts = body[:-2].split(b"\0")
     if not body.endswith(b"\0\0") or len(parts) % 2 or not all(parts[::2]):
         raise ProtocolViolation("invalid startup packet layout: expected terminator as last byte")
-    texts = [part.decode("utf-8", "surrogateescape") for part in parts]
+    texts = [_decode(part) for part in parts]
     return dict(zip(texts[::2], texts[1::2], strict=True))
 
 
@@ -144,6 +144,10 @@ def _packet(body: bytes) -> bytes:
 
 def _encode(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
+
+
+def _decode(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape")
 
 
 def negotiate(newest_minor_protocol: int, unknown: Iterable[str]) -> bytes:
