@@ -54,7 +54,25 @@ class Refusal(PgGuardError):
 
 
 class AdmissionRefused(Refusal):
-    """No server connection for this session: 53300 with PGG301, PGG302 or PGG303."""
+    """No server connection for this session: 53300 with PGG301, PGG302 or PGG303.
+
+    `reason` is cap, total, max_waiting, max_sessions or self_starvation, `holders` one line for
+    each who holds a server, `waited` seconds.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str,
+        reason: str,
+        detail: str = "",
+        hint: str = "",
+        holders: list[str] | None = None,
+        waited: float = 0.0,
+    ) -> None:
+        super().__init__(message, sqlstate="53300", code=code, detail=detail, hint=hint)
+        self.reason, self.holders, self.waited = reason, holders or [], waited
 
 
 class LoginRefused(Refusal):
