@@ -401,11 +401,12 @@ def describe(key: str) -> str:
 def _descriptions() -> dict[tuple[str, str], str]:
     """(model, key) → the text below the field in this file."""
     found = {}
-    for node in ast.parse(Path(__file__).read_text("utf-8")).body:
-        for field, text in pairwise(node.body) if isinstance(node, ast.ClassDef) else ():
+    body = ast.parse(Path(__file__).read_text("utf-8")).body
+    for model in (node for node in body if isinstance(node, ast.ClassDef)):
+        for field, text in pairwise(model.body):
             match field, text:
                 case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(ast.Constant(str(value))):
-                    found[node.name, name.removesuffix("_")] = " ".join(value.split())
+                    found[model.name, name.removesuffix("_")] = " ".join(value.split())
     return found
 
 
