@@ -1,0 +1,200 @@
+"""One SQL text with everything that is known of it, and the plain facts that were read from it.
+
+Laws: `Facts` and what it is made of are plain and picklable, and say nothing about any database:
+which table belongs to tenants is `tenancy`'s business. A `Statement` is shared by all texts that
+the cache holds to be alike; only `tenancy.judge` writes its verdict. Offsets are bytes of the
+UTF-8 text; names are as Postgres reads them, folded and without quotes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from pgguard.sql import shape
+
+if TYPE_CHECKING:
+    from pgguard.findings import Relation
+
+PENDING: Final = -1
+"""A statement's verdict before it was judged."""
+
+
+class Name(NamedTuple):
+    """A relation or function as it was written; `schema` is empty if none was."""
+
+    schema: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.name}" if self.schema else self.name
+
+
+class Constant(NamedTuple):
+    """One value that does not depend on a row (M2 of tenancy.md).
+
+    `kind` is `parameter` (value = its number), `literal` (its text), `null`, `setting` (the
+    setting's name), `expression`, `array` (all elements of one parameter or expression), `more`
+    (further constants that are not listed), and in values to be written also `default` and
+    `opaque` (not a constant). `functions` are those whose volatility decides.
+    """
+
+    kind: str
+    value: str = ""
+    functions: tuple[Name, ...] = ()
+
+
+NULL: Final = Constant("null")
+DEFAULT: Final = Constant("default")
+OPAQUE: Final = Constant("opaque")
+MORE: Final = Constant("more")
+
+
+class Term(NamedTuple):
+    """A column of the statement's table; `source` is `excluded` for the row that was proposed.
+
+    `cast` is the type family (`uuid`, `integer`) that the column went through before it was
+    compared: identity only if the column itself is of that family (F3).
+    """
+
+    column: str
+    source: str = ""
+    cast: str = ""
+
+
+@dataclass(slots=True)
+class Known:
+    """What holds for every row that passes a condition: the environment of tenancy.md 2."""
+
+    constants: dict[Term, frozenset[Constant]] = field(default_factory=dict)
+    equal: tuple[frozenset[Term], ...] = ()
+    impossible: bool = False
+    """No row can pass."""
+
+
+@dataclass(slots=True)
+class Occurrence:
+    """The one table of a statement, under the name that its columns go by."""
+
+    name: Name
+    alias: str
+    columns: tuple[str, ...] = ()
+    """Column aliases, by position; empty if none were given."""
+    position: int = 0
+
+
+@dataclass(slots=True)
+class Conflict:
+    """ON CONFLICT DO UPDATE."""
+
+    columns: tuple[str, ...] = ()
+    constraint: str = ""
+    known: Known = field(default_factory=Known)
+
+
+@dataclass(slots=True)
+class Part:
+    """The facts of one statement of the text.
+
+    `kind`: `read`, `insert`, `update`, `delete`, `merge`, `truncate`, `copy_to`, `copy_from`,
+    `none` (whatever it names, no tenant data: DDL, SET, BEGIN …) or `opaque` (cannot be known).
+    """
+
+    kind: str
+    relations: tuple[Name, ...] = ()
+    """Every relation named anywhere, CTE names taken out."""
+    functions: tuple[Name, ...] = ()
+    table_functions: bool = False
+    """A function stands in FROM."""
+    obstacle: str = ""
+    """Why the one-table proof does not apply; empty if it does."""
+    table: Occurrence | None = None
+    known: Known = field(default_factory=Known)
+    hopeful: Known | None = None
+    """`known` if every parameter were not null and the optional conditions were left out."""
+    condition: str = ""
+    """Of WHERE: `` (none), `and` or `or`; a fix has to know."""
+    columns: tuple[str, ...] | None = None
+    """INSERT: the column list, None if there is none."""
+    values: tuple[frozenset[Constant], ...] = ()
+    """INSERT: for each position what the rows put there."""
+    conflict: Conflict | None = None
+    assigned: dict[str, tuple[Constant | Term, ...]] = field(default_factory=dict)
+    """UPDATE and DO UPDATE: what columns are set to."""
+    parameters: int = 0
+    """The highest `$n`."""
+    cascade: bool = False
+
+
+@dataclass(slots=True)
+class Facts:
+    """What a text says."""
+
+    parts: tuple[Part, ...] = ()
+    effects: int = 0
+    unread: str = ""
+    """Why the text was not read; empty if it was."""
+    by_value: bool = False
+    """The facts depend on the values of literals: not to be shared by shape."""
+    created: tuple[Name, ...] = ()
+    """Temporary tables that the text creates."""
+
+
+class Statement:
+    """One SQL text (or all of one shape) with its facts and its verdict.
+
+    `verdict` is `PENDING` or the integer of a `findings.Verdict`, judged against the model
+    `version`. `position` counts characters from 1, 0 = not known.
+    """
+
+    __slots__ = (
+        "_fingerprint",
+        "_masked",
+        "code",
+        "effects",
+        "facts",
+        "position",
+        "readable",
+        "relations",
+        "remedy",
+        "shape",
+        "text",
+        "verdict",
+        "version",
+        "why",
+    )
+
+    def __init__(self, text: bytes, key: bytes | None = None, *, readable: bool = True) -> None:
+        self.text = text
+        self.shape = key
+        self.readable = readable
+        self.facts: Facts | None = None
+        self.verdict = PENDING
+        self.version = -1
+        self.effects = 0
+        self.relations: tuple[Relation, ...] = ()
+        self.position = 0
+        self.code = ""
+        self.remedy = ""
+        self.why = ""
+        self._fingerprint = ""
+        self._masked: str | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits, the same in every run for every text of the shape."""
+        if not self._fingerprint:
+            self._fingerprint = shape.fingerprint(
+                self.shape if self.shape is not None else self.masked.encode()
+            )
+        return self._fingerprint
+
+    @property
+    def masked(self) -> str:
+        """The text with its literals taken out, for reports."""
+        if self._masked is None:
+            self._masked = shape.mask(self.text, readable=self.readable)
+        return self._masked
+
+    def __repr__(self) -> str:
+        return f"<Statement {self.fingerprint} verdict={self.verdict}>"
