@@ -46,7 +46,7 @@ def read_duration(value: object, *, bare: bool = False) -> float:
     if re.fullmatch(r"\d+(\.\d+)?", text):
         if bare:
             return float(text)
-        raise ValueError(f'a duration needs a unit: "{text}s", "{text}ms" or "{text}m"')
+        raise ValueError(f'needs a unit: "{text}s", "{text}ms" or "{text}m"')
     raise ValueError('should be a duration such as "20s", "500ms" or "1m"')
 
 
@@ -84,11 +84,11 @@ def read_address(value: object) -> Address:
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
     elif ":" in host:
-        raise ValueError('an IPv6 address needs brackets: "[::1]:6433"')
+        raise ValueError('needs brackets around an IPv6 address: "[::1]:6433"')
     if not (colon and host and re.fullmatch(r"\d{1,5}", port)):
         raise ValueError('should be HOST:PORT such as "127.0.0.1:6433"')
     if int(port) > _MAXIMAL_PORT:
-        raise ValueError(f"port {port} is above {_MAXIMAL_PORT}")
+        raise ValueError(f"has port {port}, above {_MAXIMAL_PORT}")
     return Address(host, int(port))
 
 

@@ -1,0 +1,140 @@
+"""The frame: lazy commands, one line for an error, exit statuses."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import click
+import pytest
+
+from pgguard import cli
+from pgguard.errors import InternalError, LaunchError, ServerUnavailable, SettingsError
+
+HEAVY = {"pydantic", "pglast", "prometheus_client", "rich", "uvloop", "asyncio"}
+
+
+def modules_after(code: str) -> set[str]:
+    """Which heavy packages a fresh interpreter has imported after `code`."""
+    program = f"import sys\n{code}\nprint(*{HEAVY} & set(sys.modules))"
+    answer = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    return set(answer.stdout.splitlines()[-1].split()) if answer.stdout.strip() else set()
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import pgguard.cli",
+        "import pgguard.cli.healthcheck",
+        "import pgguard.cli.config",
+        "import pgguard.cli.explain",
+        "import pgguard.settings.sources, pgguard.settings.upstream, pgguard.settings.values",
+        "from pgguard.cli import run_command\nrun_command(['--help'])",
+        "from pgguard import cli\ncli.run_command(['healthcheck', '--http', 'localhost:1'])",
+    ],
+)
+def test_nothing_heavy_is_imported_before_it_is_needed(code: str) -> None:
+    assert modules_after(code) == set()
+
+
+def test_the_short_help_of_a_command_is_the_first_sentence_of_its_own() -> None:
+    context = click.Context(cli.group)
+    for name, short in cli.COMMANDS.items():
+        command = cli.group.get_command(context, name)
+        assert command is not None
+        assert command.name == name
+        assert (command.help or "").strip().startswith(short.removesuffix(".")), name
+
+
+def test_every_command_takes_a_settings_file() -> None:
+    context = click.Context(cli.group)
+    for name in cli.COMMANDS:
+        command = cli.group.get_command(context, name)
+        leaves = command.commands.values() if isinstance(command, click.Group) else [command]
+        for leaf in leaves:
+            assert leaf is not None
+            assert any("--config" in option.opts for option in leaf.params), leaf.name
+
+
+def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run_command(["--help"]) == 0
+    lines = capsys.readouterr().out
+    for name, short in cli.COMMANDS.items():
+        assert name in lines
+        assert short in lines
+
+
+def test_without_a_command_the_help_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run_command([]) == 2
+    assert "Usage: pgguard" in capsys.readouterr().err
+
+
+def test_a_command_that_is_nearly_right_is_suggested(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run_command(["srve"]) == 2
+    assert "No such command 'srve'. Did you mean 'serve'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (SettingsError("bad", where="pgguard.toml:3", hint="better"), 2),
+        (LaunchError("no\nPostgres"), 2),
+        (ServerUnavailable("refused"), 3),
+        (InternalError("broken"), 1),
+    ],
+)
+def test_an_error_is_one_line_and_a_status(
+    error: Exception,
+    status: int,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(config: object, code: object) -> None:
+        raise error
+
+    monkeypatch.setattr(_explain(), "callback", fail)
+    assert cli.run_command(["explain"]) == status
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert err == f"pgguard: {' '.join(str(error).split())}\n"
+
+
+def test_the_status_of_a_command_is_that_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_explain(), "callback", lambda config, code: 70)
+    with pytest.raises(SystemExit) as caught:
+        cli.run_cli(["explain"])
+    assert caught.value.code == 70
+
+
+def test_an_interrupt_ends_with_130_and_no_traceback(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(config: object, code: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_explain(), "callback", interrupt)
+    assert cli.run_command(["explain"]) == 130
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_reader_that_leaves_is_no_traceback() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pgguard", "config", "schema"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.stderr is not None
+    errors = process.stderr.read()
+    process.stderr.close()
+    assert process.wait() == 1
+    assert b"Traceback" not in errors
+
+
+def _explain() -> click.Command:
+    command = cli.group.get_command(click.Context(cli.group), "explain")
+    assert command is not None
+    return command
