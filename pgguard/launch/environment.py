@@ -1,0 +1,319 @@
+"""The environment of CMD: where its database is, and the same variables pointing at the guard.
+
+`find_upstream` looks for the database in the order of surface.md (Upstream of `run`); `rewrite`
+changes the host and port of every Postgres URL that names it, and nothing else of that URL, byte
+for byte. What names another server is left alone and named.
+
+Laws: no password in a repr, a line or an error; encryption that a URL asks for is never lowered
+silently; files are only read.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import unquote
+
+from pgguard.errors import SettingsError
+from pgguard.launch.dotenv import read_dotenv
+from pgguard.settings.upstream import (
+    DEFAULT_PORT,
+    UpstreamAddress,
+    is_postgres_url,
+    parse_url,
+    require_plain,
+)
+from pgguard.settings.values import Address, read_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+URL_NAMES = ("DATABASE_URL_TEST", "DATABASE_URL")
+DOTENV_FILES = (".env.test", ".env")
+WAYS = "give --upstream URL, set upstream.url in pgguard.toml, or set DATABASE_URL"
+
+_PG_PLACE = ("PGHOST", "PGPORT", "PGHOSTADDR")
+_LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
+_AUTHORITY = re.compile(
+    r"(?P<head>(?:jdbc:)?postgres(?:ql)?(?:\+\w+)?://)(?P<userinfo>[^/?#]*@)?(?P<place>[^/?#]*)"
+    r"(?P<path>[^?#]*)(?P<query>\?[^#]*)?(?P<tail>#.*)?",
+    re.IGNORECASE | re.DOTALL,
+)
+_PARAMETER = re.compile(r"(?P<name>[^?&=]+)=(?P<value>[^&]*)")
+_ENCRYPTION = {"PGSSLMODE": "sslmode", "PGCHANNELBINDING": "channel_binding"}
+
+
+class Found(NamedTuple):
+    """The upstream and where it was found: `--upstream`, `DATABASE_URL in .env.test` …"""
+
+    address: UpstreamAddress
+    origin: str
+
+
+@dataclass(slots=True)
+class Rewritten:
+    """What CMD gets. `changed` and `left_alone` are words for people, without any secret."""
+
+    env: dict[str, str] = field(repr=False)
+    changed: list[str] = field(default_factory=list)
+    """Names, with the file where it was one: `DATABASE_URL (.env)`."""
+    left_alone: list[str] = field(default_factory=list)
+    """Names with the reason: `REPORTS_URL (names reports.example:5432)`."""
+    connection_limit: int | None = None
+    """The smallest of those in the URLs."""
+    pool_timeout: float | None = None
+    """Seconds, the smallest of those in the URLs."""
+    secrets: dict[str, str] = field(default_factory=dict, repr=False)
+    """User → password of every URL that was rewritten."""
+
+    def line(self, found: Found) -> str:
+        """What was rewritten and from where, in one line."""
+        place = Address(found.address.host, found.address.port)
+        text = f"rewrote {', '.join(self.changed)} (upstream {place} from {found.origin})"
+        return text + (f"; left alone: {', '.join(self.left_alone)}" if self.left_alone else "")
+
+
+class _Place(NamedTuple):
+    host: str
+    port: int
+
+
+def find_upstream(given: str | None, origin: str, env: Mapping[str, str], cwd: Path) -> Found:
+    """The database to guard: `given` (a flag or a setting, found at `origin`), else what the
+    environment and then `.env.test` and `.env` say.
+
+    Raises SettingsError with the ways to say it, or where the URL found cannot be honoured.
+    """
+    if given:
+        return _found(given, origin, env)
+    for names, where in _sources(env, cwd):
+        for name in URL_NAMES:
+            if is_postgres_url(names.get(name, "")):
+                return _found(names[name], f"{name}{where}", {**env, **names})
+        if any(names.get(name) for name in _PG_PLACE):
+            merged = {**env, **names}
+            url = f"postgresql://{merged.get('PGHOSTADDR', '')}"
+            named = [name for name in _PG_PLACE if names.get(name)]
+            return _found(url, f"{' and '.join(named)}{where}", merged)
+    raise SettingsError("no upstream: which database should be guarded?", hint=WAYS)
+
+
+def rewrite(
+    env: Mapping[str, str], upstream: UpstreamAddress, guard: Address, cwd: Path
+) -> Rewritten:
+    """`env` for CMD: every Postgres URL that names `upstream` names `guard` instead.
+
+    So do those in `.env.test` and `.env`, exported because a loader leaves what is set alone.
+    PGHOST and PGPORT are set unless they name another server. Raises SettingsError for a URL of
+    the upstream that asks for encryption, which the way through the guard does not have.
+    """
+    done = Rewritten(dict(env))
+    target = _Place(_same(upstream.host), upstream.port)
+    _keep_secret(done, upstream.user, upstream.password)
+    _keep_limits(done, upstream.query)
+    for names, where in _sources(env, cwd):
+        for name, value in names.items():
+            if name.startswith("PGGUARD_") or not _is_any_url(value):
+                continue
+            if not where or name not in done.env:
+                _rewrite_one(done, name, where, value, target, guard)
+    _rewrite_place(done, env, cwd, target, guard)
+    return done
+
+
+def provide(env: Mapping[str, str], guard: UpstreamAddress) -> Rewritten:
+    """`env` for CMD when the database is our own: the usual names all lead to it."""
+    done = Rewritten(dict(env))
+    for name in URL_NAMES:
+        match = _AUTHORITY.fullmatch(env.get(name, ""))
+        scheme = match["head"].removesuffix("://") if match else guard.scheme
+        done.env[name] = guard.url.replace(guard.scheme, scheme, 1)
+        if scheme.lower().startswith("jdbc:"):
+            place = Address(guard.host, guard.port)
+            done.env[name] = (
+                f"{scheme}://{place}/{guard.database}?user={guard.user}&password={guard.password}"
+            )
+    done.env |= {
+        "PGHOST": guard.host,
+        "PGPORT": str(guard.port),
+        "PGUSER": guard.user,
+        "PGPASSWORD": guard.password or "",
+        "PGDATABASE": guard.database,
+    }
+    done.env.pop("PGHOSTADDR", None)
+    done.changed = [*URL_NAMES, "PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE"]
+    for name, value in env.items():
+        if name not in done.changed and not name.startswith("PGGUARD_") and _is_any_url(value):
+            done.left_alone.append(f"{name} ({_named(value)})")
+    return done
+
+
+def overrides(cwd: Path, names: list[str]) -> list[str]:
+    """Places in `.env` files that set one of `names`: `.env:3 sets DATABASE_URL`.
+
+    A loader that overrides the environment leads CMD around the guard with them.
+    """
+    wanted = {name.partition(" ")[0] for name in names}
+    return [
+        f"{file.name}:{line.number} sets {name}"
+        for file in sorted(cwd.glob(".env*"))
+        for name, line in read_dotenv(file, {}).items()
+        if name in wanted
+    ]
+
+
+def _sources(env: Mapping[str, str], cwd: Path) -> Iterator[tuple[Mapping[str, str], str]]:
+    yield env, ""
+    for file in DOTENV_FILES:
+        lines = read_dotenv(cwd / file, env)
+        yield {name: line.value for name, line in lines.items()}, f" in {file}"
+
+
+def _found(url: str, origin: str, env: Mapping[str, str]) -> Found:
+    try:
+        address = parse_url(url, env)
+        require_plain(address)
+    except SettingsError as error:
+        raise SettingsError(error.message, where=origin, hint=error.hint) from None
+    for variable, parameter in _ENCRYPTION.items():
+        _refuse_variable(env, variable, parameter, address)
+    return Found(address, origin)
+
+
+def _refuse_variable(
+    env: Mapping[str, str], variable: str, parameter: str, address: UpstreamAddress
+) -> None:
+    """libpq takes what the URL does not say from the environment; so a demand there counts."""
+    if parameter in address.query or not env.get(variable):
+        return
+    demand = parse_url(f"postgresql://h/?{parameter}={env[variable]}", {})
+    try:
+        require_plain(demand)
+    except SettingsError as error:
+        raise SettingsError(error.message, where=variable, hint=error.hint) from None
+
+
+def _is_any_url(value: str) -> bool:
+    return is_postgres_url(value) or value.startswith("jdbc:postgresql:")
+
+
+def _rewrite_one(
+    done: Rewritten, name: str, where: str, value: str, target: _Place, guard: Address
+) -> None:
+    shown = f"{name} ({where.removeprefix(' in ')})" if where else name
+    match = _AUTHORITY.fullmatch(value)
+    place = _place_of(match) if match else None
+    if match is None or place != target:
+        # Another server in a file is nobody's business: the file may not be loaded at all.
+        if not where:
+            done.left_alone.append(f"{shown} ({_named(value)})")
+        return
+    try:
+        address = parse_url(value, done.env)
+        require_plain(address)
+    except SettingsError as error:
+        raise SettingsError(error.message, where=shown, hint=error.hint) from None
+    done.env[name] = _at(match, guard)
+    done.changed.append(shown)
+    _keep_secret(done, address.user, address.password)
+    _keep_limits(done, address.query)
+
+
+def _rewrite_place(
+    done: Rewritten, env: Mapping[str, str], cwd: Path, target: _Place, guard: Address
+) -> None:
+    named: dict[str, str] = {}
+    for names, _ in _sources(env, cwd):
+        named = named or {name: names[name] for name in _PG_PLACE if names.get(name)}
+    host = named.get("PGHOSTADDR") or named.get("PGHOST") or target.host
+    port = named.get("PGPORT") or (str(DEFAULT_PORT) if "PGHOST" in named else str(target.port))
+    if (_same(host), port) != (target.host, str(target.port)):
+        done.left_alone.append(f"{' and '.join(named)} (names {host}:{port})")
+        return
+    done.env |= {"PGHOST": guard.host, "PGPORT": str(guard.port)}
+    done.env.pop("PGHOSTADDR", None)
+    done.changed += ["PGHOST", "PGPORT"]
+    if named:
+        _keep_secret(done, env.get("PGUSER", ""), env.get("PGPASSWORD"))
+
+
+def _place_of(match: re.Match[str]) -> _Place | None:
+    """Host and port that the URL names; None for several hosts, sockets and what is unreadable."""
+    query = dict(_parameters(match["query"]))
+    text = match["place"]
+    if text.startswith("["):
+        host, _, rest = text[1:].partition("]")
+        port = rest.removeprefix(":")
+    else:
+        host, _, port = text.partition(":")
+    # libpq: what the query says wins over what stands before it.
+    host, port = query.get("host") or unquote(host), query.get("port") or port
+    if not host or "," in host + port or host.startswith(("/", "@")):
+        return None
+    if port and not port.isdecimal():
+        return None
+    return _Place(_same(host), int(port or DEFAULT_PORT))
+
+
+def _at(match: re.Match[str], guard: Address) -> str:
+    """The URL with another host and port; every other byte stays."""
+    moved = {"host": guard.host, "port": str(guard.port)}
+
+    def move(parameter: re.Match[str]) -> str:
+        name = parameter["name"]
+        return f"{name}={moved[name]}" if name in moved else parameter[0]
+
+    query = _PARAMETER.sub(move, match["query"] or "")
+    place = str(guard) if match["place"] else ""
+    if "port" not in dict(_parameters(match["query"])) and not match["place"]:
+        query += f"&port={guard.port}"
+    userinfo = match["userinfo"] or ""
+    return f"{match['head']}{userinfo}{place}{match['path']}{query}{match['tail'] or ''}"
+
+
+def _parameters(query: str | None) -> Iterator[tuple[str, str]]:
+    for match in _PARAMETER.finditer(query or ""):
+        yield unquote(match["name"]), unquote(match["value"])
+
+
+def _named(value: str) -> str:
+    """What a URL that is left alone names, without its secrets."""
+    match = _AUTHORITY.fullmatch(value)
+    if match is None:
+        return "has no host"
+    if "," in match["place"]:
+        return "names several hosts"
+    place = _place_of(match)
+    if place is None:
+        return "names no host and port"
+    return f"names {Address(*place)}"
+
+
+def _same(host: str) -> str:
+    """One spelling per host; the names of the loopback are one host."""
+    host = host.lower().rstrip(".")
+    return "localhost" if host in _LOCAL else host
+
+
+def _keep_secret(done: Rewritten, user: str, password: str | None) -> None:
+    if user and password:
+        done.secrets.setdefault(user, password)
+
+
+def _keep_limits(done: Rewritten, query: Mapping[str, str]) -> None:
+    """Prisma's parameters; what is no number, and a 0 (no limit), says nothing."""
+    limit = query.get("connection_limit", "")
+    if limit.isdecimal() and int(limit):
+        done.connection_limit = min(int(limit), done.connection_limit or int(limit))
+    timeout = _seconds(query.get("pool_timeout", ""))
+    if timeout:
+        done.pool_timeout = min(timeout, done.pool_timeout or timeout)
+
+
+def _seconds(text: str) -> float | None:
+    try:
+        return read_duration(text, bare=True)
+    except ValueError:
+        return None

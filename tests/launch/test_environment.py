@@ -1,0 +1,279 @@
+"""Which database CMD means, and that nothing of a URL changes but where it leads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pgguard.errors import SettingsError
+from pgguard.launch.environment import Found, find_upstream, overrides, provide, rewrite
+from pgguard.settings.upstream import parse_url
+from pgguard.settings.values import Address
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+GUARD = Address("127.0.0.1", 41234)
+URL = "postgresql://app:secret@db.test:5433/shop"
+
+
+def find(env: dict[str, str], cwd: Path, given: str | None = None) -> Found:
+    return find_upstream(given, "--upstream", env, cwd)
+
+
+def rewritten(value: str, cwd: Path, upstream: str = URL) -> str:
+    return rewrite({"ANY_NAME": value}, parse_url(upstream, {}), GUARD, cwd).env["ANY_NAME"]
+
+
+def test_the_upstream_is_searched_in_the_documented_order(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("DATABASE_URL=postgres://u@dotenv/db\n")
+    (tmp_path / ".env.test").write_text("DATABASE_URL=postgres://u@dotenv.test/db\n")
+    env = {
+        "DATABASE_URL_TEST": "postgres://u@first/db",
+        "DATABASE_URL": "postgres://u@second/db",
+        "PGHOST": "third",
+    }
+    hosts, origins = [], []
+    found = find(env, tmp_path, "postgres://u@given/db")
+    for name in ("DATABASE_URL_TEST", "DATABASE_URL", "PGHOST", "", ""):
+        hosts.append(found.address.host)
+        origins.append(found.origin)
+        found = find(env, tmp_path)
+        if name:
+            del env[name]
+        elif (tmp_path / ".env.test").exists():
+            (tmp_path / ".env.test").unlink()
+    hosts.append(found.address.host)
+    origins.append(found.origin)
+    assert hosts == ["given", "first", "second", "third", "dotenv.test", "dotenv"]
+    assert origins == [
+        "--upstream",
+        "DATABASE_URL_TEST",
+        "DATABASE_URL",
+        "PGHOST",
+        "DATABASE_URL in .env.test",
+        "DATABASE_URL in .env",
+    ]
+
+
+def test_nothing_found_names_the_three_ways(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"--upstream.*upstream\.url.*DATABASE_URL"):
+        find({"DATABASE_URL": "file:./dev.db", "PGHOST": ""}, tmp_path)
+
+
+def test_the_pg_variables_are_read_as_libpq_reads_them(tmp_path: Path) -> None:
+    env = {
+        "PGHOST": "db.test",
+        "PGPORT": "6000",
+        "PGUSER": "app",
+        "PGPASSWORD": "p@ss",
+        "PGDATABASE": "shop",
+    }
+    found = find(env, tmp_path)
+    address = found.address
+    assert (address.host, address.port, address.user) == ("db.test", 6000, "app")
+    assert (address.password, address.database) == ("p@ss", "shop")
+    assert found.origin == "PGHOST and PGPORT"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:topsecret@h1,h2/db",
+        "postgresql://u:topsecret@%2Fvar%2Frun/db",
+        "postgresql://u:topsecret@h/db?sslmode=require",
+        "postgresql://u:topsecret@h/db?sslmode=verify-full",
+        "postgresql://u:topsecret@h/db?channel_binding=require",
+        "jdbc:postgresql://h/db?user=u&password=topsecret&ssl=true",
+    ],
+)
+def test_an_upstream_that_cannot_be_honoured_is_refused_without_its_password(
+    url: str, tmp_path: Path
+) -> None:
+    with pytest.raises(SettingsError) as caught:
+        find({"DATABASE_URL": url}, tmp_path)
+    assert caught.value.where == "DATABASE_URL"
+    assert "topsecret" not in str(caught.value)
+
+
+def test_encryption_demanded_by_the_environment_counts_unless_the_url_says_otherwise(
+    tmp_path: Path,
+) -> None:
+    env = {"DATABASE_URL": "postgres://u@h/db", "PGSSLMODE": "verify-full"}
+    with pytest.raises(SettingsError, match=r"PGSSLMODE: sslmode=verify-full"):
+        find(env, tmp_path)
+    env["DATABASE_URL"] += "?sslmode=disable"
+    assert find(env, tmp_path).address.host == "h"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (URL, "postgresql://app:secret@127.0.0.1:41234/shop"),
+        ("postgres://DB.test:5433", "postgres://127.0.0.1:41234"),
+        ("postgres://db.test.:5433/x", "postgres://127.0.0.1:41234/x"),
+        (
+            "postgresql+psycopg://a%40b:p%2F%3A%20%C3%A9+w@db.test:5433/other?x=%20y&z#f",
+            "postgresql+psycopg://a%40b:p%2F%3A%20%C3%A9+w@127.0.0.1:41234/other?x=%20y&z#f",
+        ),
+        (
+            "jdbc:postgresql://db.test:5433/shop?user=u&password=p%20w",
+            "jdbc:postgresql://127.0.0.1:41234/shop?user=u&password=p%20w",
+        ),
+        (
+            "postgresql://u:odd@sign@db.test:5433/shop?sslmode=prefer&connection_limit=3",
+            "postgresql://u:odd@sign@127.0.0.1:41234/shop?sslmode=prefer&connection_limit=3",
+        ),
+        (
+            "postgresql://u:p@/shop?host=db.test&port=5433&x=1",
+            "postgresql://u:p@/shop?host=127.0.0.1&port=41234&x=1",
+        ),
+    ],
+)
+def test_only_host_and_port_of_a_url_change(before: str, after: str, tmp_path: Path) -> None:
+    assert rewritten(before, tmp_path) == after
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "postgresql://app:secret@other.test:5433/shop",
+        "postgresql://app:secret@db.test:5432/shop",
+        "postgresql://app:secret@db.test/shop",
+        "postgresql://app:secret@db.test:5433,db.test:5434/shop",
+        "postgresql:///shop?host=/var/run/postgresql",
+        "postgresql:///shop",
+        "jdbc:postgresql:shop",
+        "postgresql://app:secret@db.test:port/shop",
+    ],
+)
+def test_what_names_another_server_is_left_alone_and_named(value: str, tmp_path: Path) -> None:
+    done = rewrite({"ANY_NAME": value}, parse_url(URL, {}), GUARD, tmp_path)
+    assert done.env["ANY_NAME"] == value
+    assert len(done.left_alone) == 1
+    assert done.left_alone[0].startswith("ANY_NAME (")
+    assert "secret" not in done.left_alone[0]
+
+
+@pytest.mark.parametrize("value", ["mysql://db.test:5433/x", "see postgres://db.test:5433/", "1"])
+def test_what_is_no_postgres_url_is_not_even_named(value: str, tmp_path: Path) -> None:
+    done = rewrite({"ANY_NAME": value}, parse_url(URL, {}), GUARD, tmp_path)
+    assert done.env["ANY_NAME"] == value
+    assert done.left_alone == []
+
+
+@pytest.mark.parametrize("first", ["localhost", "127.0.0.1", "[::1]", "LOCALHOST"])
+@pytest.mark.parametrize("second", ["localhost:5432", "127.0.0.1", "[::1]:5432"])
+def test_the_names_of_the_loopback_are_one_host(first: str, second: str, tmp_path: Path) -> None:
+    changed = rewritten(f"postgres://u@{second}/db", tmp_path, f"postgres://u@{first}/db")
+    assert changed == "postgres://u@127.0.0.1:41234/db"
+
+
+def test_a_second_url_of_the_upstream_that_asks_for_tls_is_an_error(tmp_path: Path) -> None:
+    env = {"DATABASE_URL": URL, "ADMIN_URL": URL + "?sslmode=require"}
+    with pytest.raises(SettingsError, match=r"ADMIN_URL: sslmode=require asks for TLS"):
+        rewrite(env, parse_url(URL, {}), GUARD, tmp_path)
+
+
+def test_pghost_and_pgport_lead_to_the_guard_and_hostaddr_is_gone(tmp_path: Path) -> None:
+    env = {"PGHOST": "db.test", "PGHOSTADDR": "10.0.0.1", "PGPORT": "5433"}
+    done = rewrite(env, parse_url("postgres://u@10.0.0.1:5433/db", {}), GUARD, tmp_path)
+    assert (done.env["PGHOST"], done.env["PGPORT"]) == ("127.0.0.1", "41234")
+    assert "PGHOSTADDR" not in done.env
+
+
+def test_pghost_is_set_where_it_was_not(tmp_path: Path) -> None:
+    done = rewrite({}, parse_url(URL, {}), GUARD, tmp_path)
+    assert done.env == {"PGHOST": "127.0.0.1", "PGPORT": "41234"}
+
+
+def test_pghost_of_another_server_is_left_alone_and_named(tmp_path: Path) -> None:
+    done = rewrite({"PGHOST": "other"}, parse_url(URL, {}), GUARD, tmp_path)
+    assert done.env == {"PGHOST": "other"}
+    assert done.left_alone == ["PGHOST (names other:5432)"]
+
+
+def test_urls_in_dotenv_files_are_exported_where_the_environment_has_none(tmp_path: Path) -> None:
+    (tmp_path / ".env.test").write_text(f'DATABASE_URL="{URL}"\nELSEWHERE=postgres://x/db\n')
+    (tmp_path / ".env").write_text(f"DATABASE_URL={URL}_dev\nSHADOW_URL={URL}_s\nSET={URL}\n")
+    before = {"SET": "as it was"}
+    done = rewrite(before, parse_url(URL, {}), GUARD, tmp_path)
+    assert done.env["DATABASE_URL"] == "postgresql://app:secret@127.0.0.1:41234/shop"
+    assert done.env["SHADOW_URL"] == "postgresql://app:secret@127.0.0.1:41234/shop_s"
+    assert done.env["SET"] == "as it was"
+    assert "ELSEWHERE" not in done.env
+    assert done.changed[:2] == ["DATABASE_URL (.env.test)", "SHADOW_URL (.env)"]
+    assert before == {"SET": "as it was"}
+
+
+def test_our_own_variables_keep_the_real_upstream(tmp_path: Path) -> None:
+    done = rewrite({"PGGUARD_UPSTREAM": URL}, parse_url(URL, {}), GUARD, tmp_path)
+    assert done.env["PGGUARD_UPSTREAM"] == URL
+
+
+def test_the_smallest_limits_and_every_secret_are_collected(tmp_path: Path) -> None:
+    env = {
+        "A": URL + "?connection_limit=10&pool_timeout=20",
+        "B": "postgres://b:p%40w@db.test:5433/b?connection_limit=3&pool_timeout=0",
+        "C": "postgres://c@db.test:5433/c?connection_limit=many&pool_timeout=500ms",
+        "D": "postgres://d:x@elsewhere/d?connection_limit=1",
+        "PGPASSWORD": "from libpq",
+    }
+    done = rewrite(env, parse_url(URL, {}), GUARD, tmp_path)
+    assert done.connection_limit == 3
+    assert done.pool_timeout == 0.5
+    assert done.secrets == {"app": "secret", "b": "p@w", "c": "from libpq"}
+
+
+def test_no_limit_in_any_url_is_none(tmp_path: Path) -> None:
+    done = rewrite({"A": URL + "?connection_limit=0"}, parse_url(URL, {}), GUARD, tmp_path)
+    assert (done.connection_limit, done.pool_timeout) == (None, None)
+
+
+def test_the_line_says_what_was_done_without_a_password(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(f"DATABASE_URL={URL}\n")
+    env = {"REPORTS_URL": "postgres://r:secret@reports/r"}
+    found = find(env, tmp_path)
+    done = rewrite(env, found.address, GUARD, tmp_path)
+    assert done.line(found) == (
+        "rewrote DATABASE_URL (.env), PGHOST, PGPORT (upstream db.test:5433 from DATABASE_URL in"
+        " .env); left alone: REPORTS_URL (names reports:5432)"
+    )
+    assert "secret" not in repr(done) + repr(found)
+
+
+def test_with_a_database_of_our_own_the_usual_names_lead_to_it() -> None:
+    guard = parse_url("postgresql://pgguard:r4nd0m@127.0.0.1:41234/postgres", {})
+    env = {
+        "DATABASE_URL": "postgresql+asyncpg://me@localhost/dev",
+        "OTHER": "postgres://me@localhost/x",
+        "PGHOSTADDR": "10.0.0.1",
+    }
+    done = provide(env, guard)
+    assert done.env == {
+        "DATABASE_URL_TEST": "postgresql://pgguard:r4nd0m@127.0.0.1:41234/postgres",
+        "DATABASE_URL": "postgresql+asyncpg://pgguard:r4nd0m@127.0.0.1:41234/postgres",
+        "OTHER": "postgres://me@localhost/x",
+        "PGHOST": "127.0.0.1",
+        "PGPORT": "41234",
+        "PGUSER": "pgguard",
+        "PGPASSWORD": "r4nd0m",
+        "PGDATABASE": "postgres",
+    }
+    assert done.left_alone == ["OTHER (names localhost:5432)"]
+
+
+def test_with_a_database_of_our_own_jdbc_keeps_its_form() -> None:
+    guard = parse_url("postgresql://pgguard:r4nd0m@127.0.0.1:41234/postgres", {})
+    done = provide({"DATABASE_URL": "jdbc:postgresql://localhost/dev"}, guard)
+    assert done.env["DATABASE_URL"] == (
+        "jdbc:postgresql://127.0.0.1:41234/postgres?user=pgguard&password=r4nd0m"
+    )
+
+
+def test_dotenv_lines_that_may_override_us_are_named(tmp_path: Path) -> None:
+    (tmp_path / ".env.local").write_text(f"# local\nDATABASE_URL={URL}\nOTHER=1\n")
+    assert overrides(tmp_path, ["DATABASE_URL (.env)", "PGHOST"]) == [
+        ".env.local:2 sets DATABASE_URL"
+    ]
