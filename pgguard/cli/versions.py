@@ -1,6 +1,6 @@
 """What `--version` and `doctor` say about the versions in use.
 
-Laws: reads package metadata instead of importing the packages, except pglast for its grammar.
+Laws: the parser and the event loop are imported when somebody asks, never before.
 """
 
 from __future__ import annotations
@@ -18,25 +18,14 @@ def package_version(name: str) -> str | None:
         return None
 
 
-def loop_name() -> str:
-    """The event loop that this process would use: `PGGUARD_LOOP=asyncio` asks for the stock one."""
-    uvloop = package_version("uvloop")
-    if uvloop is None or os.environ.get("PGGUARD_LOOP") == "asyncio":
-        return "asyncio"
-    return f"uvloop {uvloop}"
-
-
-def grammar() -> str:
-    """The major version of Postgres whose grammar pglast brings."""
-    import pglast
-
-    return str(pglast.get_postgresql_version()[0])
-
-
 def version_lines() -> list[str]:
+    """The four lines of `--version`."""
+    from pgguard.net.loop import loop_name
+    from pgguard.sql.parse import grammar
+
     return [
         f"pgguard {package_version('pgguard')}",
         f"Python {platform.python_version()}",
-        f"event loop {loop_name()}",
+        f"event loop {loop_name(os.environ)}",
         f"pglast {package_version('pglast')} (grammar of PostgreSQL {grammar()})",
     ]

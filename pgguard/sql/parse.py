@@ -40,6 +40,13 @@ def parse(text: str, limit: int = LIMIT) -> list[dict[str, Any]] | Unparsed:
     return [statement for statement in statements if statement.get("stmt")]
 
 
+def grammar() -> str:
+    """The major version of Postgres whose grammar this is."""
+    import pglast
+
+    return str(pglast.get_postgresql_version()[0])
+
+
 def _first_line(error: Exception) -> str:
     """The parser's words without the piece of text that it quotes."""
     message = str(error.args[0]) if error.args else "syntax error"

@@ -24,9 +24,9 @@ def test_version_prints_pgguard_python_loop_and_parser(
     assert lines[3].endswith("(grammar of PostgreSQL 18)")
 
 
-def test_the_loop_can_be_chosen_by_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_loop_is_the_one_that_the_variable_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGGUARD_LOOP", "asyncio")
-    assert versions.loop_name() == "asyncio"
+    assert versions.version_lines()[2] == "event loop asyncio"
 
 
 def test_a_package_that_is_not_installed_has_no_version() -> None:
