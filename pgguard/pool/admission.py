@@ -1,24 +1,14 @@
-"""Who may have a server connection at all: caps, queues, fairness, deadlines.
+"""Who may have a server connection at all: caps, queues, deadlines.
 
 A session asks with `acquire` and gets a ticket, granted or queued; what it holds it gives back
 once, when its server's socket has given EOF. Every call that can make room returns the tickets that
 it granted, and the caller tells their sessions.
 
-Laws:
-- Within a client first come, first served. Between clients the one goes first that holds least
-  relative to its cap; among equals the oldest ticket.
-- T10, no deadlock between clients: whoever holds one server can always have a second. A grant is
-  given only if afterwards the sum over all clients that hold any of max(held, min(cap, 2)) is at
-  most the total, or if it does not raise that sum: after the total was lowered the clients that
-  lack their second connection get it as soon as any is free, else nobody would ever finish. With a
-  total of 1 the 2 is a 1.
-- A client that holds nothing needs room for two, so one free connection is kept back for it: with
-  smaller needs served past it, a busy client could make it wait for ever. If nothing at all has
-  come back for `KEPT_BACK` seconds, the kept one is lent to whoever can use it.
-- Nobody else waits while he could be granted; each ticket ends; what is held is never taken away.
-- A total is at least 1: a server that has no room for us says so itself.
-
-No clock and no I/O: `now` is monotonic seconds and never goes back.
+Laws: the order of grants is `room`'s. Each ticket ends: granted and given back, expired, abandoned
+or refused. What is held is never taken away, whatever is lowered. `pool_timeout` runs while the
+client's own cap blocks a ticket, `total_timeout` while others do, neither while admission is
+paused. A total is at least 1: a server that has no room for us says so itself. No clock and no I/O:
+`now` is monotonic seconds and never goes back.
 """
 
 from __future__ import annotations
@@ -29,14 +19,14 @@ from itertools import count
 from math import inf
 from typing import TYPE_CHECKING
 
-from pgguard.errors import AdmissionRefused, Draining, InternalError
+from pgguard.errors import InternalError, Refusal
 from pgguard.pool import refusals, starvation
 from pgguard.pool.limits import AdmissionSettings, ClientLimits, Override
-from pgguard.pool.lines import Line, place
-from pgguard.pool.tickets import Cause, Holder, Share, Ticket, TicketState
+from pgguard.pool.room import Room
+from pgguard.pool.tickets import Holder, Share, Ticket, TicketState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pgguard.errors import Draining
 
 __all__ = [
     "Admission",
@@ -50,8 +40,6 @@ __all__ = [
     "TicketState",
 ]
 
-KEPT_BACK = 10.0
-"""Seconds without a single give-back after which the connection kept back is lent."""
 NOTICE_EVERY = 5.0
 """Seconds between two notices to the same session."""
 
@@ -61,7 +49,7 @@ class Tick:
     """What the passing of time has brought."""
 
     granted: list[Ticket] = field(default_factory=list)
-    refused: list[tuple[Ticket, AdmissionRefused]] = field(default_factory=list)
+    refused: list[tuple[Ticket, Refusal]] = field(default_factory=list)
     notices: list[tuple[Ticket, str]] = field(default_factory=list)
 
 
@@ -71,26 +59,21 @@ class Admission:
     def __init__(self, settings: AdmissionSettings, total: int | None) -> None:
         self.settings = settings
         self.shares: dict[str, Share] = {}
-        self.held = 0
-        """Granted and not given back, over all clients."""
-        self.reserved = 0
-        """The sum of T10."""
-        self.paused = False
         self.draining = False
-        self._total = _sane(total)
-        self._waiting: dict[Share, None] = {}
-        self._holding: dict[Share, None] = {}
-        self._seconds, self._ones, self._twos = Line(), Line(), Line()
-        self._lines = (self._seconds, self._ones, self._twos)
+        self._room = Room(_sane(total), serial=settings.serial)
         self._notices: list[tuple[float, int, Ticket]] = []
         self._seq = count()
-        self._given_back_at = -inf
         self._watch_at = -inf
         self._now = 0.0
 
     @property
+    def held(self) -> int:
+        """Granted and not given back, over all clients."""
+        return self._room.held
+
+    @property
     def total(self) -> int | None:
-        return self._total
+        return self._room.total
 
     # Clients and their sessions
 
@@ -128,9 +111,8 @@ class Admission:
 
         Room that this makes for others is given out by the next call that grants.
         """
-        share.absorbed = _smallest(share.absorbed, (connection_limit, pool_timeout))
-        share.limits = share.limits.lowered(*share.absorbed)
-        self._settle(share, self._now)
+        share.lower(connection_limit, pool_timeout)
+        self._room.settle(share, self._now)
 
     # Slots
 
@@ -142,17 +124,17 @@ class Admission:
         if self.draining:
             raise refusals.draining()
         self._now = now
+        room = self._room
         ticket = Ticket(share, holder, next(self._seq), now)
         share.queue[ticket] = None
-        self._settle(share, now)
-        if self._next(now) is share and share.head is ticket:
-            return self._grant(share, now)
+        room.settle(share, now)
+        if room.next(now) is share and share.head is ticket:
+            return room.grant(ticket, now)
         limit = share.limits.max_waiting
         if limit is not None and share.waiting > limit:
-            self._leave(ticket, TicketState.REFUSED, now)
+            room.leave(ticket, TicketState.REFUSED, now)
             raise refusals.queue_full(share, limit)
-        if self.settings.notice_after is not None:
-            self._notify_at(ticket, now + self.settings.notice_after)
+        self._schedule_notice(ticket)
         return ticket
 
     def give_back(self, ticket: Ticket, now: float) -> list[Ticket]:
@@ -161,8 +143,7 @@ class Admission:
         Returns the tickets granted by it. Raises InternalError unless the ticket holds a slot.
         """
         ticket.move(TicketState.DONE)
-        self._free(ticket)
-        self._settle(ticket.share, now)
+        self._room.free(ticket, now)
         return self._serve(now)
 
     def abandon(self, ticket: Ticket, now: float) -> list[Ticket]:
@@ -170,65 +151,75 @@ class Admission:
 
         Raises InternalError unless the ticket is queued.
         """
-        self._leave(ticket, TicketState.ABANDONED, now)
+        self._room.leave(ticket, TicketState.ABANDONED, now)
         return self._serve(now)
 
     def requeue(self, ticket: Ticket, now: float) -> list[Ticket]:
         """Postgres refused (53300) what we had granted: wait again, with the age it has (T12).
 
-        The caller lowers the total first, or the ticket may be among those returned.
+        The caller lowers the total first, or the ticket may be among those returned. While
+        draining, the next tick refuses it.
         """
         ticket.move(TicketState.QUEUED)
-        self._free(ticket)
         ticket.granted_at = ticket.left_at = None
         ticket.share.put_back(ticket)
-        if self.settings.notice_after is not None:
-            self._notify_at(ticket, max(now, ticket.queued_at + self.settings.notice_after))
-        self._settle(ticket.share, now)
+        self._room.free(ticket, now)
+        self._schedule_notice(ticket)
         return self._serve(now)
 
     # What applies to all
 
     def set_total(self, total: int | None, now: float) -> list[Ticket]:
         """Change the limit over all clients; what is held above it stays until given back."""
-        self._total = _sane(total)
-        self._settle_all(now)
-        return self._serve(now)
+        self._room.total = _sane(total)
+        return self._settle_all(now)
 
     def reconfigure(self, settings: AdmissionSettings, now: float) -> list[Ticket]:
         """Take new settings; nobody is dropped, and what clients asked for still lowers."""
         self.settings = settings
+        self._room.serial = settings.serial
+        self._notices.clear()
         for share in self.shares.values():
-            share.limits = settings.limits_for(share.name).lowered(*share.absorbed)
-        self._settle_all(now)
-        return self._serve(now)
+            share.configure(settings.limits_for(share.name))
+            for ticket in share.queue:
+                self._schedule_notice(ticket)
+        return self._settle_all(now)
 
     def pause(self) -> None:
-        """Grant nothing from now on; clocks stand still meanwhile."""
-        self.paused = True
+        """Grant nothing from now on."""
+        self._room.paused = True
         self._settle_all(self._now)
 
     def resume(self, now: float) -> list[Ticket]:
-        self.paused = False
-        self._settle_all(now)
-        return self._serve(now)
+        self._room.paused = self.draining
+        return self._settle_all(now)
 
     def drain(self, now: float) -> list[tuple[Ticket, Draining]]:
         """Refuse everybody who waits, and whoever comes from now on."""
-        self.draining = True
+        self.draining = self._room.paused = True
         refused = []
-        for share in list(self._waiting):
-            while share.queue:
-                ticket = share.head
-                self._leave(ticket, TicketState.REFUSED, now)
+        for share in list(self._room.waiting):
+            for ticket in list(share.queue):
+                self._room.leave(ticket, TicketState.REFUSED, now)
                 refused.append((ticket, refusals.draining()))
         return refused
+
+    def _serve(self, now: float) -> list[Ticket]:
+        self._now = now
+        return self._room.serve(now)
+
+    def _settle_all(self, now: float) -> list[Ticket]:
+        for share in self.shares.values():
+            self._room.settle(share, now)
+        return self._serve(now)
 
     # Time
 
     def tick(self, now: float) -> Tick:
         """Deadlines, self-starvation and notices that are due; call it every 100 ms or so."""
         tick = Tick(granted=self._serve(now))
+        if self.draining:
+            tick.refused += self.drain(now)
         self._expire(now, tick)
         if self.settings.on_self_starvation == "refuse":
             self._refuse_starving(now, tick)
@@ -237,179 +228,73 @@ class Admission:
         return tick
 
     def next_deadline(self) -> float | None:
-        """When `tick` has something to do at the latest; None when nobody waits."""
-        if not self._waiting:
+        """When `tick` may have something to do; None while only others can end the waiting."""
+        room = self._room
+        if not room.waiting:
             return None
+        if self.draining or room.next(self._now) is not None:
+            return self._now
         total_timeout = self.settings.total_timeout
-        when = min(share.deadline(total_timeout) for share in self._waiting)
+        times = [share.deadline(total_timeout) for share in room.waiting]
         if self.settings.on_self_starvation == "refuse":
-            when = min(when, self._watch_at, *(s.watch_at for s in self._waiting))
+            after = self.settings.self_starvation_after
+            capped = (share for share in room.waiting if share.blocked_by == "cap")
+            times += [max(share.watch_at, share.head.queued_at + after) for share in capped]
+            if deadlocked := starvation.deadlocked(room):
+                oldest = min(share.head.queued_at for share in deadlocked)
+                times.append(max(self._watch_at, oldest + after))
         if self._notices:
-            when = min(when, self._notices[0][0])
-        twos = self._twos.first()
-        if twos is not None and self._ones.first() is not None:
-            when = min(when, self._lent_at(twos))
-        return max(when, self._now)
-
-    # The order
-
-    def _next(self, now: float) -> Share | None:
-        """Whose head is to be granted now."""
-        if self.paused or self.draining or (self._total is not None and self.held >= self._total):
-            return None
-        room = inf if self._total is None else self._total - self.reserved
-        if self.settings.serial and self._holding:
-            turn = next(iter(self._holding))
-            return turn if turn.entry is not None and (not turn.need or turn.need <= room) else None
-        seconds = self._seconds.first()
-        if seconds is not None:
-            return seconds
-        ones, twos = self._ones.first(), self._twos.first()
-        best = min((s for s in (ones, twos) if s is not None), key=place, default=None)
-        if best is None or best.need <= room:
-            return best
-        if ones is not None and twos is not None and room >= 1 and now >= self._lent_at(twos):
-            return ones
-        return None
-
-    def _lent_at(self, twos: Share) -> float:
-        """When the connection kept back for this client may go to others."""
-        return max(self._given_back_at, twos.head.queued_at) + KEPT_BACK
-
-    def _serve(self, now: float) -> list[Ticket]:
-        self._now = now
-        granted = []
-        while (share := self._next(now)) is not None:
-            granted.append(self._grant(share, now))
-        return granted
-
-    def _grant(self, share: Share, now: float) -> Ticket:
-        ticket = share.head
-        self._leave(ticket, TicketState.GRANTED, now)
-        ticket.granted_at = now
-        share.holders[ticket] = None
-        share.held += 1
-        share.peak = max(share.peak, share.held)
-        self.held += 1
-        self._settle(share, now)
-        return ticket
-
-    def _leave(self, ticket: Ticket, to: TicketState, now: float) -> None:
-        """Take a ticket out of its queue."""
-        ticket.move(to)
-        ticket.left_at = now
-        share = ticket.share
-        del share.queue[ticket]
-        self._settle(share, now)
-
-    def _free(self, ticket: Ticket) -> None:
-        share = ticket.share
-        del share.holders[ticket]
-        share.held -= 1
-        self.held -= 1
-        self._given_back_at = self._now
-
-    def _settle(self, share: Share, now: float) -> None:
-        """Make everything that is derived of a share true again."""
-        weight = self._weight(share, share.held)
-        self.reserved += weight - share.reserve
-        share.reserve = weight
-        if share.held:
-            self._holding[share] = None
-        else:
-            self._holding.pop(share, None)
-        if not share.queue:
-            self._waiting.pop(share, None)
-            share.block("", now)
-            share.entry = None
-            return
-        self._waiting[share] = None
-        blocked: Cause = "cap" if share.held >= share.cap else "total"
-        share.block("" if self.paused else blocked, now)
-        if blocked == "cap":
-            share.entry = None
-            return
-        share.need = self._weight(share, share.held + 1) - weight
-        self._lines[share.need].put(share)
-
-    def _settle_all(self, now: float) -> None:
-        self._now = now
-        for share in self.shares.values():
-            self._settle(share, now)
-
-    def _weight(self, share: Share, held: int) -> int:
-        """What a client that holds so many counts for in the sum of T10."""
-        if not held:
-            return 0
-        least = min(share.cap, 2) if self._total is None else min(share.cap, 2, self._total)
-        return max(held, least)
-
-    # What time brings
+            times.append(self._notices[0][0])
+        if (lent_at := room.lent_at()) is not None:
+            times.append(lent_at)
+        when = min(times)
+        return None if when == inf else max(when, self._now)
 
     def _expire(self, now: float, tick: Tick) -> None:
         total_timeout = self.settings.total_timeout
-        for share in list(self._waiting):
-            lines: list[str] = []
+        for share in [s for s in self._room.waiting if s.deadline(total_timeout) <= now]:
+            holders = self._named(share, now, refusals.LINES)
             while share.queue and share.deadline(total_timeout) <= now:
-                ticket, cause = share.head, share.blocked_by
-                if cause == "cap":
-                    lines = lines or refusals.described(share.holders, share.held, now)
-                    refusal = refusals.cap_reached(ticket, lines, now)
+                ticket = share.head
+                if share.blocked_by == "cap":
+                    refusal = refusals.cap_reached(ticket, holders, now)
                 else:
-                    lines = lines or refusals.described(self._all_holders(), self.held, now)
-                    refusal = refusals.total_reached(
-                        ticket, self.held, lines, now, serial=self.settings.serial
-                    )
-                self._leave(ticket, TicketState.EXPIRED, now)
-                tick.refused.append((ticket, refusal))
+                    refusal = refusals.total_reached(ticket, self._room, holders, now)
+                self._refuse(ticket, refusal, TicketState.EXPIRED, now, tick)
 
     def _refuse_starving(self, now: float, tick: Tick) -> None:
-        after = self.settings.self_starvation_after
-        for share in [s for s in self._waiting if s.blocked_by == "cap" and s.watch_at <= now]:
+        room, after = self._room, self.settings.self_starvation_after
+        for share in [s for s in room.waiting if s.blocked_by == "cap" and s.watch_at <= now]:
             starving, share.watch_at = starvation.look(
                 share.holders, share.head.queued_at, after, now
             )
             if starving:
-                self._refuse_self(share, now, tick)
-        self._refuse_deadlocked(now, tick)
-
-    def _refuse_self(self, share: Share, now: float, tick: Tick) -> None:
-        ticket = share.newest
-        lines = refusals.described(share.holders, share.held, now)
-        refusal = refusals.self_starvation(ticket, lines, now)
-        self._leave(ticket, TicketState.REFUSED, now)
-        tick.refused.append((ticket, refusal))
-
-    def _refuse_deadlocked(self, now: float, tick: Tick) -> None:
-        """Total starvation: every client that holds servers waits for more, and all are stuck.
-
-        A client that does not wait can still finish, however slow, so nobody is refused then.
-        """
-        if self._watch_at > now or not self._holding:
+                self._refuse_newest(share, now, tick)
+        deadlocked = starvation.deadlocked(room) if self._watch_at <= now else []
+        if not deadlocked:
             return
-        blocked = [share for share in self._holding if share.blocked_by == "total"]
-        if not blocked or not all(share.queue for share in self._holding):
-            return
-        starving, self._watch_at = starvation.look(
-            self._all_holders(),
-            min(share.head.queued_at for share in blocked),
-            self.settings.self_starvation_after,
-            now,
-        )
+        oldest = min(share.head.queued_at for share in deadlocked)
+        starving, self._watch_at = starvation.look(room.holders(), oldest, after, now)
         if not starving:
             return
-        ones = self._ones.first()
-        if ones is not None and (self._total is None or self.reserved < self._total):
-            tick.granted.append(self._grant(ones, now))
-            return
-        share = max(blocked, key=lambda share: share.newest.seq)
-        if share.held == self.held:
-            self._refuse_self(share, now, tick)
-            return
-        ticket = share.newest
-        lines = refusals.described(self._all_holders(), self.held, now)
-        refusal = refusals.total_starvation(ticket, self.held, lines, now)
-        self._leave(ticket, TicketState.REFUSED, now)
+        lender = room.lendable()
+        if lender is not None:
+            tick.granted.append(room.grant(lender.head, now))
+        else:
+            self._refuse_newest(max(deadlocked, key=lambda s: s.newest.seq), now, tick)
+
+    def _refuse_newest(self, share: Share, now: float, tick: Tick) -> None:
+        holders = self._named(share, now, refusals.LINES)
+        if share.blocked_by == "cap" or share.held == self.held:
+            refusal = refusals.self_starvation(share.newest, holders, now)
+        else:
+            refusal = refusals.total_starvation(share.newest, self._room, holders, now)
+        self._refuse(share.newest, refusal, TicketState.REFUSED, now, tick)
+
+    def _refuse(
+        self, ticket: Ticket, refusal: Refusal, to: TicketState, now: float, tick: Tick
+    ) -> None:
+        self._room.leave(ticket, to, now)
         tick.refused.append((ticket, refusal))
 
     def _give_notice(self, now: float, tick: Tick) -> None:
@@ -420,33 +305,27 @@ class Admission:
                 due.setdefault(ticket.share, []).append(ticket)
                 self._notify_at(ticket, now + NOTICE_EVERY)
         for share, tickets in due.items():
-            own = share.blocked_by == "cap"
-            holders = share.holders if own else self._all_holders()
-            held = share.held if own else self.held
-            lines = refusals.described(holders, held, now, refusals.NOTICE_HOLDERS)
+            holders = self._named(share, now, refusals.NOTICE_HOLDERS)
             position = {ticket: place for place, ticket in enumerate(share.queue, 1)}
             for ticket in tickets:
-                text = refusals.notice(
-                    ticket, position[ticket], self.held, lines, now, serial=self.settings.serial
-                )
+                text = refusals.notice(ticket, position[ticket], self._room, holders, now)
                 tick.notices.append((ticket, text))
+
+    def _schedule_notice(self, ticket: Ticket) -> None:
+        after = self.settings.notice_after
+        if after is not None:
+            self._notify_at(ticket, ticket.queued_at + after)
 
     def _notify_at(self, ticket: Ticket, when: float) -> None:
         ticket.next_notice = when
         heappush(self._notices, (when, ticket.seq, ticket))
 
-    def _all_holders(self) -> Iterator[Ticket]:
-        for share in self._holding:
-            yield from share.holders
+    def _named(self, share: Share, now: float, limit: int) -> list[str]:
+        """Lines about those who hold what this share waits for."""
+        if share.blocked_by == "cap":
+            return refusals.described(share.holders, share.held, now, limit)
+        return refusals.described(self._room.holders(), self.held, now, limit)
 
 
 def _sane(total: int | None) -> int | None:
     return None if total is None else max(total, 1)
-
-
-def _smallest(
-    one: tuple[int | None, float | None], other: tuple[int | None, float | None]
-) -> tuple[int | None, float | None]:
-    caps = [cap for cap in (one[0], other[0]) if cap is not None and cap >= 1]
-    timeouts = [timeout for timeout in (one[1], other[1]) if timeout is not None and timeout > 0]
-    return min(caps, default=None), min(timeouts, default=None)

@@ -34,7 +34,7 @@ class Line:
         self._limit = _SPARE
 
     def put(self, share: Share) -> None:
-        """Give the share its place by what it holds and who waits now."""
+        """Give the share its place by what it holds and who waits now; it leaves any other."""
         entry = (*place(share), next(self._pushes), share)
         share.entry = entry
         heappush(self._heap, entry)

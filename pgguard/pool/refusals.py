@@ -14,6 +14,7 @@ from pgguard.errors import AdmissionRefused, Draining
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from pgguard.pool.room import Room
     from pgguard.pool.tickets import Share, Ticket
 
 LINES = 20
@@ -48,35 +49,35 @@ def described(holders: Iterable[Ticket], count: int, now: float, limit: int = LI
     return lines
 
 
-def cap_reached(ticket: Ticket, lines: list[str], now: float) -> AdmissionRefused:
-    return _refused(
-        "PGG301", "cap", f"{_cap(ticket.share)}; {_waited(ticket, now)}", ticket, lines, now
-    )
+def cap_reached(ticket: Ticket, holders: list[str], now: float) -> AdmissionRefused:
+    text = f"{_cap(ticket.share)}; {_waited(ticket, now)}"
+    return _refused("PGG301", "cap", text, _split(ticket, now), ticket, holders, now)
 
 
-def total_reached(
-    ticket: Ticket, total: int, lines: list[str], now: float, *, serial: bool
-) -> AdmissionRefused:
-    text = f"{_total(ticket.share, total, serial=serial)}; {_waited(ticket, now)}"
-    return _refused("PGG302", "total", text, ticket, lines, now)
+def total_reached(ticket: Ticket, room: Room, holders: list[str], now: float) -> AdmissionRefused:
+    text = f"{_total(ticket.share, room)}; {_waited(ticket, now)}"
+    why = _split(ticket, now) + _kept(room)
+    return _refused("PGG302", "total", text, why, ticket, holders, now)
 
 
-def self_starvation(ticket: Ticket, lines: list[str], now: float) -> AdmissionRefused:
+def self_starvation(ticket: Ticket, holders: list[str], now: float) -> AdmissionRefused:
     share = ticket.share
     text = (
         f"pgguard: {_client(share)} waits for itself: its {_servers(share.held)} are all held by "
         "its own silent sessions"
     )
-    return _refused("PGG303", "self_starvation", text, ticket, lines, now)
+    return _refused("PGG303", "self_starvation", text, [], ticket, holders, now)
 
 
-def total_starvation(ticket: Ticket, held: int, lines: list[str], now: float) -> AdmissionRefused:
+def total_starvation(
+    ticket: Ticket, room: Room, holders: list[str], now: float
+) -> AdmissionRefused:
     share = ticket.share
     text = (
-        f"pgguard: clients wait for each other: all {_servers(held)} are held by their own silent "
-        f"sessions; {_client(share)} holds {share.held} of its {share.cap}"
+        f"pgguard: clients wait for each other: all {_servers(room.held)} in use are held by their "
+        f"silent sessions; {_client(share)} holds {share.held} of its {share.cap}"
     )
-    return _refused("PGG303", "self_starvation", text, ticket, lines, now)
+    return _refused("PGG303", "self_starvation", text, _kept(room), ticket, holders, now)
 
 
 def queue_full(share: Share, limit: int) -> AdmissionRefused:
@@ -105,39 +106,53 @@ def draining() -> Draining:
     )
 
 
-def notice(
-    ticket: Ticket, position: int, total: int, lines: list[str], now: float, *, serial: bool
-) -> str:
-    """What a waiting session hears; `lines` are holders, `position` counts from 1."""
+def notice(ticket: Ticket, position: int, room: Room, holders: list[str], now: float) -> str:
+    """What a waiting session hears; `position` in its client's queue counts from 1."""
     share = ticket.share
     if share.blocked_by == "cap":
         why = _cap(share)
     elif share.blocked_by == "total":
-        why = _total(share, total, serial=serial)
+        why = _total(share, room)
     else:
         why = "pgguard: new server connections are paused"
-    held = f"; held by: {'; '.join(lines)}" if lines else ""
+    held = f"; held by: {'; '.join(holders)}" if holders else ""
     return f"{why}; {_waited(ticket, now)}, position {position} of {share.waiting}{held}"
 
 
 def _refused(
-    code: str, reason: str, message: str, ticket: Ticket, lines: list[str], now: float
+    code: str,
+    reason: str,
+    message: str,
+    why: list[str],
+    ticket: Ticket,
+    holders: list[str],
+    now: float,
 ) -> AdmissionRefused:
-    cap, total = ticket.waited_for(now)
-    both = (
-        [f"waited {cap:.1f} s for its own cap and {total:.1f} s for others"]
-        if cap and total
-        else []
-    )
     return AdmissionRefused(
         message,
         code=code,
         reason=reason,
-        detail="\n".join(both + lines),
+        detail="\n".join(why + holders),
         hint=_hint(code),
-        holders=lines,
+        holders=holders,
         waited=ticket.waited(now),
     )
+
+
+def _split(ticket: Ticket, now: float) -> list[str]:
+    """Both waits of a ticket that has had both."""
+    cap, total = ticket.waited_for(now)
+    if not (cap and total):
+        return []
+    return [f"Waited {cap:.1f} s because of its own cap and {total:.1f} s because of others."]
+
+
+def _kept(room: Room) -> list[str]:
+    """Why slots are free and yet nobody gets them (T10)."""
+    if room.total is None or room.serial or room.held >= room.total:
+        return []
+    kept = room.total - room.held
+    return [f"{kept} of them kept, so that each client that holds one can have a second."]
 
 
 def _client(share: Share) -> str:
@@ -155,11 +170,12 @@ def _cap(share: Share) -> str:
     )
 
 
-def _total(share: Share, total: int, *, serial: bool) -> str:
+def _total(share: Share, room: Room) -> str:
     holds = f"{_client(share)} holds {share.held} of its {share.cap}"
-    if serial:
+    if room.serial:
         return f"pgguard: one client at a time has server connections (limits.serial); {holds}"
-    return f"pgguard: all {_servers(total)} are in use (limits.total); {holds}"
+    slots = max(room.held, room.total or 0)
+    return f"pgguard: all {_servers(slots)} are in use (limits.total); {holds}"
 
 
 def _waited(ticket: Ticket, now: float) -> str:

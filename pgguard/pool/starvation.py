@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pgguard.pool.tickets import Ticket
+    from pgguard.pool.room import Room
+    from pgguard.pool.tickets import Share, Ticket
 
 PACE = 0.5
 """Seconds between two refusals while the state lasts: time for the client to react."""
@@ -21,8 +22,8 @@ PACE = 0.5
 def look(
     holders: Iterable[Ticket], waiting_since: float, after: float, now: float
 ) -> tuple[bool, float]:
-    """Whether these holders have kept their clients waiting for `after` seconds, and when to look
-    again. `waiting_since` is when the oldest waiter came."""
+    """Whether all these holders have kept a queue waiting for `after` seconds, and when to look
+    again. `waiting_since` is when the oldest ticket of that queue came."""
     since = waiting_since
     for ticket in holders:
         stuck = ticket.holder.stuck_since()
@@ -32,3 +33,13 @@ def look(
     if now < since + after:
         return False, since + after
     return True, now + PACE
+
+
+def deadlocked(room: Room) -> list[Share]:
+    """The clients that wait for each other if all holders are stuck: total starvation.
+
+    Only when every client that holds servers waits for more: one that does not wait can still
+    finish, however slow it is, and to refuse others would not help it.
+    """
+    shares = [share for share in room.holding if share.blocked_by == "total"]
+    return shares if all(share.queue for share in room.holding) else []

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from enum import Enum
 from math import inf
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 from pgguard.errors import InternalError
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 Cause = Literal["", "cap", "total"]
 """What a ticket waits for: nothing that counts, its client's own cap, or other clients."""
+
+T = TypeVar("T", int, float)
 
 
 class Holder(Protocol):
@@ -180,6 +182,18 @@ class Share:
         """The ticket that came last; the queue must not be empty."""
         return next(reversed(self.queue))
 
+    def configure(self, limits: ClientLimits) -> None:
+        """Take limits from the settings; what sessions have asked for still lowers them."""
+        self.limits = limits.lowered(*self.absorbed)
+
+    def lower(self, connection_limit: int | None, pool_timeout: float | None) -> None:
+        """What a session asks for about its client: of all such wishes the smallest count."""
+        self.limits = self.limits.lowered(connection_limit, pool_timeout)
+        self.absorbed = (
+            _smaller(self.absorbed[0], connection_limit),
+            _smaller(self.absorbed[1], pool_timeout),
+        )
+
     def clocks(self, now: float) -> tuple[float, float]:
         """Both clocks: seconds of blocking by the cap and by others since the share exists."""
         running = now - self.blocked_since
@@ -214,3 +228,10 @@ class Share:
         for queued in (ticket, *reversed(earlier)):
             self.queue[queued] = None
             self.queue.move_to_end(queued, last=False)
+
+
+def _smaller(known: T | None, asked: T | None) -> T | None:
+    """The smaller of two wishes; one that is not above 0 does not count."""
+    if asked is None or asked <= 0:
+        return known
+    return asked if known is None else min(known, asked)
