@@ -123,11 +123,6 @@ class Verifier:
         client_key, server_key = _keys(_salt(saslprep(password), salt, iterations))
         return cls(salt, iterations, hashlib.sha256(client_key).digest(), server_key)
 
-    def matches(self, password: str) -> bool:
-        """Whether a password in clear is the one; costs a derivation."""
-        derived = Verifier.derive(password, self.salt, self.iterations)
-        return hmac.compare_digest(derived.stored_key, self.stored_key)
-
     def __str__(self) -> str:
         salt, stored, server = (
             b64encode(part).decode() for part in (self.salt, self.stored_key, self.server_key)
@@ -339,19 +334,7 @@ def md5_matches(secret_md5: str, salt: bytes, response: bytes) -> bool:
     return hmac.compare_digest(md5_response(secret_md5, salt).encode(), response)
 
 
-def password_matches(secret: str, user: str, password: bytes) -> bool:
-    """Whether a password in clear fits a secret: MD5 hash, SCRAM verifier or the password."""
+def cleartext_matches(secret_md5: str, user: str, password: bytes) -> bool:
+    """Whether a password in clear belongs to an MD5 secret."""
     text = password.decode("utf-8", "surrogateescape")
-    if is_md5_secret(secret):
-        return hmac.compare_digest(md5_secret(user, text), secret)
-    try:
-        verifier = Verifier.parse(secret)
-    except ValueError:
-        return hmac.compare_digest(secret.encode("utf-8", "surrogateescape"), password)
-    return verifier.matches(text)
-
-
-def is_md5_secret(secret: str) -> bool:
-    """Whether a secret is an MD5 hash as Postgres keeps it (get_password_type)."""
-    digits = secret.removeprefix("md5")
-    return len(secret) == 35 and len(digits) == 32 and set(digits) <= set("0123456789abcdef")
+    return hmac.compare_digest(md5_secret(user, text), secret_md5)
