@@ -61,16 +61,20 @@ def page(families: Iterable[Family], *, openmetrics: bool) -> Iterator[bytes]:
     room = STEP
     for family in families:
         lines.append(_head(family, openmetrics))
+        room -= 2
         for values, value in family.samples:
-            cost = _write(lines, family, values, value)
-            room -= cost
+            room -= _write(lines, family, values, value)
             if room <= 0:
-                yield "".join(lines).encode()
+                yield _encode(lines)
                 lines.clear()
                 room = STEP
     if openmetrics:
         lines.append("# EOF\n")
-    yield "".join(lines).encode()
+    yield _encode(lines)
+
+
+def _encode(lines: list[str]) -> bytes:
+    return "".join(lines).encode("utf-8", "replace")
 
 
 def _head(family: Family, openmetrics: bool) -> str:

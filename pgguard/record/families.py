@@ -27,7 +27,6 @@ SERVER_STATES = ("connecting", "idle", "linked", "closing")
 
 
 def client_families(sums: Mapping[str, Sums]) -> Iterator[Family]:
-    client = ("client",)
     yield Family(
         "client_sessions",
         "gauge",
@@ -49,8 +48,7 @@ def client_families(sums: Mapping[str, Sums]) -> Iterator[Family]:
         ("client_connection_limit", "limit", "Server connections that a client may hold at once."),
         ("client_waiting", "waiting", "Sessions of a client that wait for a server connection."),
     ):
-        rows = (((label,), getattr(of, attribute)) for label, of in sums.items())
-        yield Family(name, "gauge", text, client, rows)
+        yield Family(name, "gauge", text, ("client",), _of_each(sums, attribute))
     yield Family(
         "refusals",
         "counter",
@@ -73,6 +71,10 @@ def client_families(sums: Mapping[str, Sums]) -> Iterator[Family]:
             for verdict in Verdict
         ),
     )
+
+
+def _of_each(sums: Mapping[str, Sums], attribute: str) -> Iterator[tuple[tuple[str, ...], int]]:
+    return (((label,), getattr(of, attribute)) for label, of in sums.items())
 
 
 def process_families(hub: Hub) -> Iterator[Family]:

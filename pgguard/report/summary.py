@@ -1,0 +1,217 @@
+"""What one run came to, as plain data: every printer starts from a `RunSummary`.
+
+Laws: "held" is said only if everything was seen: no statement of unknown scope, nothing dropped,
+no session past us; what could not be looked at is not assumed. An error among the findings means
+"did not hold", whatever else is true.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from pgguard.findings import Finding, Verdict
+from pgguard.record.findings import severity
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pgguard.record.subject import Client, Hub
+
+ADVICE = 3
+"""Lines of advice."""
+
+NAME_CLIENTS = (
+    "name your clients: one application_name for each test file "
+    "(now all sessions counted as one client)"
+)
+
+
+class Outcome(Enum):
+    HELD = "held"
+    AS_FAR_AS_SEEN = "held_as_far_as_seen"
+    NOT_HELD = "not_held"
+    NOTHING = "nothing_came"
+
+
+@dataclass(slots=True)
+class ClientRow:
+    """One client in the table. Times are seconds."""
+
+    client: str
+    sessions: int
+    """Ever opened."""
+    peak: int
+    """Most server connections at once."""
+    cap: int
+    waits: int
+    waited_max: float
+    refused: int
+    findings: int
+
+
+@dataclass(slots=True)
+class RunSummary:
+    """One run. `started` and `ended` are seconds since 1970, UTC."""
+
+    outcome: Outcome
+    started: float
+    ended: float
+    sessions: int
+    statements: int
+    unknown: int
+    """Executions of statements of which the scope is not known."""
+    unknown_statements: int
+    """How many different statements these were."""
+    dropped: int
+    bypassed: int | None
+    """Sessions that went past us; None if that could not be looked at."""
+    one_client: bool
+    """All sessions were counted as one client, because nothing named them."""
+    reason: str = ""
+    """Why nothing came through."""
+    clients: list[ClientRow] = field(default_factory=list)
+    """Busiest first."""
+    findings: list[Finding] = field(default_factory=list)
+    """Worst first."""
+    advice: list[str] = field(default_factory=list)
+    """What to do first."""
+
+    @property
+    def errors(self) -> int:
+        """Findings because of which isolation did not hold."""
+        return sum(1 for finding in self.findings if severity(finding) == "error")
+
+    def gaps(self) -> list[str]:
+        """What was not seen, in words; empty if everything was."""
+        gaps = []
+        if self.unknown:
+            kinds = plural(self.unknown_statements, "statement")
+            which = f" ({kinds})" if self.unknown_statements else ""
+            gaps.append(f"{plural(self.unknown, 'execution')} of unknown scope{which}")
+        unanalysed = sum(1 for finding in self.findings if finding.code == "PGG901")
+        if unanalysed:
+            gaps.append(f"{plural(unanalysed, 'statement')} not analysed")
+        if self.dropped:
+            gaps.append(f"{plural(self.dropped, 'row')} dropped")
+        if self.bypassed:
+            gaps.append(f"{plural(self.bypassed, 'session')} went past pgguard")
+        if self.bypassed is None:
+            gaps.append("sessions past pgguard could not be looked for")
+        return gaps
+
+
+def summarise(
+    hub: Hub,
+    findings: Sequence[Finding],
+    *,
+    bypassed: int | None,
+    started: float,
+    ended: float,
+    reason_nothing: str,
+) -> RunSummary:
+    """Sum up what came through `hub` between `started` and `ended` (seconds since 1970).
+
+    `findings` are all of the run, worst first; `bypassed` counts sessions that pg_stat_activity
+    shows past us, None if it could not be read; `reason_nothing` says why nothing came, if so.
+    """
+    clients = list(hub.clients.values())
+    per_client = Counter(finding.client for finding in findings)
+    rows = [_row(client, per_client[client.key]) for client in clients]
+    rows.sort(key=_busy)
+    statements = [client.counters.statements for client in clients]
+    summary = RunSummary(
+        outcome=Outcome.HELD,
+        started=started,
+        ended=ended,
+        sessions=sum(row.sessions for row in rows),
+        statements=sum(map(sum, statements)),
+        unknown=sum(numbers[Verdict.unknown] for numbers in statements),
+        unknown_statements=_unknown_statements(clients),
+        dropped=_dropped(hub, findings),
+        bypassed=bypassed,
+        one_client=_is_one_client(clients),
+        clients=rows,
+        findings=list(findings),
+    )
+    summary.outcome = _outcome(summary)
+    if summary.outcome is Outcome.NOTHING:
+        summary.reason = reason_nothing
+    summary.advice = _advice(summary)
+    return summary
+
+
+def plural(number: int, noun: str) -> str:
+    """`1 row`, `2 rows`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _outcome(summary: RunSummary) -> Outcome:
+    if summary.errors:
+        return Outcome.NOT_HELD
+    if not summary.sessions:
+        return Outcome.NOTHING
+    return Outcome.AS_FAR_AS_SEEN if summary.gaps() else Outcome.HELD
+
+
+def _row(client: Client, findings: int) -> ClientRow:
+    counters = client.counters
+    return ClientRow(
+        client=client.key,
+        sessions=counters.sessions,
+        peak=client.share.peak,
+        cap=client.limits.connection_limit,
+        waits=counters.waits,
+        waited_max=counters.waited_max,
+        refused=sum(counters.refusals.values()),
+        findings=findings,
+    )
+
+
+def _busy(row: ClientRow) -> tuple[int, int, int, str]:
+    return (-row.refused, -row.sessions, -row.findings, row.client)
+
+
+def _unknown_statements(clients: Sequence[Client]) -> int:
+    return len(
+        {
+            statement.fingerprint
+            for client in clients
+            for statement in list(client.flagged)
+            if statement.verdict == Verdict.unknown
+        }
+    )
+
+
+def _dropped(hub: Hub, findings: Sequence[Finding]) -> int:
+    found = sum(finding.count for finding in findings if finding.code == "PGG902")
+    return max(found, hub.counters.events_dropped)
+
+
+def _is_one_client(clients: Sequence[Client]) -> bool:
+    only_addresses = all(client.rule == "address" for client in clients)
+    return only_addresses and sum(client.counters.sessions for client in clients) > 1
+
+
+def _advice(summary: RunSummary) -> list[str]:
+    """The remedies that would remove most findings, errors first, each once, and who needs them."""
+    wanted: dict[tuple[str, str], list[Finding]] = {}
+    for finding in summary.findings:
+        if finding.remedy and severity(finding) != "note":
+            wanted.setdefault((finding.code, finding.remedy), []).append(finding)
+    lines = []
+    for (code, remedy), found in sorted(wanted.items(), key=_urgency):
+        names = sorted({finding.client for finding in found})
+        who = names[0] if len(names) == 1 else plural(len(names), "client")
+        lines.append(f"{remedy} ({code}, {who})" if who else f"{remedy} ({code})")
+    if summary.one_client:
+        lines.insert(min(len(lines), ADVICE - 1), NAME_CLIENTS)
+    return lines[:ADVICE]
+
+
+def _urgency(item: tuple[tuple[str, str], list[Finding]]) -> tuple[int, int, tuple[str, str]]:
+    key, found = item
+    errors = sum(1 for finding in found if severity(finding) == "error")
+    return (-errors, -len(found), key)

@@ -1,0 +1,214 @@
+"""The summary on a terminal: at most 24 lines of 100 columns.
+
+Laws: never wider or longer, whatever clients call themselves; no control character of a client
+reaches the terminal; what is left out is counted; without a terminal, or with NO_COLOR set, plain
+ASCII without colours.
+"""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TextIO
+
+from pgguard.record.findings import severity
+from pgguard.report.summary import ClientRow, Outcome, RunSummary, plural
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pgguard.findings import Finding
+
+LINES = 24
+COLUMNS = 100
+NAME = 44
+"""Columns of a client's name in the table."""
+
+RED, GREEN, YELLOW, BOLD, DIM = "31", "32", "33", "1", "2"
+
+_COLOR = {
+    Outcome.HELD: GREEN,
+    Outcome.AS_FAR_AS_SEEN: YELLOW,
+    Outcome.NOT_HELD: RED,
+    Outcome.NOTHING: RED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How much the place where we print can show."""
+
+    color: bool = False
+    unicode: bool = False
+
+    def paint(self, text: str, code: str) -> str:
+        return f"\x1b[{code}m{text}\x1b[0m" if self.color else text
+
+    @property
+    def ellipsis(self) -> str:
+        return "…" if self.unicode else "..."
+
+
+def style_of(stream: TextIO, env: Mapping[str, str] | None = None) -> Style:
+    """What `stream` can show: colours on a terminal only, and not with NO_COLOR or TERM=dumb."""
+    env = os.environ if env is None else env
+    terminal = stream.isatty()
+    plain = bool(env.get("NO_COLOR")) or env.get("TERM") == "dumb"
+    encoding = (getattr(stream, "encoding", "") or "").lower().replace("-", "")
+    return Style(color=terminal and not plain, unicode=terminal and encoding.startswith("utf"))
+
+
+def render(summary: RunSummary, *, report: str = "", style: Style | None = None) -> str:
+    """The summary as text with a final newline; `report` is the path of the written report."""
+    style = style or Style()
+    top = [style.paint(_fit(_verdict(summary), COLUMNS, style), _COLOR[summary.outcome])]
+    notes = [_fit(note, COLUMNS, style) for note in _notes(summary)]
+    advice = _advice(summary, style)
+    end = [_fit(f"report: {report}", COLUMNS, style)] if report else []
+    found = [finding for finding in summary.findings if severity(finding) != "note"]
+    blanks = sum(map(bool, (summary.clients, found, notes + advice + end)))
+    room = LINES - len(top) - len(notes) - len(advice) - len(end) - blanks
+    table_wanted = len(summary.clients) + 1 if summary.clients else 0
+    found_room = min(len(found), max(room - table_wanted, room // 2))
+    blocks = [
+        top,
+        _table(summary.clients, room - found_room, style),
+        _found(found, found_room, style),
+        notes + advice + end,
+    ]
+    return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
+
+
+def _verdict(summary: RunSummary) -> str:
+    if summary.outcome is Outcome.NOTHING:
+        return f"nothing came through pgguard: {summary.reason or 'no connection was opened'}"
+    if summary.outcome is Outcome.NOT_HELD:
+        return f"isolation did not hold: {plural(summary.errors, 'finding')}"
+    if summary.outcome is Outcome.AS_FAR_AS_SEEN:
+        return f"isolation held as far as seen: {', '.join(summary.gaps())}"
+    seen = f"{plural(summary.statements, 'statement')} in {plural(summary.sessions, 'session')}"
+    return f"isolation held: {seen} of {plural(len(summary.clients), 'client')}, all checked"
+
+
+def _notes(summary: RunSummary) -> list[str]:
+    notes = []
+    if summary.outcome is Outcome.NOT_HELD and summary.gaps():
+        notes.append(f"not seen: {', '.join(summary.gaps())}")
+    if summary.one_client:
+        notes.append("all sessions counted as one client")
+    return notes
+
+
+def _advice(summary: RunSummary, style: Style) -> list[str]:
+    return [
+        _fit(f"{'do this first:' if not number else '':14} {line}", COLUMNS, style)
+        for number, line in enumerate(summary.advice)
+    ]
+
+
+def _table(rows: Sequence[ClientRow], room: int, style: Style) -> list[str]:
+    """Head and one line per client; the last line sums up those that have no room."""
+    if not rows or room < 2:
+        return []
+    head = _line("client", "sessions", "peak/cap", "waited (max)", "refused", "findings", style)
+    shown = rows if len(rows) < room else rows[: room - 2]
+    lines = [style.paint(head, BOLD)]
+    for row in shown:
+        waited = f"{row.waits} ({_seconds(row.waited_max)})" if row.waits else "-"
+        line = _line(
+            row.client or "-",
+            str(row.sessions),
+            f"{row.peak}/{row.cap}",
+            waited,
+            str(row.refused or "-"),
+            str(row.findings or "-"),
+            style,
+        )
+        lines.append(style.paint(line, RED) if row.refused or row.findings else line)
+    if len(shown) < len(rows):
+        lines.append(style.paint(_rest(rows[len(shown) :], style), DIM))
+    return lines
+
+
+def _rest(rows: Sequence[ClientRow], style: Style) -> str:
+    waits = sum(row.waits for row in rows)
+    longest = max(row.waited_max for row in rows)
+    return _line(
+        f"and {plural(len(rows), 'more client')}",
+        str(sum(row.sessions for row in rows)),
+        "",
+        f"{waits} ({_seconds(longest)})" if waits else "-",
+        str(sum(row.refused for row in rows) or "-"),
+        str(sum(row.findings for row in rows) or "-"),
+        style,
+    )
+
+
+def _line(
+    client: str, sessions: str, peak: str, waited: str, refused: str, findings: str, style: Style
+) -> str:
+    name = _fit(client, NAME, style)
+    name += " " * (NAME - width(name))
+    line = f"{name}{sessions:>9}{peak:>10}{waited:>15}{refused:>9}{findings:>10}"
+    return _cut(line, COLUMNS, style)
+
+
+def _found(findings: Sequence[Finding], room: int, style: Style) -> list[str]:
+    """One line per finding; the last line counts those that have no room."""
+    shown = findings if len(findings) <= room else findings[: max(0, room - 1)]
+    lines = []
+    for finding in shown:
+        table = finding.relations[0].name if finding.relations else ""
+        what = f"{table}: {finding.text}" if finding.text else finding.title
+        where = f"{finding.client or '-'}"
+        line = f"{finding.code} {finding.count:>4}x  {_fit(where, NAME, style)}  {what}"
+        color = RED if severity(finding) == "error" else YELLOW
+        lines.append(style.paint(_fit(line, COLUMNS, style), color))
+    if len(shown) < len(findings) and room:
+        lines.append(f"and {plural(len(findings) - len(shown), 'more finding')}")
+    return lines
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.1f} s"
+
+
+def width(text: str) -> int:
+    """Columns that `text` takes on a terminal."""
+    return sum(_columns(character) for character in text)
+
+
+def _columns(character: str) -> int:
+    if unicodedata.combining(character):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def printable(text: str, style: Style) -> str:
+    """`text` in one line, without anything that a terminal could take as a command."""
+    text = " ".join(text.split())
+    if not style.unicode:
+        text = text.encode("ascii", "backslashreplace").decode("ascii")
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+        for character in text
+    )
+
+
+def _fit(text: str, columns: int, style: Style) -> str:
+    """`text` printable and cut to so many columns, with an ellipsis where it was cut."""
+    return _cut(printable(text, style), columns, style)
+
+
+def _cut(text: str, columns: int, style: Style) -> str:
+    if width(text) <= columns:
+        return text
+    room = columns - width(style.ellipsis)
+    kept = []
+    for character in text:
+        room -= _columns(character)
+        if room < 0:
+            break
+        kept.append(character)
+    return "".join(kept) + style.ellipsis
