@@ -82,7 +82,7 @@ def _apt_install(package: str) -> None:
 
 def _npm_directory() -> Path:
     pins = " ".join(f"{name}@{version}" for name, version in sorted(NPM_PACKAGES.items()))
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    home = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
     digest = hashlib.sha256(pins.encode()).hexdigest()[:12]
     return Path(home) / "pgguard-conformance" / f"npm-{digest}"
 

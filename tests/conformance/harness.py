@@ -190,6 +190,7 @@ class Postgres:
     address: Address
     pid: int
     version: str
+    log: Path
 
 
 @contextlib.contextmanager
@@ -197,7 +198,8 @@ def postgres(max_connections: int = 100) -> Iterator[Postgres]:
     """A Postgres of our own for the length of the block, started as `--embedded` starts one."""
     with EmbeddedPostgres(max_connections=max_connections) as server:
         version = server.binaries.version if server.binaries else ""
-        yield Postgres(Address.of(server.url), server.pid, version)
+        log = server.directory / "postgres.log"
+        yield Postgres(Address.of(server.url), server.pid, version, log)
 
 
 class Guard:

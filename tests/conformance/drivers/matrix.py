@@ -33,7 +33,7 @@ SHOWN = 160
 
 @dataclass(frozen=True, slots=True)
 class Driver:
-    """How a driver's probe is started; `prepare` raises Missing or returns command and variables."""
+    """How a probe is started: `prepare` returns command and variables, or raises Missing."""
 
     name: str
     prepare: Callable[[], tuple[list[str], dict[str, str]]]

@@ -64,8 +64,7 @@ async def login(address: Address) -> list[Any]:
         seen.append(
             await connection.fetchval("SELECT pg_backend_pid()") == connection.get_server_pid()
         )
-        for name in settings:
-            seen.append(await connection.fetchval(f"SHOW {name}"))
+        seen += [await connection.fetchval(f"SHOW {name}") for name in settings]
     wrong = ({"password": "wrong"}, {"user": "nobody"}, {"database": "nowhere"})
     for options in (*wrong, {"server_settings": {"nonsense": "1"}}):
         try:
@@ -100,8 +99,10 @@ async def extended(address: Address) -> list[Any]:
     async with connected(address, statement_cache_size=0) as connection:
         seen = [await attempt(connection, probe.VALUES)]
         seen.append(await attempt(connection, probe.TABLE))
-        for values in ((1, "a"), (2, None), (3, "\u00fc"), (3, "again")):
-            seen.append(await attempt(connection, "INSERT INTO item VALUES ($1, $2)", *values))
+        seen += [
+            await attempt(connection, "INSERT INTO item VALUES ($1, $2)", *values)
+            for values in ((1, "a"), (2, None), (3, "\u00fc"), (3, "again"))
+        ]
         seen.append(await attempt(connection, "SELECT $1::int[] || 4, $2::jsonb", [1, 2], "{}"))
         seen.append(await attempt(connection, "SELECT row(1, 'a'::text), '1 day'::interval"))
         seen.append(await attempt(connection, "SELECT length($1)", "x" * 70_000))
@@ -114,8 +115,7 @@ async def prepared(address: Address) -> list[Any]:
         seen: list[Any] = [[str(p) for p in statement.get_parameters()]]
         seen.append([str(a) for a in statement.get_attributes()])
         seen.append([await statement.fetchval(n) for n in range(5)])
-        for n in range(12):
-            seen.append(await attempt(connection, f"SELECT {n % 5} + $1::int", n))
+        seen += [await attempt(connection, f"SELECT {n % 5} + $1::int", n) for n in range(12)]
         await connection.execute(probe.TABLE)
         seen.append(await attempt(connection, "SELECT * FROM item"))
         await connection.execute("ALTER TABLE item ADD COLUMN more int")

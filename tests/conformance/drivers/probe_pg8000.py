@@ -54,8 +54,10 @@ def login(address: Address) -> list[Any]:
     seen: list[Any] = [
         sorted((str(name), str(value)) for name, value in connection.parameter_statuses.items())
     ]
-    for name in ("search_path", "application_name", "statement_timeout"):
-        seen.append(attempt(connection, f"SHOW {name}"))
+    seen += [
+        attempt(connection, f"SHOW {name}")
+        for name in ("search_path", "application_name", "statement_timeout")
+    ]
     connection.close()
     for options in ({"password": "wrong"}, {"user": "nobody"}, {"database": "nowhere"}):
         try:
@@ -78,8 +80,10 @@ def simple(address: Address) -> list[Any]:
 def extended(address: Address) -> list[Any]:
     connection = connect(address)
     seen = [attempt(connection, probe.TABLE)]
-    for number, name in ((1, "a"), (2, None), (3, "\u00fc"), (3, "again")):
-        seen.append(attempt(connection, "INSERT INTO item VALUES (:n, :name)", n=number, name=name))
+    seen += [
+        attempt(connection, "INSERT INTO item VALUES (:n, :name)", n=number, name=name)
+        for number, name in ((1, "a"), (2, None), (3, "\u00fc"), (3, "again"))
+    ]
     seen.append(attempt(connection, "SELECT cast(:a as int) + 1, cast(:b as text)", a=1, b="b"))
     seen.append(attempt(connection, "SELECT length(:x)", x="x" * 70_000))
     connection.close()
@@ -151,8 +155,7 @@ def mistakes(address: Address) -> list[Any]:
     connection = connect(address)
     seen = [attempt(connection, probe.TABLE)]
     for text in probe.MISTAKES:
-        for step in (text, "BEGIN", text, "SELECT 1", "COMMIT"):
-            seen.append(attempt(connection, step))
+        seen += [attempt(connection, step) for step in (text, "BEGIN", text, "SELECT 1", "COMMIT")]
     seen.append(attempt(connection, "SELECT 1 / cast(:n as int)", n=0))
     seen.append(attempt(connection, "SELECT 1"))
     connection.close()

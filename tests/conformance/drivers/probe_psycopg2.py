@@ -157,8 +157,7 @@ def mistakes(address: Address) -> list[Any]:
     connection = connect(address)
     seen = [attempt(connection, probe.TABLE)]
     for text in probe.MISTAKES:
-        for step in (text, "BEGIN", text, "SELECT 1", "COMMIT"):
-            seen.append(attempt(connection, step))
+        seen += [attempt(connection, step) for step in (text, "BEGIN", text, "SELECT 1", "COMMIT")]
     for isolation in (extensions.ISOLATION_LEVEL_SERIALIZABLE, None):
         connection.set_session(isolation_level=isolation, autocommit=False)
         seen.append(attempt(connection, "SHOW transaction_isolation"))

@@ -83,8 +83,10 @@ def simple(address: Address) -> list[Any]:
 def extended(address: Address) -> list[Any]:
     with connect(address) as connection:
         seen = [attempt(connection, probe.TABLE)]
-        for values in ((1, "a"), (2, None), (3, "\u00fc"), (3, "again")):
-            seen.append(attempt(connection, "INSERT INTO item VALUES (%s, %s)", values))
+        seen += [
+            attempt(connection, "INSERT INTO item VALUES (%s, %s)", values)
+            for values in ((1, "a"), (2, None), (3, "\u00fc"), (3, "again"))
+        ]
         seen.append(attempt(connection, "SELECT %s::int + 1, %s::text", (41, "b")))
         for binary in (False, True):
             cursor = connection.cursor(binary=binary)
@@ -102,8 +104,7 @@ def prepared(address: Address) -> list[Any]:
         connection.prepare_threshold = 0
         connection.prepared_max = 3
         seen = [attempt(connection, "SELECT %s::int * 2", (n,)) for n in range(5)]
-        for n in range(6):
-            seen.append(attempt(connection, f"SELECT {n} + %s::int", (n,)))
+        seen += [attempt(connection, f"SELECT {n} + %s::int", (n,)) for n in range(6)]
         names = "SELECT name, statement FROM pg_prepared_statements ORDER BY name"
         seen.append([repr(row) for row in connection.execute(names, prepare=False)])
         seen.append(attempt(connection, probe.TABLE))

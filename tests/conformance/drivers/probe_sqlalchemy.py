@@ -49,12 +49,14 @@ def attempt(connection: sa.Connection, sql: Any, values: Any = None) -> Any:
 
 def login(address: Address) -> list[Any]:
     arguments = {"application_name": "conformance", "options": "-c statement_timeout=12345"}
-    with engine(address, connect_args=arguments, pool_pre_ping=True) as made:
-        with made.connect() as connection:
-            seen: list[Any] = [repr(connection.dialect.server_version_info)]
-            seen.append(repr(connection.default_isolation_level))
-            for name in ("application_name", "statement_timeout"):
-                seen.append(attempt(connection, f"SHOW {name}"))
+    pinged = engine(address, connect_args=arguments, pool_pre_ping=True)
+    with pinged as made, made.connect() as connection:
+        seen: list[Any] = [repr(connection.dialect.server_version_info)]
+        seen.append(repr(connection.default_isolation_level))
+        seen += [
+            attempt(connection, f"SHOW {name}")
+            for name in ("application_name", "statement_timeout")
+        ]
     wrong = sa.create_engine(
         address.url.replace("postgresql://", "postgresql+psycopg://"),
         connect_args={"password": "wrong"},

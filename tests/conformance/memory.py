@@ -1,0 +1,158 @@
+"""`memory`: what one side does not take must not pile up in the guard.
+
+A reader that stops while 500 MB wait for it, and a COPY into a server that takes less than it is
+sent. Both go on afterwards and must find every byte in place. The guard's resident memory is
+sampled every 20 ms; growth counts from just before the load, after one round of warming up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import threading
+import time
+from typing import Any, Self
+
+import psycopg
+
+from tests.conformance import harness
+from tests.conformance.fetching import python_module
+from tests.conformance.slowrelay import SlowRelay
+
+MIB = 1024 * 1024
+LIMIT = 32 * MIB
+STALL = 6.0
+"""Seconds for which the reader does not read and the server hardly takes anything."""
+
+ROWS = 500_000
+ROW = "x" * 992
+"""A row of 1,000 bytes on the wire and with its newline in a COPY's text, roughly."""
+
+
+class Growth:
+    """Watches one process's resident memory from another thread; a context manager."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self.before = self.highest = 0
+
+    def __enter__(self) -> Self:
+        self.before = self.highest = harness.resident(self._pid)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._end.wait(0.02):
+            self.highest = max(self.highest, harness.resident(self._pid))
+
+    def claim(self, checks: harness.Checks, what: str) -> None:
+        grown = self.highest - self.before
+        figure = f"{grown / MIB:.1f} MiB on {self.before / MIB:.0f} MiB"
+        checks.claim(grown < LIMIT, f"growth of the guard, {what}", figure, "< 32 MiB")
+
+
+def run(checks: harness.Checks, short: bool) -> None:
+    """Both parts; the short form sends the COPY 200 MB instead of 500."""
+    python_module("psycopg")
+    with harness.postgres(max_connections=30) as server:
+        with harness.Guard(server.address) as guard:
+            _warm_up(guard.address)
+            _stopped_reader(checks, server, guard, "simple")
+            _stopped_reader(checks, server, guard, "COPY")
+        asyncio.run(_fast_copy(checks, server, 200_000 if short else ROWS))
+
+
+def _connect(address: harness.Address) -> psycopg.Connection[Any]:
+    return psycopg.connect(**address.libpq(), autocommit=True)  # type: ignore[arg-type]
+
+
+def _warm_up(address: harness.Address) -> None:
+    with _connect(address) as connection:
+        connection.execute("SELECT repeat('x', 1000) FROM generate_series(1, 20000)")
+
+
+def _stopped_reader(
+    checks: harness.Checks, server: harness.Postgres, guard: harness.Guard, how: str
+) -> None:
+    """libpq sends the query and then reads nothing from the socket until we ask it to."""
+    select = f"SELECT n, repeat('x', 992) FROM generate_series(1, {ROWS}) n"
+    with _connect(guard.address) as connection, Growth(guard.pid) as growth:
+        wire = connection.pgconn
+        text = select if how == "simple" else f"COPY ({select}) TO STDOUT"
+        wire.send_query(text.encode())
+        if how == "simple":
+            wire.set_single_row_mode()
+        wire.flush()
+        time.sleep(STALL)
+        with _connect(server.address) as witness:
+            query = "SELECT wait_event FROM pg_stat_activity WHERE pid = %s"
+            row = witness.execute(query, (wire.backend_pid,)).fetchone()
+        checks.claim(row == ("ClientWrite",), "Postgres waits for the reader", row)
+        count = _rows(wire) if how == "simple" else _copied(wire)
+    growth.claim(checks, f"reader stopped, {how}")
+    checks.claim(count == ROWS, "rows that came after all", count, str(ROWS))
+
+
+def _rows(wire: Any) -> int:
+    count = 0
+    while (result := wire.get_result()) is not None:
+        if result.ntuples:
+            assert len(result.get_value(0, 1)) == len(ROW)
+        count += result.ntuples
+    return count
+
+
+def _copied(wire: Any) -> int:
+    count = 0
+    wire.get_result()
+    while True:
+        size, _ = wire.get_copy_data(0)
+        if size < 0:
+            break
+        count += 1
+    while wire.get_result() is not None:
+        pass
+    return count
+
+
+async def _fast_copy(checks: harness.Checks, server: harness.Postgres, rows: int) -> None:
+    """The client sends as fast as it can; the server's side takes 4 MB a second, then all."""
+    with _connect(server.address) as connection:
+        connection.execute("CREATE UNLOGGED TABLE sink (n int, filler text)")
+    async with SlowRelay(server.address, rate=1e9) as relay:
+        guard = harness.Guard(relay.address)
+        await asyncio.to_thread(guard.__enter__)
+        try:
+            await asyncio.to_thread(_warm_up, guard.address)
+            relay.rate = 4e6
+            with Growth(guard.pid) as growth:
+                copying = asyncio.create_task(asyncio.to_thread(_copy_in, guard.address, rows))
+                await asyncio.sleep(STALL)
+                taken, relay.rate = relay.passed, 1e12
+                said = await asyncio.wait_for(copying, 60)
+            growth.claim(checks, "COPY faster than the server")
+            whole = rows * len(ROW)
+            checks.claim(taken < whole / 4, "the server was slow", f"{taken / 1e6:.0f} MB taken")
+            checks.claim(said == f"COPY {rows}", "the COPY's end", said, f"COPY {rows}")
+        finally:
+            await asyncio.to_thread(guard.stop)
+    with _connect(server.address) as connection:
+        query = "SELECT count(*), sum(n), min(md5(filler)), max(md5(filler)) FROM sink"
+        row = connection.execute(query).fetchone()
+    digest = hashlib.md5(ROW.encode()).hexdigest()
+    right = (rows, rows * (rows - 1) // 2, digest, digest)
+    checks.claim(row == right, "every row arrived whole", row[0] if row else None, str(rows))
+
+
+def _copy_in(address: harness.Address, rows: int) -> str | None:
+    with _connect(address) as connection, connection.cursor() as cursor:
+        with cursor.copy("COPY sink FROM STDIN") as copy:
+            for start in range(0, rows, 100):
+                copy.write("".join(f"{n}\t{ROW}\n" for n in range(start, start + 100)))
+        return cursor.statusmessage
