@@ -141,7 +141,7 @@ class Section(BaseModel):
 
 
 class Override(Section):
-    """Limits for the clients whose name fits a glob; the first entry that fits applies."""
+    """Limits for the clients whose name fits a glob; of several the last that gives a value decides."""
 
     client: Name
     connection_limit: Count | None = None
@@ -173,8 +173,8 @@ class Limits(Section):
     serial: bool = False
     """Only one client at a time has servers: the last resort; the summary says what it cost."""
     overrides: Annotated[tuple[Override, ...], Strict(False)] = ()
-    """Limits for some clients, the first that fits: `{client = "glob", connection_limit,
-    pool_timeout, max_waiting, max_sessions}`."""
+    """Limits for some clients: `{client = "glob", connection_limit, pool_timeout, max_waiting,
+    max_sessions}`. Of several entries that fit the last that gives a value decides."""
 
 
 Rule = Literal["startup_setting", "user_suffix", "application_name", "process", "address"]
@@ -227,7 +227,8 @@ class Http(Section):
     address: HostPort = Address("127.0.0.1", 6434)
     """Where metrics, health and the API are served. `run` and `demo` take a free port."""
     token: Annotated[Name, Shown(secret=True)] | None = Field(default=None, repr=False)
-    """Bearer token for what changes something (`POST /-/reload`); without one that is off."""
+    """Bearer token for what changes something (`POST /-/reload`) and for reading from other
+    machines; without one both are off."""
 
 
 class Auth(Section):

@@ -52,7 +52,7 @@ def read_duration(value: object, *, bare: bool = False) -> float:
 
 def show_duration(seconds: float) -> str:
     """The shortest text that `read_duration` takes back."""
-    if seconds >= 60 and seconds % 60 == 0:
+    if seconds > 60 and seconds % 60 == 0:
         return f"{seconds / 60:g}m"
     if 0 < seconds < 1:
         return f"{round(seconds * 1000, 3):g}ms"
