@@ -1,0 +1,404 @@
+"""The composition root: builds a guard from settings, starts it, reloads, drains, stops.
+
+Laws: everything is wired here and nowhere else; settings are turned into the small frozen classes of
+each package before they reach it; a guard that has stopped leaves no task, socket or server behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+from pgguard import events as happenings
+from pgguard.core.hub import Hub, HubSettings
+from pgguard.errors import ServerUnavailable, SettingsError
+from pgguard.net import listener as listening
+from pgguard.net.dialer import Address, Dialer
+from pgguard.net.loop import Tasks, raise_descriptor_limit
+from pgguard.net.peer import find_process
+from pgguard.net.service import Services
+from pgguard.net.watch import Catalogues, Limits
+from pgguard.pool.limits import AdmissionSettings, ClientLimits, Override
+from pgguard.record.findings import Recorder
+from pgguard.record.log import LogWriter
+from pgguard.settings.upstream import UpstreamAddress, parse_url
+from pgguard.tenancy.model import TenancySettings
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from pgguard.admin.http import HttpServer
+    from pgguard.core.server import Server
+    from pgguard.core.session import Session
+    from pgguard.findings import Finding
+    from pgguard.launch.analyst import Analyst
+    from pgguard.report.summary import RunSummary
+    from pgguard.settings.schema import Settings
+    from pgguard.sql.statement import Statement
+    from pgguard.tenancy.judge import Judge
+
+log = logging.getLogger("pgguard")
+
+TICK = 0.1
+DRAIN_EVENTS = 0.05
+GRACE = 8.0
+"""Seconds that running statements get after SIGTERM."""
+GOODBYE = 2.0
+"""Seconds in which servers are expected to close once nobody uses them."""
+NEEDS_RESTART = ("listen.address", "http.address", "upstream", "pool", "auth")
+
+
+def hub_settings(settings: Settings) -> HubSettings:
+    """What the core needs, out of all settings."""
+    limits = settings.limits
+    tenancy = settings.tenancy
+    return HubSettings(
+        admission=AdmissionSettings(
+            defaults=ClientLimits(
+                limits.connection_limit,
+                limits.pool_timeout,
+                limits.max_waiting,
+                limits.max_sessions,
+            ),
+            overrides=tuple(
+                Override(
+                    entry.client,
+                    entry.connection_limit,
+                    entry.pool_timeout,
+                    entry.max_waiting,
+                    entry.max_sessions,
+                )
+                for entry in limits.overrides
+            ),
+            total_timeout=limits.total_timeout,
+            notice_after=limits.notice_after,
+            self_starvation_after=limits.self_starvation_after,
+            on_self_starvation=limits.on_self_starvation,
+            serial=limits.serial,
+        ),
+        tenancy=TenancySettings(
+            columns=tenancy.columns,
+            root=tenancy.root,
+            owned=tuple(tenancy.owned.items()),
+            shared=tenancy.shared,
+            global_=tenancy.global_,
+            functions=tenancy.functions,
+            settings=tenancy.settings,
+            mode=tenancy.mode,
+            max_statement=tenancy.max_statement,
+        ),
+        identify=settings.clients.identify,
+        user_separator=settings.clients.user_separator,
+        trust=settings.listen.trust,
+        login_timeout=settings.listen.login_timeout,
+        total=limits.total,
+    )
+
+
+class Guard:
+    """One running pgguard. `start`, then `stop`; both once.
+
+    `secrets` are passwords by user beside those of the upstream URL and `auth.users`.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        secrets: Mapping[str, str] | None = None,
+        name: str = "",
+        reread: Callable[[], Settings] | None = None,
+    ) -> None:
+        if settings.upstream.url is None:
+            raise SettingsError("no upstream: nothing to guard", where="upstream.url")
+        self.settings = settings
+        self.upstream: UpstreamAddress = parse_url(settings.upstream.url, os.environ)
+        self._reread = reread
+        self._started = time.monotonic()
+        own = {self.upstream.user: self.upstream.password} if self.upstream.password else {}
+        self.hub = Hub(
+            hub_settings(settings),
+            self,
+            clock=time.monotonic,
+            wall=time.time() - self._started,
+            secrets={**(secrets or {}), **own, **settings.auth.users},
+        )
+        address = Address(self.upstream.host, self.upstream.port, settings.upstream.connect_timeout)
+        self._tasks = Tasks(self._report)
+        self._dialer = Dialer(self.hub, address, self._report)
+        self._services = Services(
+            self.hub, address, self.upstream.user, f"pgguard/{name or os.getpid()}"
+        )
+        self._catalogues = Catalogues(self.hub, self._services)
+        self._limits = Limits(self.hub, self._services, self.upstream.database)
+        self._analyst: Analyst | None = None
+        self.recorder = Recorder(_diagnosis())
+        self._subscribers = [self.recorder, LogWriter()]
+        self._listener: listening.Listener | None = None
+        self._http: HttpServer | None = None
+        self._pids: dict[int, float] = {}
+        self.listen = ("", 0)
+        self.http_address = ("", 0)
+
+    # Life
+
+    async def start(self) -> None:
+        """Listen on both ports. Raises SettingsError if one cannot be had; needs no Postgres."""
+        from pgguard.admin.http import HttpServer
+
+        raise_descriptor_limit()
+        wire, http = self.settings.listen.address, self.settings.http.address
+        sockets = listening.bind(wire.host, wire.port, what="--listen")
+        self.listen = sockets[0].getsockname()[:2]
+        self._http = HttpServer(
+            self.hub,
+            self.recorder,
+            http.host,
+            http.port,
+            self.ready,
+            self._reload_over_http() if self._reread else None,
+            self.findings,
+            token=self.settings.http.token or "",
+        )
+        try:
+            self.http_address = await self._http.start()
+        except OSError as error:
+            for sock in sockets:
+                sock.close()
+            raise SettingsError(
+                f"cannot listen on {http}: {error.strerror or error}",
+                where="--http",
+                hint="another program has that port; choose another with --http HOST:PORT, port 0 "
+                "takes a free one",
+            ) from error
+        if self.hub.settings.total is None:
+            self.hub.admission.pause()
+            self._tasks.spawn(self._resume_once_known(), "wait for limits")
+        self._listener = listening.Listener(
+            self.hub, sockets, self._tasks, self._report, self._cancel_request
+        )
+        self._listener.start()
+        self._tasks.spawn(self._tick(), "tick")
+        self._tasks.spawn(self._drain_events(), "events")
+        self._tasks.spawn(self._limits.run(), "limits")
+        self._tasks.spawn(self._catalogues.run(), "catalogues")
+
+    async def _resume_once_known(self) -> None:
+        await self._limits.known.wait()
+        self.hub.granted(self.hub.admission.resume(self.hub.clock()))
+
+    async def stop(self, grace: float = GRACE) -> None:
+        """Accept no more, let what runs finish within `grace` seconds, then end the rest."""
+        if self._listener is not None:
+            await self._listener.stop()
+        self.hub.drain()
+        deadline = time.monotonic() + grace
+        while self._busy() and time.monotonic() < deadline:
+            await asyncio.sleep(0.02)
+        await self._limits.read()
+        await self._catalogues.settle()
+        self.hub.stop()
+        deadline = time.monotonic() + GOODBYE
+        while (self.hub.servers or self.hub.places) and time.monotonic() < deadline:
+            await asyncio.sleep(0.02)
+        self.hub.abort()
+        await self._services.stop()
+        await self._tasks.cancel()
+        if self._analyst is not None:
+            await self._analyst.close()
+        if self._http is not None:
+            await self._http.close()
+        self._hand_on()
+
+    def _busy(self) -> bool:
+        return any(server.session is not None for server in self.hub.servers)
+
+    async def wait_upstream(self) -> str:
+        """Wait for Postgres, `upstream.wait` seconds at most, and return its version.
+
+        Raises ServerUnavailable with the last cause.
+        """
+        deadline = time.monotonic() + self.settings.upstream.wait
+        while True:
+            try:
+                version = await self._services.version(self.upstream.database)
+            except ServerUnavailable as error:
+                if not error.temporary or time.monotonic() >= deadline:
+                    raise
+                await asyncio.sleep(0.1)
+            else:
+                self.hub.upstream.is_up(version)
+                return version
+
+    async def reload(self, settings: Settings) -> None:
+        """Take new settings; nobody is dropped. What needs a restart is named in the log."""
+        changed = _changed(self.settings, settings)
+        self.settings = settings
+        self.hub.reconfigure(hub_settings(settings))
+        self._limits.want()
+        for key in changed:
+            if key.startswith(NEEDS_RESTART):
+                log.warning("%s has changed: that takes a restart", key)
+        self.hub.emit(happenings.SettingsReloaded(self.hub.clock(), changed))
+
+    async def reread(self) -> None:
+        """Read the settings again and take them. Raises SettingsError; the old ones stay then."""
+        if self._reread is not None:
+            await self.reload(self._reread())
+
+    def _reload_over_http(self) -> Callable[[], Awaitable[None]]:
+        return self.reread
+
+    # What others ask
+
+    @property
+    def url(self) -> str:
+        """Where clients connect, with the upstream's user, password and database."""
+        host, port = self.listen
+        shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104
+        return self.upstream_at(shown, port).url
+
+    def upstream_at(self, host: str, port: int) -> UpstreamAddress:
+        from dataclasses import replace
+
+        return replace(self.upstream, host=host, port=port)
+
+    @property
+    def http(self) -> str:
+        host, port = self.http_address
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    @property
+    def upstream_version(self) -> str:
+        return self.hub.upstream.version
+
+    def ready(self) -> tuple[bool, str]:
+        if self.hub.draining:
+            return False, "shutting down"
+        if self.hub.counters.upstream_up:
+            return True, ""
+        return False, self.hub.upstream.last_error or "Postgres has not answered yet"
+
+    def findings(self) -> list[Finding]:
+        return self.recorder.findings(self.hub)
+
+    def summary(self, *, reason_nothing: str = "") -> RunSummary:
+        from pgguard.report.summary import summarise
+
+        wall = self.hub.wall
+        return summarise(
+            self.hub,
+            self.findings(),
+            bypassed=len(self._limits.bypassed) if self._limits.known.is_set() else None,
+            started=wall + self._started,
+            ended=wall + time.monotonic(),
+            reason_nothing=reason_nothing,
+        )
+
+    # What the core asks of the net (core.types.Net)
+
+    def dial(self, server: Server, parameters: dict[str, str]) -> None:
+        self._tasks.spawn(self._dialer.dial(server, parameters), f"dial {server.id}")
+
+    def probe(self, user: str, database: str) -> None:
+        self._tasks.spawn(self._dialer.probe(user, database), "probe")
+
+    def identify(self, session: Session) -> None:
+        self._tasks.spawn(self._find_process(session), "identify")
+
+    async def _find_process(self, session: Session) -> None:
+        port = session.port
+        loop = asyncio.get_running_loop()
+        known = sorted(self._pids, key=self._pids.__getitem__, reverse=True)
+        info = await loop.run_in_executor(None, find_process, port, self.listen[1], known)
+        if info is not None:
+            self._pids[info.pid] = time.monotonic()
+            while len(self._pids) > 256:
+                del self._pids[min(self._pids, key=self._pids.__getitem__)]
+        session.process = info
+        self.hub.identified(session)
+
+    def cancel(self, server: Server) -> None:
+        self._tasks.spawn(self._cancel(server), f"cancel {server.pid}")
+
+    async def _cancel(self, server: Server) -> None:
+        await self._dialer.cancel(server.pid, server.secret_key)
+        server.cancelling = False
+
+    async def _cancel_request(self, pid: int, secret: bytes) -> None:
+        """A client's CancelRequest; returns when Postgres has taken it."""
+        server = self.hub.cancel_request(pid, secret)
+        if server is not None:
+            await self._dialer.cancel(server.pid, server.secret_key)
+
+    def close_services(self) -> None:
+        self._tasks.spawn(self._services.close_all(), "close services")
+
+    def read_catalogue(self, database: str, *, soon: bool) -> None:
+        self._catalogues.want(database, soon=soon)
+
+    def read_limits(self) -> None:
+        self._limits.want()
+
+    def analyse(self, judge: Judge, statement: Statement) -> None:
+        self._tasks.spawn(self._analyse(judge, statement), "analyse")
+
+    async def _analyse(self, judge: Judge, statement: Statement) -> None:
+        from pgguard.launch.analyst import Analyst
+
+        self._analyst = self._analyst or Analyst()
+        facts = await self._analyst.facts(statement.text)
+        self.hub.gate.analysed(judge, statement, facts, self.hub.clock())
+
+    # Loops
+
+    async def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
+        due = loop.time() + TICK
+        while True:
+            await asyncio.sleep(max(0.0, due - loop.time()))
+            lag = loop.time() - due
+            self.hub.counters.loop_lag_seconds = max(0.0, lag)
+            due = loop.time() + TICK
+            self.hub.tick()
+            await self._services.tick()
+
+    async def _drain_events(self) -> None:
+        while True:
+            await asyncio.sleep(DRAIN_EVENTS)
+            self._hand_on()
+
+    def _hand_on(self) -> None:
+        """Give the events of the last moments to the subscribers; one that raises is dropped."""
+        batch, self.hub.events = self.hub.events, []
+        if not batch:
+            return
+        for subscriber in list(self._subscribers):
+            try:
+                subscriber.on_batch(batch)
+            except Exception:
+                log.exception("an observer failed and gets no more events: %r", subscriber)
+                self.hub.counters.internal_errors += 1
+                self._subscribers.remove(subscriber)
+
+    def _report(self, where: str, error: BaseException) -> None:
+        """A bug of ours: counted and logged; the connection concerned is closed."""
+        self.hub.counters.internal_errors += 1
+        log.error("internal error in %s", where, exc_info=error)
+        self.hub.emit(happenings.InternalFault(self.hub.clock(), where, repr(error)))
+
+
+def _diagnosis() -> Any:
+    from pgguard.diagnose.live import Live
+
+    return Live()
+
+
+def _changed(old: Settings, new: Settings) -> list[str]:
+    """The dotted keys whose values differ."""
+    from pgguard.settings.schema import fields, value_of
+
+    return [key for key in fields() if value_of(old, key) != value_of(new, key)]

@@ -1,0 +1,139 @@
+"""How a session comes in: startup packet, identity, authentication.
+
+Laws: a length is looked at before its body is waited for; bytes that come before they are asked for
+are kept, at most 64 KiB, and read in order; when the entrance is over, what is left belongs to the
+session's first statements. Nothing of the startup packet reaches SQL text.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from pgguard.core.cancel import SECRET_3_0, SECRET_3_2
+from pgguard.core.login import Need, session_login
+from pgguard.errors import LoginRefused, ProtocolViolation, Refusal
+from pgguard.pool.identity import absorb
+from pgguard.wire import startup
+from pgguard.wire.codes import LOGIN_LIMIT, MAX_STARTUP_PACKET_LENGTH, PASSWORD, PROTOCOL_3_2
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from pgguard.core.session import Session
+    from pgguard.pool.identity import Absorbed
+
+_BUFFER_LIMIT = 65536
+
+
+class Entrance:
+    """One session's way in; dropped when it is over."""
+
+    __slots__ = ("absorbed", "buffer", "dialogue", "need", "original", "parameters", "session")
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.buffer = b""
+        self.need: Need | None = None
+        self.dialogue: Generator[Need, Any, None] | None = None
+        self.original: dict[str, str] = {}
+        """What the client sent, protocol options left out."""
+        self.parameters: dict[str, str] = {}
+        """What is forwarded to the server."""
+        self.absorbed: Absorbed | None = None
+
+    def receive(self, data: bytes) -> None:
+        """Raises ProtocolViolation; refusals are written to the session."""
+        self.buffer += data
+        if len(self.buffer) > _BUFFER_LIMIT + LOGIN_LIMIT[PASSWORD]:
+            raise ProtocolViolation("too many bytes before the end of the login")
+        if not self.parameters:
+            self._startup()
+        while self.need is Need.MESSAGE:
+            message = self._next_message()
+            if message is None:
+                return
+            self.advance(message)
+
+    def _startup(self) -> None:
+        if len(self.buffer) < 4:
+            return
+        length = int.from_bytes(self.buffer[:4], "big")
+        if not 8 <= length <= MAX_STARTUP_PACKET_LENGTH:
+            raise ProtocolViolation("invalid length of startup packet")
+        if len(self.buffer) < length:
+            return
+        packet, self.buffer = self.buffer[:length], self.buffer[length:]
+        session = self.session
+        try:
+            message = startup.decode_packet(packet)
+        except LoginRefused as error:
+            session.hub.refuse(session, error)
+            return
+        if not isinstance(message, startup.StartupMessage):
+            raise ProtocolViolation("expected a startup packet")
+        negotiation = startup.negotiation(message)
+        if negotiation:
+            session.write(negotiation)
+        spoken = SECRET_3_2 if message.spoken >= PROTOCOL_3_2 else SECRET_3_0
+        session.secret_key = os.urandom(spoken)
+        self._read_parameters(message.parameters)
+
+    def _read_parameters(self, parameters: dict[str, str]) -> None:
+        session = self.session
+        hub = session.hub
+        known = {k: v for k, v in parameters.items() if not k.startswith("_pq_.")}
+        session.user = hub.login_user(known["user"])
+        session.database = known.get("database") or session.user
+        session.application_name = known.get("application_name", "")
+        forwarded, self.absorbed = absorb(known)
+        self.original = known
+        self.parameters = {**forwarded, "user": session.user, "database": session.database}
+        hub.begin_login(session)
+
+    def begin(self) -> None:
+        """The identity is known: authenticate."""
+        session = self.session
+        hub = session.hub
+        self.dialogue = session_login(
+            session.user,
+            hub.secrets,
+            session.write,
+            trusted=session.loopback or hub.settings.trust,
+        )
+        self.advance(None)
+
+    def advance(self, value: Any) -> None:
+        """Give the dialogue what it asked for and go on until it needs something else."""
+        session = self.session
+        assert self.dialogue is not None
+        self.need = None
+        try:
+            self.need = self.dialogue.send(value)
+        except StopIteration:
+            session.hub.authenticated(session)
+            return
+        except Refusal as error:
+            session.hub.refuse(session, error)
+            return
+        except ProtocolViolation as error:
+            session.hub.session_violated(session, error.message)
+            return
+        if self.need is Need.METHOD:
+            session.hub.want_method(session)
+        elif self.buffer:
+            self.receive(b"")
+
+    def _next_message(self) -> tuple[int, bytes] | None:
+        """The next whole message of the buffer, its type still to be judged."""
+        buffer = self.buffer
+        if len(buffer) < 5:
+            return None
+        kind = buffer[0]
+        length = int.from_bytes(buffer[1:5], "big")
+        if not 4 <= length <= LOGIN_LIMIT[kind]:
+            raise ProtocolViolation(f"invalid message length (message type {kind})")
+        if len(buffer) < 1 + length:
+            return None
+        self.buffer = buffer[1 + length :]
+        return kind, buffer[5 : 1 + length]

@@ -1,0 +1,160 @@
+"""Statements and their verdicts: one judge for each database, and the executions that wait for one.
+
+In this version the gate only observes: a statement is forwarded first and judged in the same turn.
+Laws: an execution is counted once, under the verdict of the newest catalogue that was asked for it;
+while a catalogue is being read the verdict waits, not the statement; nothing here raises.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pgguard.core.types import Flagged
+from pgguard.findings import Verdict
+from pgguard.sql.effects import DATABASE_DDL, DDL
+from pgguard.sql.statement import PENDING
+from pgguard.tenancy.judge import Judge
+
+if TYPE_CHECKING:
+    from pgguard.core.session import Session
+    from pgguard.core.types import Client, Net
+    from pgguard.counters import ProcessCounters
+    from pgguard.sql.statement import Facts, Statement
+    from pgguard.tenancy.model import Catalogue, TenancySettings
+
+WAITING_LIMIT = 10_000
+"""Executions by (statement, client) whose verdict may wait; more are counted as unknown at once."""
+
+FLAGGED_LIMIT = 2_000
+"""Different statements that are kept for each client."""
+
+
+class Gate:
+    """The core's only door to `sql/` and `tenancy/`."""
+
+    __slots__ = (
+        "_analysing",
+        "_counters",
+        "_databases",
+        "_net",
+        "_settings",
+        "_waiting",
+        "dropped",
+        "judges",
+    )
+
+    def __init__(self, settings: TenancySettings, counters: ProcessCounters, net: Net) -> None:
+        self._settings = settings
+        self._counters = counters
+        self._net = net
+        self.judges: dict[str, Judge] = {}
+        self._waiting: dict[str, dict[tuple[Statement, Client], int]] = {}
+        self._databases: dict[Judge, str] = {}
+        self._analysing: set[Statement] = set()
+        self.dropped = 0
+        """Executions of flagged statements that are counted but not kept (FLAGGED_LIMIT)."""
+
+    def judge(self, database: str) -> Judge:
+        judge = self.judges.get(database)
+        if judge is None:
+            judge = self.judges[database] = Judge(self._settings, self._counters)
+            self._databases[judge] = database
+            self._waiting[database] = {}
+            self._net.read_catalogue(database, soon=True)
+        return judge
+
+    def reconfigure(self, settings: TenancySettings) -> bool:
+        """Take new settings. True = every judge was replaced, and sessions need theirs anew."""
+        if settings == self._settings:
+            return False
+        self._settings = settings
+        for database, old in list(self.judges.items()):
+            judge = Judge(settings, self._counters)
+            # A version is never used twice, so that no verdict of the old settings passes for new.
+            judge.version = old.version
+            self.judges[database] = judge
+            self._databases[judge] = database
+            self._net.read_catalogue(database, soon=True)
+        return True
+
+    def settle(self, session: Session, statement: Statement, now: float) -> None:
+        """One execution of a statement whose verdict is missing or older than the catalogue."""
+        judge = session.judge
+        assert judge is not None
+        if statement.version != judge.version:
+            if judge.wants_worker(statement):
+                self._wait(session.database, statement, session.client, now)
+                self._send_to_worker(judge, statement)
+                return
+            judge.judge(statement)
+        if statement.effects & (DDL | DATABASE_DDL) and session.server is not None:
+            session.server.ddl = True
+        if judge.version == 0 or judge.unknown_relation:
+            if judge.unknown_relation:
+                judge.unknown_relation = False
+                self._net.read_catalogue(session.database, soon=True)
+            self._wait(session.database, statement, session.client, now)
+            return
+        self._count(session.client, statement, 1, now)
+
+    def _send_to_worker(self, judge: Judge, statement: Statement) -> None:
+        if statement not in self._analysing:
+            self._analysing.add(statement)
+            self._net.analyse(judge, statement)
+
+    def flag(self, client: Client, statement: Statement, now: float, times: int = 1) -> None:
+        """Keep an execution that is worth a finding, or is not known to be clean."""
+        flagged = client.flagged.get(statement)
+        if flagged is not None:
+            flagged.count += times
+            flagged.last = now
+        elif len(client.flagged) < FLAGGED_LIMIT:
+            client.flagged[statement] = Flagged(times, now, now)
+        else:
+            self.dropped += times
+
+    def _count(self, client: Client, statement: Statement, times: int, now: float) -> None:
+        verdict = statement.verdict if statement.verdict != PENDING else int(Verdict.unknown)
+        client.counters.statements[verdict] += times
+        if verdict >= Verdict.by_id:
+            self.flag(client, statement, now, times)
+
+    def _wait(self, database: str, statement: Statement, client: Client, now: float) -> None:
+        waiting = self._waiting[database]
+        key = (statement, client)
+        if key in waiting or len(waiting) < WAITING_LIMIT:
+            waiting[key] = waiting.get(key, 0) + 1
+        else:
+            self._count(client, statement, 1, now)
+
+    def catalogue_read(self, database: str, catalogue: Catalogue, now: float) -> None:
+        """The catalogue as it is now: verdicts that waited for it are given."""
+        judge = self.judge(database)
+        judge.set_catalogue(catalogue)
+        self.give_up_waiting(database, now)
+
+    def give_up_waiting(self, database: str, now: float) -> None:
+        """No newer catalogue is to be had: what waits is counted by what is known."""
+        judge = self.judge(database)
+        waiting, self._waiting[database] = self._waiting[database], {}
+        for (statement, client), times in waiting.items():
+            if statement.version != judge.version:
+                if judge.wants_worker(statement):
+                    self._waiting[database][statement, client] = times
+                    self._send_to_worker(judge, statement)
+                    continue
+                judge.judge(statement)
+            self._count(client, statement, times, now)
+        judge.unknown_relation = False
+
+    def analysed(self, judge: Judge, statement: Statement, facts: Facts | None, now: float) -> None:
+        """The worker's facts on a long text; None = it gave up."""
+        judge.judge_facts(statement, facts)
+        self._analysing.discard(statement)
+        waiting = self._waiting[self._databases[judge]]
+        for key in [key for key in waiting if key[0] is statement]:
+            self._count(key[1], statement, waiting.pop(key), now)
+
+    def waiting(self) -> int:
+        """Executions whose verdict is not given yet."""
+        return sum(sum(waiting.values()) for waiting in self._waiting.values())

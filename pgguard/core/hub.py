@@ -1,0 +1,530 @@
+"""The object that owns every session, server and client, and moves them.
+
+Laws: no await, no I/O, no clock of its own (`clock` is given); slow work is asked of `net` and comes
+back as a call; a granted ticket is given back exactly once, when its server's socket has given EOF or
+its dial is over. Observers get events in batches and can neither block nor raise into here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pgguard import events
+from pgguard.core.cancel import CancelKeys
+from pgguard.core.gate import Gate
+from pgguard.core.login import Secrets, ServerLogin
+from pgguard.core.session import Session
+from pgguard.core.states import Places, SessionState
+from pgguard.core.types import Client, Net, Nowhere, Out
+from pgguard.core.upstream import Upstream
+from pgguard.counters import ProcessCounters
+from pgguard.errors import AdmissionRefused, LoginRefused, Refusal
+from pgguard.pool.admission import Admission, Share, Ticket, TicketState
+from pgguard.pool.identity import Carriers, identify, strip_user_suffix
+from pgguard.wire import backend
+from pgguard.wire.startup import split_options
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from pgguard.core.server import Server
+    from pgguard.pool.admission import AdmissionSettings
+    from pgguard.sql.statement import Statement
+    from pgguard.tenancy.model import TenancySettings
+
+EVENTS_LIMIT = 100_000
+"""Events kept for the subscribers; more are counted as dropped."""
+
+ABOVE_NOTICE = frozenset({"warning", "error", "fatal", "panic"})
+"""Values of client_min_messages that a NOTICE does not reach."""
+
+
+@dataclass(slots=True, frozen=True)
+class HubSettings:
+    """What the core needs of the settings."""
+
+    admission: AdmissionSettings
+    tenancy: TenancySettings
+    identify: tuple[str, ...] = ("startup_setting", "user_suffix", "application_name", "address")
+    user_separator: str = "%"
+    trust: bool = False
+    login_timeout: float = 60.0
+    total: int | None = None
+    """`limits.total`; None = read from the server."""
+
+
+class Hub:
+    """The proxy without I/O."""
+
+    def __init__(
+        self,
+        settings: HubSettings,
+        net: Net,
+        *,
+        clock: Callable[[], float],
+        wall: float = 0.0,
+        secrets: Mapping[str, str] | None = None,
+    ) -> None:
+        self.settings = settings
+        self.net = net
+        self.clock = clock
+        self.wall = wall
+        self.started = clock()
+        self.secrets = Secrets(secrets or {})
+        self.counters = ProcessCounters()
+        self.admission = Admission(settings.admission, settings.total)
+        self.gate = Gate(settings.tenancy, self.counters, net)
+        self.upstream = Upstream(self)
+        self.keys: CancelKeys[Session] = CancelKeys()
+        self.places = Places()
+        self.nowhere: Out = Nowhere()
+        self.clients: dict[str, Client] = {}
+        limits = settings.admission.defaults
+        self.nobody = Client("", "none", Share("", limits))
+        self.servers: set[Server] = set()
+        self.events: list[events.Event] = []
+        self.services = False
+        """A service connection is open: statements on databases must wait for its end (T27)."""
+        self.blocking: set[Server] = set()
+        """Servers on which a statement about databases is running (T27)."""
+        self.draining = False
+        self.gone: set[Session] = set()
+        """Sessions whose client has closed its side while its server is still linked."""
+        self._holding: list[Session] = []
+        self._numbers = 0
+
+    @property
+    def sessions(self) -> set[Session]:
+        return set(self.places)  # type: ignore[arg-type]
+
+    def number(self) -> int:
+        self._numbers += 1
+        return self._numbers
+
+    def emit(self, event: events.Event) -> None:
+        if len(self.events) < EVENTS_LIMIT:
+            self.events.append(event)
+        else:
+            self.counters.events_dropped += 1
+
+    # The way in
+
+    def open_session(self, address: str, port: int, *, loopback: bool) -> Session:
+        """A connection was accepted; its bytes go to `receive` from now on."""
+        session = Session(self, self.number(), address, port, loopback=loopback)
+        self.places.add(session)
+        return session
+
+    def login_user(self, user: str) -> str:
+        """The role that logs in: `app%worker3` is `app`."""
+        return strip_user_suffix(user, self.settings.user_separator)
+
+    def begin_login(self, session: Session) -> None:
+        """The startup packet is read: find out who it is, then authenticate."""
+        if self.draining:
+            self.refuse(session, shutting_down())
+            return
+        if session.loopback and "process" in self.settings.identify:
+            self.net.identify(session)
+        else:
+            self.identified(session)
+
+    def identified(self, session: Session) -> None:
+        """`session.process` is as known as it will be."""
+        if session.entrance is not None and session.state is SessionState.LOGIN:
+            session.entrance.begin()
+
+    def want_method(self, session: Session) -> None:
+        method = self.upstream.method(session)
+        if method is not None and session.entrance is not None:
+            session.entrance.advance(method)
+
+    def authenticated(self, session: Session) -> None:
+        """The session may enter: name its client and ask for a server (T1)."""
+        entrance = session.entrance
+        assert entrance is not None
+        if session.state is not SessionState.LOGIN:
+            return
+        client = self._client_of(session)
+        absorbed = entrance.absorbed
+        session.write(backend.authentication_ok())
+        try:
+            self.admission.open_session(client.share)
+        except Refusal as error:
+            self.refuse(session, error)
+            return
+        session.client = client
+        client.sessions.add(session)
+        client.counters.sessions += 1
+        client.counters.peak_sessions = max(client.counters.peak_sessions, len(client.sessions))
+        if absorbed is not None:
+            self.admission.lower_cap(client.share, absorbed.connection_limit, absorbed.pool_timeout)
+        session.judge = self.gate.judge(session.database)
+        now = self.clock()
+        self.places.move(session, SessionState.WAITING, now)
+        self.emit(events.SessionOpened(now, session.id, client.key, session.user, session.database))
+        session.held, entrance.buffer = entrance.buffer, b""
+        session.parameters = entrance.parameters
+        session.entrance = None
+        self._acquire(session, now)
+
+    def _client_of(self, session: Session) -> Client:
+        entrance = session.entrance
+        assert entrance is not None
+        name = session.application_name
+        known = self.clients.get(name)
+        pid = session.process.pid if session.process else 0
+        shared = bool(
+            known and pid and known.processes - {pid} and known.rule == "application_name"
+        )
+        key = identify(
+            self.settings.identify,
+            Carriers(
+                parameters=entrance.original,
+                options=split_options(entrance.original.get("options", "")),
+                user=entrance.original.get("user", ""),
+                address=session.address,
+                process=session.process,
+                shared_name=shared,
+            ),
+            separator=self.settings.user_separator,
+        )
+        client = self.clients.get(key.name)
+        if client is None:
+            share = self.admission.share(key.name)
+            client = self.clients[key.name] = Client(key.name, key.rule, share)
+        if pid:
+            client.processes.add(pid)
+        return client
+
+    def _acquire(self, session: Session, now: float) -> None:
+        client = session.client
+        try:
+            ticket = self.admission.acquire(client.share, session, now)
+        except Refusal as error:
+            self.refuse(session, error)
+            return
+        session.ticket = ticket
+        if ticket.state is TicketState.GRANTED:
+            self.start_server(ticket, now)
+        else:
+            self.emit(
+                events.TicketQueued(
+                    now, session.id, client.key, client.share.waiting, ticket.blocked_by
+                )
+            )
+
+    def start_server(self, ticket: Ticket, now: float) -> None:
+        """The ticket was granted: connect its server."""
+        session = ticket.holder
+        assert isinstance(session, Session)
+        waited = ticket.waited(now)
+        if waited > 0:
+            self.count_wait(session.client, waited)
+            self.emit(events.TicketGranted(now, session.id, session.client.key, waited))
+        self.counters.pool_wait_seconds.observe(waited)
+        self.upstream.dial(session, ticket)
+
+    def count_wait(self, client: Client, waited: float) -> None:
+        counters = client.counters
+        counters.waits += 1
+        counters.waited += waited
+        counters.waited_max = max(counters.waited_max, waited)
+
+    def granted(self, tickets: list[Ticket]) -> None:
+        now = self.clock()
+        for ticket in tickets:
+            self.start_server(ticket, now)
+
+    # The way out
+
+    def refuse(self, session: Session, error: Refusal) -> None:
+        """FATAL to a session that is still on its way in, and its end."""
+        if session.state in (SessionState.CLOSING, SessionState.CLOSED):
+            return
+        now = self.clock()
+        if isinstance(error, LoginRefused):
+            self.emit(
+                events.LoginFailed(
+                    now,
+                    session.address,
+                    session.user,
+                    session.database,
+                    error.sqlstate,
+                    error.message,
+                    error.log,
+                )
+            )
+        elif isinstance(error, AdmissionRefused):
+            self._count_refusal(session, error, now)
+        session.write(
+            backend.error_response(
+                severity="FATAL",
+                sqlstate=error.sqlstate,
+                message=error.message,
+                detail=error.detail,
+                hint=error.hint,
+            )
+        )
+        self.end_session(session, error.message)
+
+    def _count_refusal(self, session: Session, error: AdmissionRefused, now: float) -> None:
+        client = session.client if session.client is not self.nobody else self._client_of(session)
+        reason = error.reason
+        refusals = client.counters.refusals
+        refusals[reason] = refusals.get(reason, 0) + 1
+        waited = session.ticket.waited(now) if session.ticket else 0.0
+        if waited > 0:
+            self.count_wait(client, waited)
+        self.emit(
+            events.SessionRefused(
+                now,
+                session.id,
+                client.key,
+                error.code,
+                reason,
+                error.message,
+                error.holders,
+                waited,
+            )
+        )
+
+    def end_session(self, session: Session, reason: str) -> None:
+        """What was written is flushed, then the connection is closed; ticket and server go."""
+        if session.state in (SessionState.CLOSING, SessionState.CLOSED):
+            return
+        now = self.clock()
+        self._give_up_ticket(session, now)
+        self.places.move(session, SessionState.CLOSING, now)
+        self._forget(session, reason, now)
+        self.gone.discard(session)
+        server = session.unlink()
+        if server is None:
+            if session.ticket is not None:
+                self.upstream.abandon(session, reason)
+        elif session.leaving and server.pipeline.due:
+            self.upstream.run_on(server, reason)
+        else:
+            half_sent = bool(session.skip or session.partial or session.gone_at is not None)
+            self.upstream.retire(server, reason, half_sent=half_sent)
+        session.out.close()
+
+    def _give_up_ticket(self, session: Session, now: float) -> None:
+        ticket = session.ticket
+        if ticket is not None and ticket.state is TicketState.QUEUED:
+            waited = ticket.waited(now)
+            self.granted(self.admission.abandon(ticket, now))
+            self.count_wait(session.client, waited)
+            self.emit(events.TicketAbandoned(now, session.id, session.client.key, waited))
+
+    def _forget(self, session: Session, reason: str, now: float) -> None:
+        client = session.client
+        if session in client.sessions:
+            client.sessions.discard(session)
+            self.admission.close_session(client.share)
+            if session.process and all(s.process != session.process for s in client.sessions):
+                client.processes.discard(session.process.pid)
+            self.emit(events.SessionClosed(now, session.id, client.key, reason))
+        if session.server is not None:
+            self.keys.remove(session.server.pid, session)
+
+    def session_violated(self, session: Session, what: str) -> None:
+        """The session broke the protocol: FATAL 08P01, and its server is not trusted with more."""
+        now = self.clock()
+        self.emit(events.ProtocolBroken(now, session.address, session.client.key, what))
+        server = session.server
+        if server is None or server.between_messages():
+            session.write(backend.error_response(severity="FATAL", sqlstate="08P01", message=what))
+        self.end_session(session, what)
+
+    def session_gone(self, session: Session, reason: str) -> None:
+        """The client left before it had a server: nothing of what it sent is executed."""
+        self.end_session(session, reason)
+
+    def session_lost(self, session: Session, error: BaseException | None) -> None:
+        """Its socket is gone."""
+        now = self.clock()
+        if session.state is not SessionState.CLOSED:
+            server = session.server
+            if server is not None and server.pipeline.due and not session.leaving:
+                # A reset or a failed write: what runs is cancelled (T30). A client that said
+                # Terminate or closed in order is served to the end, as Postgres does.
+                self.upstream.cancel(server)
+            self.end_session(session, f"connection lost: {error}" if error else "connection closed")
+            self.places.move(session, SessionState.CLOSED, now)
+
+    # Statements
+
+    def flag(self, session: Session, statement: Statement) -> None:
+        self.gate.flag(session.client, statement, self.clock())
+
+    def settle(self, session: Session, statement: Statement) -> None:
+        self.gate.settle(session, statement, self.clock())
+
+    def catalogue_changed(self, server: Server) -> None:
+        """A statement that may have changed the catalogue, or databases, is done."""
+        self.blocking.discard(server)
+        self.net.read_catalogue(server.database, soon=True)
+
+    def close_services(self, server: Server) -> bool:
+        """A statement about databases is next on `server`: no service connection may stand in its
+        way until it is done (T27). Returns whether one has to be closed first."""
+        server.ddl = True
+        self.blocking.add(server)
+        if self.services and server.session is not None:
+            self._holding.append(server.session)
+            self.net.close_services()
+        return self.services
+
+    def services_closed(self) -> None:
+        self.services = False
+        holding, self._holding = self._holding, []
+        for session in holding:
+            session.let_go()
+
+    def parameter_changed(self, server: Server, name: str, value: str) -> None:
+        """ParameterStatus: can texts of this session still be read as they are?"""
+        session = server.session
+        if session is None:
+            return
+        if name == "application_name":
+            session.application_name = value
+        elif name in ("client_encoding", "standard_conforming_strings"):
+            server.parameters[name] = value
+            session.readable = readable(server.parameters)
+
+    def linking(self, session: Session, server: Server) -> None:
+        session.readable = readable(server.parameters)
+
+    def reconfigure(self, settings: HubSettings) -> None:
+        """New settings for everything that can change while running; nobody is dropped."""
+        total_changed = settings.total != self.settings.total
+        self.settings = settings
+        self.granted(self.admission.reconfigure(settings.admission, self.clock()))
+        if total_changed and settings.total is not None:
+            self.upstream.set_total(settings.total)
+        if self.gate.reconfigure(settings.tenancy):
+            for session in self.sessions:
+                if session.judge is not None:
+                    session.judge = self.gate.judge(session.database)
+
+    # Cancel requests
+
+    def cancel_request(self, pid: int, secret: bytes) -> Server | None:
+        """The server that a CancelRequest means now; None if it runs nothing of that session's."""
+        session = self.keys.find(pid, secret)
+        server = session.server if session is not None else None
+        if session is None or server is None or not server.pipeline.entries:
+            return None
+        self.counters.cancels += 1
+        self.emit(events.CancelForwarded(self.clock(), session.id, session.client.key))
+        return server
+
+    # Time
+
+    def tick(self) -> None:
+        """Every 100 ms: deadlines of logins, tickets, retries and closing servers."""
+        now = self.clock()
+        result = self.admission.tick(now)
+        for ticket, error in result.refused:
+            assert isinstance(ticket.holder, Session)
+            self.refuse(ticket.holder, error)
+        for ticket, text in result.notices:
+            assert isinstance(ticket.holder, Session)
+            self._notice(ticket.holder, text)
+        self.granted(result.granted)
+        for place in list(self.places.of(SessionState.LOGIN)):
+            if now - place.since > self.settings.login_timeout:
+                assert isinstance(place, Session)
+                self.end_session(place, "canceling authentication due to timeout")
+        self.upstream.tick(now)
+
+    def _notice(self, session: Session, text: str) -> None:
+        parameters = session.parameters
+        options = dict(split_options(parameters.get("options", "")))
+        level = parameters.get("client_min_messages") or options.get("client_min_messages", "")
+        if level.lower() not in ABOVE_NOTICE:
+            session.write(
+                backend.notice_response(severity="NOTICE", sqlstate="00000", message=text)
+            )
+
+    # What `net` reports
+
+    def server_connected(self, server: Server, out: Out, login: ServerLogin) -> None:
+        self.upstream.connected(server, out, login)
+
+    def server_lost(self, server: Server, error: BaseException | None) -> None:
+        self.upstream.lost(server, error)
+
+    def server_violated(self, server: Server, what: str) -> None:
+        """Postgres, or what we took for it, broke the protocol: both ends are closed."""
+        now = self.clock()
+        self.emit(events.ProtocolBroken(now, "server", server.client.key, what))
+        server.close_reason = what
+        session = server.session
+        if session is not None:
+            if server.between_messages():
+                session.write(
+                    backend.error_response(
+                        severity="FATAL",
+                        sqlstate="08P01",
+                        message=f"pgguard: Postgres broke the protocol: {what}",
+                    )
+                )
+            self.end_session(session, what)
+        server.out.abort()
+
+    # The end
+
+    def drain(self) -> None:
+        """Tell idle sessions 57P01, let the others finish what runs, refuse who waits."""
+        self.draining = True
+        now = self.clock()
+        self.admission.drain(now)
+        for session in list(self.sessions):
+            if session.state in (SessionState.LOGIN, SessionState.WAITING):
+                self.refuse(session, shutting_down())
+            elif session.server is not None:
+                self.drained(session.server)
+
+    def drained(self, server: Server) -> None:
+        """While draining: end the session whose server owes nothing and is in no transaction."""
+        session = server.session
+        if session is not None and not server.pipeline.entries and server.status == "I":
+            self.refuse(session, shutting_down())
+
+    def stop(self) -> None:
+        """The grace time is over: end every session now."""
+        for session in list(self.sessions):
+            if session.state is SessionState.CLOSING:
+                continue
+            server = session.server
+            if server is None or server.between_messages():
+                self.refuse(session, shutting_down())
+            else:
+                self.end_session(session, "shutdown")
+        self.upstream.stop()
+
+    def abort(self) -> None:
+        """Whoever has not closed by now is cut off."""
+        for session in list(self.sessions):
+            session.out.abort()
+        for server in list(self.servers):
+            server.out.abort()
+
+
+def readable(parameters: Mapping[str, str]) -> bool:
+    """Whether the parser sees a text as the server does (reliability section 1.3)."""
+    encoding = parameters.get("client_encoding", "UTF8").upper().replace("-", "")
+    strings = parameters.get("standard_conforming_strings", "on")
+    return encoding in ("UTF8", "UNICODE", "SQL_ASCII") and strings == "on"
+
+
+def shutting_down() -> Refusal:
+    """Postgres's own words (57P01)."""
+    return Refusal(
+        "terminating connection due to administrator command",
+        sqlstate="57P01",
+        hint="pgguard is shutting down.",
+    )

@@ -1,0 +1,256 @@
+"""The backend side: one server connection, from its link to the end of its socket.
+
+`receive` is the hot loop of replies: it walks message headers in the chunk that arrived and writes
+that very bytes object to the session; only the few messages that change what we know are looked into.
+It is long on purpose and must be kept in step with the loop in `core/session`.
+
+Laws: a server belongs to one session and is closed with it, never reused; it counts against cap and
+total until its socket has given EOF (transparency T12); a reply that breaks the protocol ends both.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import TYPE_CHECKING
+
+from pgguard.core.pipeline import Pipeline
+from pgguard.errors import ProtocolViolation
+from pgguard.pool.servers import ServerState
+from pgguard.sql.effects import DATABASE_DDL
+from pgguard.wire import backend, frontend
+from pgguard.wire.codes import BACKEND_LIMIT, KNOWN_BACKEND
+
+if TYPE_CHECKING:
+    from pgguard.core.hub import Hub
+    from pgguard.core.session import Session
+    from pgguard.core.types import Client, Out
+    from pgguard.pool.admission import Ticket
+
+_header = Struct(">BI").unpack_from
+
+MARKED_LIMIT = 1 << 20
+"""Bytes of an ErrorResponse or ParameterStatus that are kept to be read; more is passed on unread."""
+
+
+class Server:
+    """One backend connection."""
+
+    __slots__ = (
+        "cancelling",
+        "client",
+        "close_reason",
+        "copy_in",
+        "database",
+        "ddl",
+        "failed",
+        "fatal",
+        "greeting",
+        "hub",
+        "id",
+        "out",
+        "parameters",
+        "partial",
+        "paused",
+        "pid",
+        "pipeline",
+        "ready_at",
+        "rolled_back",
+        "secret_key",
+        "session",
+        "since",
+        "skip",
+        "started",
+        "state",
+        "status",
+        "ticket",
+        "transaction_since",
+        "user",
+        "write",
+    )
+
+    def __init__(self, hub: Hub, number: int, session: Session, ticket: Ticket) -> None:
+        self.hub = hub
+        self.id = number
+        self.session: Session | None = session
+        self.client: Client = session.client
+        self.ticket = ticket
+        self.user, self.database = session.user, session.database
+        self.state = ServerState.CONNECTING
+        self.since = self.started = self.ready_at = hub.clock()
+        self.out: Out = hub.nowhere
+        self.write = self.out.write
+        self.pid = 0
+        self.secret_key = b""
+        self.status = "I"
+        self.greeting: list[bytes] = []
+        self.parameters: dict[str, str] = {}
+        self.pipeline = Pipeline()
+        self.partial = b""
+        self.skip = 0
+        self.copy_in = False
+        self.ddl = False
+        self.failed = False
+        self.rolled_back = False
+        self.fatal: dict[str, str] = {}
+        self.paused = False
+        self.transaction_since: float | None = None
+        self.cancelling = False
+        self.close_reason = ""
+
+    def __repr__(self) -> str:
+        return f"<server {self.id} pid {self.pid} {self.state.name}>"
+
+    @property
+    def due(self) -> int:
+        return self.pipeline.due
+
+    def connected(self, out: Out) -> None:
+        self.out = out
+        self.write = out.write
+
+    def begin(self, now: float) -> None:
+        """The first message after everything was answered is about to be written."""
+        self.started = now
+        if self.status != "I":
+            self.hub.counters.idle_in_transaction_seconds.observe(now - self.ready_at)
+
+    def notable(self, effects: int) -> bool:
+        """A statement that changes the catalogue is on its way; True if it is about databases."""
+        self.ddl = True
+        return bool(effects & DATABASE_DDL)
+
+    def receive(self, data: bytes) -> None:
+        """A chunk from Postgres. The hot loop of replies."""
+        session = self.session
+        if session is None or session.server is None:
+            return
+        chunk = data
+        pos = 0
+        if self.skip:
+            pos = self.skip
+            if pos >= len(data):
+                self.skip = pos - len(data)
+                self.hub.counters.sent_bytes += len(data)
+                session.write(data)
+                return
+            self.skip = 0
+        elif self.partial:
+            chunk = self.partial + data
+            self.partial = b""
+        end = len(chunk)
+        while end - pos >= 5:
+            kind, length = _header(chunk, pos)
+            after = pos + 1 + length
+            if kind == 0x44:  # DataRow
+                pass
+            elif length < 4 or length > BACKEND_LIMIT[kind]:
+                self._violation(kind)
+                return
+            elif kind == 0x5A:  # ReadyForQuery
+                if after > end:
+                    break
+                self._ready(chr(chunk[pos + 5]))
+            elif kind == 0x43:  # CommandComplete
+                if self.status != "I" and chunk.startswith(b"ROLLBACK", pos + 5):
+                    self.rolled_back = True
+            elif kind in (0x45, 0x53):  # ErrorResponse, ParameterStatus
+                if after > end and end - pos < MARKED_LIMIT:
+                    break
+                self._look_into(kind, chunk[pos + 5 : after])
+            elif kind == 0x47:  # CopyInResponse
+                self.copy_in = not self.pipeline.copy_in_begins()
+            elif kind not in KNOWN_BACKEND:
+                self.hub.counters.unknown_messages += 1
+            if after > end:
+                self.skip = after - end
+                pos = end
+                break
+            pos = after
+        if pos < end:
+            self.partial = chunk[pos:]
+        self.hub.counters.sent_bytes += len(data)
+        session.write(data)
+        if self.hub.draining and not self.pipeline.entries:
+            self.hub.drained(self)
+
+    def _ready(self, status: str) -> None:
+        """ReadyForQuery: one promise is kept; time and transactions are counted."""
+        hub = self.hub
+        counters = hub.counters
+        now = hub.clock()
+        self.ready_at = now
+        self.copy_in = False
+        self.pipeline.ready()
+        counters.statement_seconds.observe(now - self.started)
+        before = self.status
+        self.status = status
+        if status == "I":
+            since = self.transaction_since
+            if before == "I":
+                counters.transactions["rollback" if self.failed else "commit"] += 1
+                counters.transaction_seconds.observe(now - self.started)
+            else:
+                undone = self.rolled_back or before == "E"
+                counters.transactions["rollback" if undone else "commit"] += 1
+                counters.transaction_seconds.observe(now - (since or self.started))
+                self.transaction_since = None
+            self.failed = self.rolled_back = False
+            if self.ddl:
+                self.ddl = False
+                hub.catalogue_changed(self)
+        elif before == "I":
+            self.transaction_since = self.started
+        if self.pipeline.entries:
+            self.started = now
+
+    def _look_into(self, kind: int, body: bytes) -> None:
+        try:
+            if kind == 0x53:
+                name, value = backend.decode_parameter_status(body)
+                self.hub.parameter_changed(self, name, value)
+                return
+            fields = backend.decode_fields(body)
+        except ProtocolViolation:
+            # What cannot be read is still the server's word: it is passed on as it came.
+            return
+        self.failed = True
+        sqlstate = fields.get("C", "?????")[:5]
+        errors = self.hub.counters.errors
+        if sqlstate in errors or len(errors) < 500:
+            errors[sqlstate] = errors.get(sqlstate, 0) + 1
+        if (fields.get("V") or fields.get("S")) in ("FATAL", "PANIC"):
+            self.fatal = fields
+
+    def _violation(self, kind: int) -> None:
+        self.hub.server_violated(self, f"invalid message length (message type {kind})")
+
+    def between_messages(self) -> bool:
+        """Nothing is half-sent to the session: a message of ours may follow."""
+        return not self.skip and not self.partial
+
+    def pause_writing(self) -> None:
+        """Postgres does not read: stop reading from the session."""
+        self.paused = True
+        if self.session is not None:
+            self.session.out.pause_reading()
+
+    def resume_writing(self) -> None:
+        self.paused = False
+        if self.session is not None:
+            self.session.out.resume_reading()
+
+    def write_eof(self) -> None:
+        """The client has sent its last byte: Postgres is told so, and answers what it owes."""
+        self.out.write_eof()
+
+    def eof(self) -> bool:
+        """Postgres has closed its side: nothing more will come."""
+        return False
+
+    def lost(self, error: BaseException | None) -> None:
+        self.hub.server_lost(self, error)
+
+    def say_goodbye(self) -> None:
+        """Terminate and half-close; the EOF that answers frees the slot."""
+        self.write(frontend.terminate())
+        self.out.write_eof()

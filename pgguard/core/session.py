@@ -1,0 +1,425 @@
+"""The frontend side: one session, from its startup packet to its end.
+
+`receive` is the hot loop of requests: it walks message headers in the chunk that arrived and writes
+that very bytes object to the server; only Query, Parse, Bind and Close are looked into. It is long on
+purpose and must be kept in step with the loop in `core/server`.
+
+Laws: no await, no I/O but `out`; a session without a server forwards nothing; a message that breaks
+the protocol is not forwarded, the session gets FATAL 08P01 and its server is closed; whatever came
+before the end of a connection is executed as Postgres would (transparency T30).
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import TYPE_CHECKING
+
+from pgguard.core.entry import Entrance
+from pgguard.core.pipeline import COPY_END
+from pgguard.core.states import SessionState
+from pgguard.errors import ProtocolViolation
+from pgguard.findings import Verdict
+from pgguard.sql.effects import DATABASE_DDL, DDL
+from pgguard.wire import backend
+from pgguard.wire.codes import FRONTEND_LIMIT, KNOWN_FRONTEND
+
+if TYPE_CHECKING:
+    from pgguard.core.hub import Hub
+    from pgguard.core.server import Server
+    from pgguard.core.types import Client, Out
+    from pgguard.pool.admission import Ticket
+    from pgguard.pool.identity import ProcessInfo
+    from pgguard.sql.statement import Statement
+    from pgguard.tenancy.judge import Judge
+
+_header = Struct(">BI").unpack_from
+_FLAGGED = int(Verdict.by_id)
+_NOTABLE = DDL | DATABASE_DDL
+
+TERMINATE = b"X\0\0\0\4"
+
+HELD_LIMIT = 65536
+"""Bytes that a session without a server may send ahead (transparency T4)."""
+
+
+def _touches_databases(text: bytes) -> bool:
+    """Whether a text that is not judged yet may create, change or drop a database (T27)."""
+    return b"DATABASE" in text[:4096].upper()
+
+
+def _unknown(_text: bytes) -> None:
+    """The look-up of a session whose texts cannot be read as they are."""
+
+
+class Session:
+    """One frontend connection of a client."""
+
+    __slots__ = (
+        "__weakref__",
+        "address",
+        "application_name",
+        "client",
+        "database",
+        "entrance",
+        "gather",
+        "gone_at",
+        "held",
+        "held_back",
+        "hub",
+        "id",
+        "judge",
+        "last",
+        "last_byte",
+        "leaving",
+        "loopback",
+        "opened",
+        "out",
+        "parameters",
+        "partial",
+        "paused",
+        "port",
+        "prepared",
+        "process",
+        "readable",
+        "secret_key",
+        "server",
+        "since",
+        "skip",
+        "state",
+        "ticket",
+        "unnamed",
+        "user",
+        "write",
+    )
+
+    def __init__(self, hub: Hub, number: int, address: str, port: int, *, loopback: bool) -> None:
+        now = hub.clock()
+        self.hub = hub
+        self.id = number
+        self.out: Out = hub.nowhere
+        self.write = self.out.write
+        self.address = address
+        self.port = port
+        self.loopback = loopback
+        self.state = SessionState.LOGIN
+        self.since = self.opened = self.last_byte = now
+        self.user = self.database = self.application_name = ""
+        self.parameters: dict[str, str] = {}
+        self.client: Client = hub.nobody
+        self.process: ProcessInfo | None = None
+        self.server: Server | None = None
+        self.ticket: Ticket | None = None
+        self.judge: Judge | None = None
+        self.last: Statement | None = None
+        self.prepared: dict[bytes, Statement] | None = None
+        self.unnamed: Statement | None = None
+        self.entrance: Entrance | None = Entrance(self)
+        self.secret_key = b""
+        self.held = b""
+        self.held_back: bytes | None = None
+        self.skip = 0
+        self.partial = b""
+        self.gather: list[bytes] | None = None
+        self.readable = True
+        self.leaving = False
+        self.paused = False
+        self.gone_at: float | None = None
+
+    def __repr__(self) -> str:
+        return f"<session {self.id} of {self.client.key!r} {self.state.name}>"
+
+    def adopt(self, out: Out) -> None:
+        """The connection is on its transport: `out` takes what is written from now on."""
+        self.out = out
+        self.write = out.write
+
+    def receive(self, data: bytes) -> None:
+        """A chunk from the socket. The hot loop of requests."""
+        hub = self.hub
+        now = hub.clock()
+        self.last_byte = now
+        server = self.server
+        if server is None or self.held_back is not None:
+            self._receive_unlinked(data)
+            return
+        hub.counters.received_bytes += len(data)
+        pipeline = server.pipeline
+        entries = pipeline.entries
+        if not entries:
+            server.begin(now)
+        chunk = data
+        pos = 0
+        if self.skip:
+            pos = self.skip
+            if self.gather is not None:
+                self._gathered(data, pos)
+            if pos >= len(data):
+                self.skip = pos - len(data)
+                server.write(data)
+                return
+            self.skip = 0
+        elif self.partial:
+            chunk = self.partial + data
+            self.partial = b""
+        end = len(chunk)
+        judge = self.judge
+        assert judge is not None
+        known = judge.cache.exact.get if self.readable else _unknown
+        version = judge.version
+        statements = self.client.counters.statements
+        later: list[Statement] | None = None
+        hold = False
+        while end - pos >= 5:
+            kind, length = _header(chunk, pos)
+            if length < 4 or length > FRONTEND_LIMIT[kind]:
+                self._violation(chunk, data, pos, kind)
+                return
+            body = pos + 5
+            after = pos + 1 + length
+            if kind == 0x51:  # Query
+                entries.append(17)
+                if after <= end:
+                    text = chunk[body : after - 1]
+                    statement = known(text) or judge.statement(text, self.readable)
+                    self.last = statement
+                    self.unnamed = None
+                    if statement.version == version:
+                        verdict = statement.verdict
+                        statements[verdict] += 1
+                        if verdict >= _FLAGGED:
+                            hub.flag(self, statement)
+                        if statement.effects & _NOTABLE:
+                            hold |= server.notable(statement.effects)
+                    elif later is None:
+                        later = [statement]
+                        hold |= _touches_databases(text)
+                    else:
+                        later.append(statement)
+                        hold |= _touches_databases(text)
+                else:
+                    self.gather = [b"Q", chunk[body:end]]
+            elif kind == 0x42:  # Bind
+                entries.append(2)
+                if body + 2 <= end and chunk[body] == 0 and chunk[body + 1] == 0:
+                    bound = self.unnamed
+                else:
+                    portal_end = chunk.find(b"\0", body, min(after, end))
+                    name_end = chunk.find(b"\0", portal_end + 1, min(after, end))
+                    if after > end and (portal_end < 0 or name_end < 0) and end - pos < HELD_LIMIT:
+                        entries.pop()
+                        break
+                    name = chunk[portal_end + 1 : name_end]
+                    bound = self.prepared.get(name) if name and self.prepared else self.unnamed
+                if bound is not None:
+                    self.last = bound
+                    if bound.version == version:
+                        verdict = bound.verdict
+                        statements[verdict] += 1
+                        if verdict >= _FLAGGED:
+                            hub.flag(self, bound)
+                        if bound.effects & _NOTABLE:
+                            hold |= server.notable(bound.effects)
+                    elif later is None:
+                        later = [bound]
+                        hold |= _touches_databases(bound.text)
+                    else:
+                        later.append(bound)
+                        hold |= _touches_databases(bound.text)
+            elif kind == 0x45:  # Execute
+                entries.append(4)
+            elif kind == 0x53:  # Sync
+                if not server.copy_in:
+                    entries.append(16)
+            elif kind == 0x50:  # Parse
+                entries.append(1)
+                if after <= end:
+                    name_end = chunk.find(b"\0", body, after)
+                    text_end = chunk.find(b"\0", name_end + 1, after)
+                    if name_end >= 0 and text_end >= 0:
+                        text = chunk[name_end + 1 : text_end]
+                        statement = known(text) or judge.statement(text, self.readable)
+                        self.last = statement
+                        if name_end == body:
+                            self.unnamed = statement
+                        else:
+                            self._prepare(chunk[body:name_end], statement)
+                else:
+                    self.gather = [b"P", chunk[body:end]]
+            elif kind == 0x44:  # Describe
+                entries.append(3)
+            elif kind == 0x43:  # Close
+                if after > end:
+                    break
+                entries.append(5)
+                if chunk[body : body + 1] == b"S" and self.prepared:
+                    self.prepared.pop(chunk[body + 1 : after - 1], None)
+            elif kind == 0x58:  # Terminate
+                self.leaving = True
+            elif kind in (0x63, 0x66):  # CopyDone, CopyFail
+                server.copy_in = False
+                if entries:
+                    entries.append(COPY_END)
+            elif kind == 0x46:  # FunctionCall
+                entries.append(18)
+            elif kind not in KNOWN_FRONTEND:
+                hub.counters.unknown_messages += 1
+            if after > end:
+                self.skip = after - end
+                pos = end
+                break
+            pos = after
+        if pos < end:
+            self.partial = chunk[pos:]
+        if hold and hub.close_services(server):
+            # T27: a service connection would make CREATE or DROP DATABASE wait and fail.
+            self.held_back = data
+        else:
+            server.write(data)
+        if later is not None:
+            for statement in later:
+                hub.settle(self, statement)
+
+    def _gathered(self, data: bytes, missing: int) -> None:
+        """The next piece of a Query or Parse whose text is needed but was not whole."""
+        gather = self.gather
+        assert gather is not None
+        assert self.judge is not None
+        gather.append(data[:missing])
+        if missing > len(data):
+            if sum(map(len, gather)) > self.judge.settings.max_statement + HELD_LIMIT:
+                # Kept just long enough to be seen as too long; the rest only streams through.
+                self.gather = [gather[0], b"", b""]
+            return
+        self.gather = None
+        body = b"".join(gather[1:])
+        if gather[0] == b"Q":
+            statement = self.judge.statement(body[:-1], self.readable)
+            self.hub.settle(self, statement)
+        else:
+            name, _, rest = body.partition(b"\0")
+            statement = self.judge.statement(rest.partition(b"\0")[0], self.readable)
+            if name:
+                self._prepare(name, statement)
+            else:
+                self.unnamed = statement
+        self.last = statement
+
+    def _prepare(self, name: bytes, statement: Statement) -> None:
+        if self.prepared is None:
+            self.prepared = {}
+        self.prepared[name] = statement
+
+    def _violation(self, chunk: bytes, data: bytes, pos: int, kind: int) -> None:
+        """A length that no legal message has: what came before it is executed, the rest is not."""
+        already_written = len(chunk) - len(data)
+        if self.server is not None and pos > already_written:
+            self.server.write(data[: pos - already_written])
+        self.hub.session_violated(self, f"invalid message length (message type {kind})")
+
+    def let_go(self) -> None:
+        """The service connections are closed: what was held back goes on, as it came."""
+        data, self.held_back = self.held_back, None
+        if data is None or self.server is None:
+            return
+        self.server.write(data)
+        held, self.held = self.held, b""
+        if len(held) > HELD_LIMIT:
+            self.out.resume_reading()
+        if held:
+            self.receive(held)
+        if self.gone_at is not None and self.held_back is None:
+            self.server.write_eof()
+
+    def _receive_unlinked(self, data: bytes) -> None:
+        if self.state is SessionState.CLOSING:
+            return
+        if self.entrance is not None:
+            try:
+                self.entrance.receive(data)
+            except ProtocolViolation as error:
+                self.hub.session_violated(self, error.message)
+            return
+        self.held += data
+        if self.server is None and self.held == TERMINATE:
+            self.hub.session_gone(self, "client closed the session while it waited")
+        elif len(self.held) > HELD_LIMIT:
+            self.out.pause_reading()
+
+    def eof(self) -> bool:
+        """The client sends no more. Returns whether the connection stays open for replies."""
+        if self.state is SessionState.LINKED and self.server is not None:
+            self.gone_at = self.hub.clock()
+            self.hub.gone.add(self)
+            if self.held_back is None:
+                self.server.write_eof()
+            return True
+        self.hub.session_gone(self, "client closed the connection")
+        return False
+
+    def lost(self, error: BaseException | None) -> None:
+        """The connection is gone. `error` is None only when it was closed on purpose."""
+        self.hub.session_lost(self, error)
+
+    def pause_writing(self) -> None:
+        """The client does not read: stop reading from its server."""
+        self.paused = True
+        if self.server is not None:
+            self.server.out.pause_reading()
+
+    def resume_writing(self) -> None:
+        self.paused = False
+        if self.server is not None:
+            self.server.out.resume_reading()
+
+    def link(self, server: Server, now: float) -> None:
+        """`server` is ours from now on; the client learns that it may begin."""
+        self.server = server
+        server.session = self
+        self.hub.places.move(self, SessionState.LINKED, now)
+        key = backend.backend_key_data(server.pid, self.secret_key)
+        self.write(
+            b"".join(server.greeting) + key + backend.ready_for_query(server.status.encode())
+        )
+        server.greeting = []
+        if self.paused:
+            server.out.pause_reading()
+        held, self.held = self.held, b""
+        if len(held) > HELD_LIMIT:
+            self.out.resume_reading()
+        if held:
+            self.receive(held)
+
+    def unlink(self) -> Server | None:
+        """Session and server belong together no more; the caller closes the server."""
+        server, self.server = self.server, None
+        if server is not None:
+            server.session = None
+        return server
+
+    def stuck_since(self) -> float | None:
+        """Since when we hold a server that waits for us (pool.admission.Holder)."""
+        server = self.server
+        if server is None or server.pipeline.due:
+            return None
+        if server.status == "I" and not server.pipeline.unsynced:
+            return None
+        return max(self.last_byte, server.ready_at)
+
+    def describe(self, now: float) -> str:
+        """One line for the DETAIL of a refusal: plain ASCII, literals masked."""
+        server = self.server
+        age = now - self.opened
+        if server is None:
+            doing = f"{self.state.value} for {now - self.since:.1f} s"
+        elif server.pipeline.due:
+            doing = f"active for {now - server.started:.1f} s"
+        elif server.status == "I":
+            doing = f"idle for {now - max(self.last_byte, server.ready_at):.1f} s"
+        else:
+            since = server.transaction_since or server.ready_at
+            doing = f"idle in transaction, transaction open for {now - since:.1f} s"
+        pid = f", pid {server.pid}" if server is not None else ""
+        text = " ".join(self.last.masked.split())[:80] if self.last is not None else ""
+        last = f", last statement: {text}" if text else ""
+        line = f'client "{self.client.key}" session {self.id}{pid}, open for {age:.1f} s: {doing}{last}'
+        return line.encode("ascii", "replace").decode("ascii")

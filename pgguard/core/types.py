@@ -1,0 +1,97 @@
+"""What the core is given from outside, and what it hands out: small types shared by its modules.
+
+Laws: `Out` is an asyncio transport seen from the core; it never calls back into the core from
+`write` except to set a flag. `Net` starts slow work and reports the outcome to the hub later.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from pgguard.counters import ClientCounters
+
+if TYPE_CHECKING:
+    from pgguard.core.server import Server
+    from pgguard.core.session import Session
+    from pgguard.pool.admission import ClientLimits, Share
+    from pgguard.sql.statement import Statement
+    from pgguard.tenancy.judge import Judge
+
+
+class Out(Protocol):
+    """Where bytes go (asyncio.Transport)."""
+
+    def write(self, data: bytes, /) -> object: ...
+    def close(self) -> object: ...
+    def abort(self) -> object: ...
+    def write_eof(self) -> object: ...
+    def pause_reading(self) -> object: ...
+    def resume_reading(self) -> object: ...
+
+
+class Nowhere:
+    """An `Out` for what is not connected."""
+
+    __slots__ = ()
+
+    def write(self, data: bytes, /) -> None: ...
+    def close(self) -> None: ...
+    def abort(self) -> None: ...
+    def write_eof(self) -> None: ...
+    def pause_reading(self) -> None: ...
+    def resume_reading(self) -> None: ...
+
+
+class Net(Protocol):
+    """The slow work that the core asks for; each call returns at once."""
+
+    def dial(self, server: Server, parameters: dict[str, str]) -> None:
+        """Ends in hub.server_connected or hub.dial_failed."""
+
+    def probe(self, user: str, database: str) -> None:
+        """Ends in hub.probed or hub.probe_failed."""
+
+    def identify(self, session: Session) -> None:
+        """Which process is behind the session's address. Ends in session.entrance.advance."""
+
+    def cancel(self, server: Server) -> None:
+        """Send a CancelRequest for the server. Ends in hub.cancelled."""
+
+    def close_services(self) -> None:
+        """Close the service connections. Ends in hub.services_closed."""
+
+    def read_catalogue(self, database: str, *, soon: bool) -> None:
+        """The catalogue of a database has changed, or is needed for the first time."""
+
+    def read_limits(self) -> None:
+        """Postgres said that it has no slot free: read max_connections and the rest anew."""
+
+    def analyse(self, judge: Judge, statement: Statement) -> None:
+        """Analyse a long text outside of the loop. Ends in hub.analysed."""
+
+
+@dataclass(slots=True)
+class Flagged:
+    """Executions of one statement by one client; times are monotonic seconds."""
+
+    count: int
+    first: float
+    last: float
+
+
+@dataclass(slots=True, eq=False)
+class Client:
+    """Who is capped and reported: a test file, a worker, a service."""
+
+    key: str
+    rule: str
+    share: Share
+    counters: ClientCounters = field(default_factory=ClientCounters)
+    sessions: set[Session] = field(default_factory=set)
+    flagged: dict[Statement, Flagged] = field(default_factory=dict)
+    processes: set[int] = field(default_factory=set)
+
+    @property
+    def limits(self) -> ClientLimits:
+        return self.share.limits

@@ -1,0 +1,358 @@
+"""The life of servers: how Postgres receives a user, dials and their retries, ends.
+
+Laws: a ticket is given back exactly once, when the socket of its server has given EOF or its dial is
+over; a server whose session is gone is never handed on; Postgres's own errors are passed on verbatim,
+once; while Postgres is down sessions are held for `pool_timeout`, tried again every 250 ms.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pgguard import events
+from pgguard.core.login import Method, ServerLogin
+from pgguard.core.server import Server
+from pgguard.core.states import SessionState
+from pgguard.errors import Refusal, ServerUnavailable
+from pgguard.pool.servers import ServerState, move
+from pgguard.wire import backend, codes
+
+if TYPE_CHECKING:
+    from pgguard.core.hub import Hub
+    from pgguard.core.session import Session
+    from pgguard.core.types import Out
+    from pgguard.pool.admission import Ticket
+
+RETRY_AFTER = 0.25
+METHOD_LIFETIME = 5.0
+"""Seconds after which a challenge that we could not answer is looked at again."""
+LOWERED_FOR = 5.0
+"""Seconds for which a total that Postgres's 53300 has lowered stays lowered."""
+CLOSE_WITHIN = 5.0
+GONE_REPORTED_AFTER = 2.0
+
+
+class Upstream:
+    """Everything between a granted ticket and the EOF that gives it back."""
+
+    __slots__ = (
+        "_closing",
+        "_hub",
+        "_lowered_at",
+        "_methods",
+        "_probing",
+        "_retries",
+        "last_error",
+        "total",
+        "version",
+    )
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._methods: dict[tuple[str, str], tuple[Method, float]] = {}
+        self._probing: dict[tuple[str, str], list[Session]] = {}
+        self._retries: list[tuple[float, Session, Ticket | None]] = []
+        self._closing: dict[Server, float] = {}
+        self._lowered_at: float | None = None
+        self.total = hub.settings.total
+        self.version = ""
+        self.last_error = ""
+
+    # How Postgres receives a user
+
+    def method(self, session: Session) -> Method | None:
+        """The method if it is known; otherwise `entrance.advance` is called with it later."""
+        key = (session.user, session.database)
+        known = self._methods.get(key)
+        if known is not None:
+            method, learned_at = known
+            stale = self._hub.clock() - learned_at > METHOD_LIFETIME
+            unanswerable = self._hub.secrets.get(session.user) is None
+            if not (stale and unanswerable and method is not Method.TRUST):
+                return method
+        waiting = self._probing.setdefault(key, [])
+        waiting.append(session)
+        if len(waiting) == 1:
+            self._hub.net.probe(*key)
+        return None
+
+    def probed(self, user: str, database: str, method: Method) -> None:
+        self.learned(user, database, method)
+        self._up()
+        for session in self._probing.pop((user, database), []):
+            if session.entrance is not None and session.state is SessionState.LOGIN:
+                session.entrance.advance(method)
+
+    def learned(self, user: str, database: str, method: Method) -> None:
+        if len(self._methods) > 10_000:
+            self._methods.clear()
+        self._methods[user, database] = (method, self._hub.clock())
+
+    def probe_failed(self, user: str, database: str, error: ServerUnavailable) -> None:
+        """Hold who may still wait; refuse the others."""
+        self._down(error)
+        now = self._hub.clock()
+        for session in self._probing.pop((user, database), []):
+            if session.state is not SessionState.LOGIN:
+                continue
+            patience = self._hub.settings.admission.defaults.pool_timeout
+            if error.temporary and now - session.since < patience:
+                self._retries.append((now + RETRY_AFTER, session, None))
+            else:
+                self._pass_on(session, error)
+
+    # Dials
+
+    def dial(self, session: Session, ticket: Ticket) -> None:
+        hub = self._hub
+        server = Server(hub, hub.number(), session, ticket)
+        hub.servers.add(server)
+        hub.net.dial(server, session.parameters)
+
+    def connected(self, server: Server, out: Out, login: ServerLogin) -> None:
+        """The dial has ended well; bytes from Postgres go to `server.receive` from now on."""
+        hub = self._hub
+        now = hub.clock()
+        server.connected(out)
+        server.pid, server.secret_key = login.pid, login.secret_key
+        server.greeting, server.parameters = login.greeting, login.parameters
+        server.status = login.status
+        assert login.method is not None
+        self.learned(server.user, server.database, login.method)
+        self._up(login.parameters.get("server_version", ""))
+        move(server, ServerState.IDLE)
+        session = server.session
+        if session is None or session.state is not SessionState.WAITING:
+            server.session = None
+            self.retire(server, "client gone while its server was connected")
+            return
+        move(server, ServerState.LINKED)
+        server.since = now
+        hub.keys.add(server.pid, session.secret_key, session)
+        hub.linking(session, server)
+        hub.emit(events.ServerOpened(now, server.id, session.id, session.client.key, server.pid))
+        session.link(server, now)
+
+    def dial_failed(self, server: Server, error: ServerUnavailable) -> None:
+        hub = self._hub
+        now = hub.clock()
+        session = server.session
+        ticket = server.ticket
+        hub.servers.discard(server)
+        self._closing.pop(server, None)
+        move(server, ServerState.CLOSED)
+        if session is None or session.state is not SessionState.WAITING:
+            self._give_back(ticket)
+            return
+        if error.fields.get("C") == "53300" and self._requeue(session, ticket, error, now):
+            return
+        self._methods.pop((server.user, server.database), None)
+        patience = session.client.limits.pool_timeout
+        if error.temporary and error.fields.get("C") != "53300" and now - session.since < patience:
+            self._down(error)
+            self._retries.append((now + RETRY_AFTER, session, ticket))
+            return
+        self._pass_on(session, error)
+        self._give_back(ticket)
+
+    def _requeue(
+        self, session: Session, ticket: Ticket, error: ServerUnavailable, now: float
+    ) -> bool:
+        """Postgres has no slot although we granted one (T12). False = the error is passed on."""
+        hub = self._hub
+        others = hub.admission.held - 1
+        hub.emit(events.ServerRefused(now, session.client.key, "53300", error.message, others < 1))
+        hub.net.read_limits()
+        if others < 1:
+            return False
+        self._lowered_at = now
+        hub.granted(hub.admission.set_total(others, now))
+        hub.granted(hub.admission.requeue(ticket, now))
+        return True
+
+    def set_total(self, total: int | None) -> None:
+        """`limits.total`, or what auto came to."""
+        self.total = total
+        if self._lowered_at is None:
+            self._hub.granted(self._hub.admission.set_total(total, self._hub.clock()))
+
+    def _pass_on(self, session: Session, error: ServerUnavailable) -> None:
+        """Postgres's own error verbatim, or 57P03 with the last cause."""
+        hub = self._hub
+        fields = error.fields
+        if not fields or fields.get("C") == "57P03":
+            cause = Refusal(
+                f"pgguard: Postgres is not ready: {error.message}",
+                sqlstate="57P03",
+                hint="Start it or correct the upstream URL (pgguard doctor says what is wrong).",
+            )
+            hub.refuse(session, cause)
+            return
+        pieces = [key.encode() + _encode(value) + b"\0" for key, value in fields.items()]
+        session.write(backend.message(codes.ERROR_RESPONSE, b"".join(pieces) + b"\0"))
+        hub.emit(
+            events.LoginFailed(
+                hub.clock(),
+                session.address,
+                session.user,
+                session.database,
+                fields.get("C", ""),
+                error.message,
+                "refused by Postgres",
+            )
+        )
+        hub.end_session(session, error.message)
+
+    # Ends
+
+    def retire(self, server: Server, reason: str, *, half_sent: bool = False) -> None:
+        """The server has no session any more: end it and wait for its EOF.
+
+        `half_sent`: a message of the session was cut off, so nothing may be written behind it.
+        """
+        now = self._hub.clock()
+        server.close_reason = server.close_reason or reason
+        if server.state is ServerState.CONNECTING and server.out is self._hub.nowhere:
+            return
+        if server.state is not ServerState.CLOSING:
+            move(server, ServerState.CLOSING)
+            server.since = now
+        self._closing[server] = now
+        server.out.resume_reading()
+        if half_sent:
+            server.out.write_eof()
+        else:
+            server.say_goodbye()
+
+    def abandon(self, session: Session, reason: str) -> None:
+        """The session ended while its server was being connected: the dial ends in vain."""
+        for server in self._hub.servers:
+            if server.session is session:
+                server.session = None
+                server.close_reason = reason
+
+    def run_on(self, server: Server, reason: str) -> None:
+        """The client said goodbye while its statement runs: Postgres finishes it (T30)."""
+        server.close_reason = reason
+        move(server, ServerState.CLOSING)
+        server.out.resume_reading()
+
+    def cancel(self, server: Server) -> None:
+        if not server.cancelling:
+            server.cancelling = True
+            self._hub.net.cancel(server)
+
+    def lost(self, server: Server, error: BaseException | None) -> None:
+        """The socket of the server is gone: its slot is free."""
+        hub = self._hub
+        now = hub.clock()
+        hub.servers.discard(server)
+        hub.blocking.discard(server)
+        self._closing.pop(server, None)
+        move(server, ServerState.CLOSED)
+        session = server.session
+        if session is not None:
+            self._session_left_alone(session, server, error, now)
+        reason = server.close_reason or "closed by Postgres"
+        hub.emit(events.ServerClosed(now, server.id, server.client.key, reason))
+        self._give_back(server.ticket)
+
+    def _session_left_alone(
+        self, session: Session, server: Server, error: BaseException | None, now: float
+    ) -> None:
+        hub = self._hub
+        hub.keys.remove(server.pid, session)
+        session.unlink()
+        expected = session.leaving or session.gone_at is not None
+        if not expected:
+            message = server.fatal.get("M", "") or str(error or "Postgres closed the connection")
+            hub.emit(
+                events.ServerLost(
+                    now, session.id, session.client.key, server.fatal.get("C", ""), message
+                )
+            )
+            if not server.fatal and server.between_messages():
+                session.write(
+                    backend.error_response(
+                        severity="FATAL",
+                        sqlstate="08006",
+                        message=f"pgguard: the connection to Postgres was lost: {message}",
+                        hint="Look into the log of Postgres: it, or its backend, has ended.",
+                    )
+                )
+        hub.end_session(session, "closed by the client" if expected else "server lost")
+
+    def _give_back(self, ticket: Ticket) -> None:
+        self._hub.granted(self._hub.admission.give_back(ticket, self._hub.clock()))
+
+    # Time
+
+    def tick(self, now: float) -> None:
+        hub = self._hub
+        if self._lowered_at is not None and now - self._lowered_at > LOWERED_FOR:
+            self._lowered_at = None
+            self.set_total(self.total)
+        if self._retries:
+            due = [retry for retry in self._retries if retry[0] <= now]
+            self._retries = [retry for retry in self._retries if retry[0] > now]
+            for _, session, ticket in due:
+                self._try_again(session, ticket)
+        for server, since in self._closing.items():
+            if now - since > CLOSE_WITHIN:
+                self._closing[server] = float("inf")
+                reason = f"still open {CLOSE_WITHIN:.0f} s after its session ended"
+                hub.emit(events.ServerClosed(now, server.id, server.client.key, reason))
+        for session in list(hub.gone):
+            self._report_gone(session, now)
+
+    def _try_again(self, session: Session, ticket: Ticket | None) -> None:
+        if ticket is not None:
+            if session.state is SessionState.WAITING:
+                self.dial(session, ticket)
+            else:
+                self._give_back(ticket)
+        elif session.state is SessionState.LOGIN:
+            method = self.method(session)
+            if method is not None and session.entrance is not None:
+                session.entrance.advance(method)
+
+    def _report_gone(self, session: Session, now: float) -> None:
+        """A client that left while its statement runs is an event after two seconds (T30)."""
+        server = session.server
+        if server is None or session.gone_at is None:
+            self._hub.gone.discard(session)
+        elif server.pipeline.due and now - session.gone_at > GONE_REPORTED_AFTER:
+            self._hub.gone.discard(session)
+            text = session.last.masked if session.last is not None else ""
+            running = now - server.started
+            self._hub.emit(events.ClientGone(now, session.id, session.client.key, text, running))
+
+    def stop(self) -> None:
+        for server in list(self._hub.servers):
+            if server.out is not self._hub.nowhere:
+                server.out.close()
+
+    def _down(self, error: ServerUnavailable) -> None:
+        if error.fields.get("C") in (None, "57P03", "57P01", "57P02"):
+            self.last_error = error.message
+            if self._hub.counters.upstream_up:
+                self._hub.counters.upstream_up = False
+                self._hub.emit(events.UpstreamDown(self._hub.clock(), error.message))
+
+    def _up(self, version: str = "") -> None:
+        self.version = version or self.version
+        if not self._hub.counters.upstream_up:
+            self._hub.counters.upstream_up = True
+            self.last_error = ""
+            self._hub.emit(events.UpstreamUp(self._hub.clock(), self.version))
+
+    def is_up(self, version: str) -> None:
+        """The service connection got through."""
+        self._up(version)
+
+    def is_down(self, error: ServerUnavailable) -> None:
+        self._down(error)
+
+
+def _encode(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")

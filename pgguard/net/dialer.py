@@ -1,0 +1,198 @@
+"""Connections to Postgres: connect, log in, hand the socket to the core; probes and cancels.
+
+Laws: nothing is assumed about how Postgres cuts its bytes; every step has a time limit; whatever goes
+wrong becomes ServerUnavailable with Postgres's own error where there is one. TLS comes later: the
+upstream leg is plain TCP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pgguard.core.login import Method, Secrets, ServerLogin, probe_method
+from pgguard.errors import ProtocolViolation, ServerUnavailable
+from pgguard.net.transports import ServerProtocol
+from pgguard.wire.codes import BACKEND_LIMIT, PROTOCOL_3_0
+from pgguard.wire.scan import Framer
+from pgguard.wire.startup import build_cancel, build_startup
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pgguard.core.hub import Hub
+    from pgguard.core.server import Server
+
+CHUNK = 65536
+GREETING_LIMIT = 1 << 20
+"""Bytes that Postgres may say before ReadyForQuery."""
+CANCEL_TIMEOUT = 10.0
+
+
+@dataclass(slots=True, frozen=True)
+class Address:
+    """Where Postgres listens."""
+
+    host: str
+    port: int
+    connect_timeout: float = 15.0
+
+
+async def connect(address: Address) -> socket.socket:
+    """A connected, non-blocking socket. Raises ServerUnavailable."""
+    loop = asyncio.get_running_loop()
+    error: OSError | None = None
+    try:
+        found = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+    except OSError as failure:
+        raise ServerUnavailable(f"cannot resolve {address.host!r}: {failure}") from failure
+    for family, kind, protocol, _, target in found:
+        sock = socket.socket(family, kind, protocol)
+        try:
+            sock.setblocking(False)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            await loop.sock_connect(sock, target)
+        except OSError as failure:
+            sock.close()
+            error = failure
+        except BaseException:
+            sock.close()
+            raise
+        else:
+            return sock
+    reason = error.strerror or str(error) if error else "no address"
+    raise ServerUnavailable(f"cannot connect to {address.host}:{address.port}: {reason}")
+
+
+async def _messages(sock: socket.socket, framer: Framer) -> list[tuple[int, bytes]]:
+    loop = asyncio.get_running_loop()
+    while True:
+        data = await loop.sock_recv(sock, CHUNK)
+        if not data:
+            raise ServerUnavailable("Postgres closed the connection during login")
+        messages = framer.feed(data)
+        if messages:
+            return messages
+
+
+async def log_in(
+    sock: socket.socket, parameters: dict[str, str], secrets: Secrets
+) -> tuple[ServerLogin, bytes]:
+    """Our login for `parameters["user"]`; what came behind ReadyForQuery is returned too.
+
+    Raises ServerUnavailable, ProtocolViolation, OSError.
+    """
+    loop = asyncio.get_running_loop()
+    login = ServerLogin(parameters["user"], secrets)
+    framer = Framer(BACKEND_LIMIT, "server")
+    await loop.sock_sendall(sock, build_startup(PROTOCOL_3_0, parameters))
+    rest: list[bytes] = []
+    while not login.done:
+        for kind, body in await _messages(sock, framer):
+            if login.done:
+                rest.append(bytes([kind]) + (len(body) + 4).to_bytes(4, "big") + body)
+                continue
+            answer = login.receive(kind, body)
+            if answer is not None:
+                await loop.sock_sendall(sock, answer)
+        if sum(map(len, login.greeting)) > GREETING_LIMIT:
+            raise ProtocolViolation("login of more than 1 MiB", peer="server")
+    return login, b"".join(rest) + framer.rest
+
+
+class Dialer:
+    """Carries out what the core asks of Postgres."""
+
+    def __init__(
+        self, hub: Hub, address: Address, report: Callable[[str, BaseException], None]
+    ) -> None:
+        self._hub = hub
+        self.address = address
+        self._report = report
+
+    async def dial(self, server: Server, parameters: dict[str, str]) -> None:
+        """A server for a session; ends in hub.server_connected or hub.dial_failed."""
+        try:
+            sock, login, rest = await self._login(parameters)
+        except ServerUnavailable as error:
+            self._hub.upstream.dial_failed(server, error)
+            return
+        try:
+            await asyncio.get_running_loop().create_connection(
+                lambda: ServerProtocol(server, login, rest, self._report), sock=sock
+            )
+        except OSError as error:
+            sock.close()
+            self._hub.upstream.dial_failed(server, ServerUnavailable(str(error)))
+
+    async def _login(self, parameters: dict[str, str]) -> tuple[socket.socket, ServerLogin, bytes]:
+        """Raises ServerUnavailable and nothing else."""
+        sock: socket.socket | None = None
+        try:
+            async with asyncio.timeout(self.address.connect_timeout):
+                sock = await connect(self.address)
+                login, rest = await log_in(sock, parameters, self._hub.secrets)
+        except BaseException as error:
+            if sock is not None:
+                sock.close()
+            if isinstance(error, ServerUnavailable):
+                raise
+            if isinstance(error, TimeoutError):
+                raise ServerUnavailable(
+                    f"Postgres at {self.address.host}:{self.address.port} did not answer within "
+                    f"{self.address.connect_timeout:g} s (upstream.connect_timeout)"
+                ) from error
+            if isinstance(error, ProtocolViolation):
+                raise ServerUnavailable(error.message, temporary=False) from error
+            if isinstance(error, OSError):
+                raise ServerUnavailable(f"connection lost during login: {error}") from error
+            raise
+        return sock, login, rest
+
+    async def probe(self, user: str, database: str) -> None:
+        """How Postgres receives a user: look at its first answer, then leave without a trace.
+
+        A short connection of our own, inside the margin of `limits.total`.
+        """
+        upstream = self._hub.upstream
+        try:
+            async with asyncio.timeout(self.address.connect_timeout):
+                method = await self._first_answer(user, database)
+        except ServerUnavailable as error:
+            upstream.probe_failed(user, database, error)
+        except ProtocolViolation as error:
+            upstream.probe_failed(user, database, ServerUnavailable(error.message, temporary=False))
+        except (OSError, TimeoutError) as error:
+            message = f"Postgres does not answer: {error or 'time out'}"
+            upstream.probe_failed(user, database, ServerUnavailable(message))
+        else:
+            upstream.probed(user, database, method)
+
+    async def _first_answer(self, user: str, database: str) -> Method:
+        sock = await connect(self.address)
+        try:
+            startup = build_startup(PROTOCOL_3_0, {"user": user, "database": database})
+            await asyncio.get_running_loop().sock_sendall(sock, startup)
+            messages = await _messages(sock, Framer(BACKEND_LIMIT, "server"))
+            return probe_method(*messages[0])
+        finally:
+            sock.close()
+
+    async def cancel(self, pid: int, secret: bytes) -> None:
+        """A CancelRequest on a connection of its own; returns when Postgres has closed it."""
+        loop = asyncio.get_running_loop()
+        sock: socket.socket | None = None
+        try:
+            async with asyncio.timeout(CANCEL_TIMEOUT):
+                sock = await connect(self.address)
+                await loop.sock_sendall(sock, build_cancel(pid, secret))
+                while await loop.sock_recv(sock, 64):
+                    pass
+        except (OSError, TimeoutError, ServerUnavailable):
+            # A cancel is a wish: Postgres gives no answer to it either.
+            pass
+        finally:
+            if sock is not None:
+                sock.close()

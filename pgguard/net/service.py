@@ -1,0 +1,175 @@
+"""The service connection: our own look-ups as the upstream URL's user, simple protocol, text rows.
+
+Opened for a look-up and closed after a second without one, so that no CREATE or DROP DATABASE fails
+because of us; while one of those runs none is opened (transparency T27). Laws: one connection for each
+database, one look-up at a time; every step has a time limit; an error closes the connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+from pgguard.errors import ProtocolViolation, ServerUnavailable
+from pgguard.net.dialer import Address, connect, log_in
+from pgguard.wire import backend, codes, frontend
+from pgguard.wire.codes import BACKEND_LIMIT
+from pgguard.wire.scan import Framer
+
+if TYPE_CHECKING:
+    import socket
+
+    from pgguard.core.hub import Hub
+
+IDLE = 1.0
+TIMEOUT = 10.0
+Rows = list[list[str | None]]
+
+
+class Connection:
+    """One logged-in connection that runs one look-up after the other."""
+
+    def __init__(self, sock: socket.socket, rest: bytes, pid: int, version: str) -> None:
+        self._sock = sock
+        self._framer = Framer(BACKEND_LIMIT, "server")
+        self._framer.push(rest)
+        self.pid = pid
+        self.version = version
+        self.used_at = 0.0
+
+    async def query(self, sql: str) -> Rows:
+        """The rows of one statement. Raises ServerUnavailable with Postgres's error."""
+        loop = asyncio.get_running_loop()
+        await loop.sock_sendall(self._sock, frontend.query(sql.encode()))
+        rows: Rows = []
+        failed: dict[str, str] | None = None
+        while True:
+            while (message := self._framer.take()) is None:
+                data = await loop.sock_recv(self._sock, 65536)
+                if not data:
+                    raise ServerUnavailable("the service connection was closed")
+                self._framer.push(data)
+            kind, body = message
+            if kind == codes.DATA_ROW:
+                rows.append(
+                    [
+                        None if v is None else v.decode("utf-8", "replace")
+                        for v in backend.decode_row(body)
+                    ]
+                )
+            elif kind == codes.ERROR_RESPONSE:
+                failed = backend.decode_fields(body)
+            elif kind == codes.READY_FOR_QUERY:
+                if failed is not None:
+                    raise ServerUnavailable(failed.get("M", ""), fields=failed, temporary=False)
+                return rows
+
+    async def close(self) -> None:
+        """Terminate, and wait until Postgres has closed its side too."""
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(5.0):
+                await loop.sock_sendall(self._sock, frontend.terminate())
+                while await loop.sock_recv(self._sock, 65536):
+                    pass
+        self._sock.close()
+
+
+async def open_connection(address: Address, parameters: dict[str, str], hub: Hub) -> Connection:
+    """Raises ServerUnavailable."""
+    sock = await connect(address)
+    try:
+        login, rest = await log_in(sock, parameters, hub.secrets)
+    except ProtocolViolation as error:
+        sock.close()
+        raise ServerUnavailable(error.message, temporary=False) from error
+    except BaseException:
+        sock.close()
+        raise
+    return Connection(sock, rest, login.pid, login.parameters.get("server_version", ""))
+
+
+class Services:
+    """The service connections of one guard."""
+
+    def __init__(self, hub: Hub, address: Address, user: str, application_name: str) -> None:
+        self._hub = hub
+        self._address = address
+        self._user = user
+        self._application_name = application_name
+        self._open: dict[str, Connection] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._unblocked = asyncio.Event()
+        self._unblocked.set()
+
+    @property
+    def pids(self) -> list[int]:
+        return [connection.pid for connection in self._open.values()]
+
+    async def query(self, database: str, *statements: str) -> list[Rows]:
+        """Rows of each statement, in order. Raises ServerUnavailable."""
+        lock = self._locks.setdefault(database, asyncio.Lock())
+        async with lock:
+            await self._unblocked.wait()
+            try:
+                async with asyncio.timeout(TIMEOUT):
+                    connection = await self._connection(database)
+                    rows = [await connection.query(sql) for sql in statements]
+            except (OSError, TimeoutError, ProtocolViolation) as error:
+                await self._drop(database)
+                raise ServerUnavailable(f"service connection: {error or 'time out'}") from error
+            except BaseException:
+                await self._drop(database)
+                raise
+            connection.used_at = self._hub.clock()
+            return rows
+
+    async def version(self, database: str) -> str:
+        """The server's version, by connecting. Raises ServerUnavailable."""
+        await self.query(database, "SELECT 1")
+        connection = self._open.get(database)
+        return connection.version if connection else ""
+
+    async def _connection(self, database: str) -> Connection:
+        connection = self._open.get(database)
+        if connection is None:
+            parameters = {
+                "user": self._user,
+                "database": database,
+                "application_name": self._application_name,
+                "client_encoding": "UTF8",
+            }
+            connection = await open_connection(self._address, parameters, self._hub)
+            self._open[database] = connection
+            self._hub.services = True
+        return connection
+
+    async def _drop(self, database: str) -> None:
+        connection = self._open.pop(database, None)
+        if connection is not None:
+            await connection.close()
+        self._hub.services = bool(self._open)
+
+    async def tick(self) -> None:
+        """Close what has not been used for a second; open the way again after T27."""
+        if not self._hub.blocking and not self._unblocked.is_set():
+            self._unblocked.set()
+        now = self._hub.clock()
+        for database, connection in list(self._open.items()):
+            lock = self._locks[database]
+            if not lock.locked() and now - connection.used_at > IDLE:
+                async with lock:
+                    await self._drop(database)
+
+    async def close_all(self) -> None:
+        """T27: nothing of ours stands in the way; look-ups wait until `blocking` is empty."""
+        self._unblocked.clear()
+        for database in list(self._open):
+            async with self._locks[database]:
+                await self._drop(database)
+        self._hub.services_closed()
+
+    async def stop(self) -> None:
+        for database in list(self._open):
+            await self._drop(database)

@@ -1,0 +1,69 @@
+"""Sockets of sessions and servers, as asyncio Protocols that do nothing but hand bytes to the core.
+
+Laws: `data_received` *is* the core's bound method, so that no frame lies between loop and core;
+whatever the core raises ends this one connection, is counted and reported, and nobody else notices.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pgguard.core.login import ServerLogin
+    from pgguard.core.server import Server
+    from pgguard.core.session import Session
+
+Report = Callable[[str, BaseException], None]
+
+
+class SessionProtocol(asyncio.Protocol):
+    """A frontend connection; `head` is what the listener has read of it already."""
+
+    def __init__(self, session: Session, head: bytes, report: Report) -> None:
+        self.session = session
+        self._head = head
+        self._report = report
+        self.data_received = session.receive  # type: ignore[method-assign]
+        self.pause_writing = session.pause_writing  # type: ignore[method-assign]
+        self.resume_writing = session.resume_writing  # type: ignore[method-assign]
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # Before anything else: the loop may deliver more bytes before the listener runs again.
+        self.session.adopt(transport)  # type: ignore[arg-type]
+        self.session.receive(self._head)
+
+    def eof_received(self) -> bool:
+        return self.session.eof()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        if exc is not None and not isinstance(exc, OSError):
+            self._report(repr(self.session), exc)
+        self.session.lost(exc)
+
+
+class ServerProtocol(asyncio.Protocol):
+    """A backend connection that has logged in; `rest` came behind its ReadyForQuery."""
+
+    def __init__(self, server: Server, login: ServerLogin, rest: bytes, report: Report) -> None:
+        self.server = server
+        self._login = login
+        self._rest = rest
+        self._report = report
+        self.data_received = server.receive  # type: ignore[method-assign]
+        self.pause_writing = server.pause_writing  # type: ignore[method-assign]
+        self.resume_writing = server.resume_writing  # type: ignore[method-assign]
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.server.hub.server_connected(self.server, transport, self._login)  # type: ignore[arg-type]
+        if self._rest:
+            self.server.receive(self._rest)
+
+    def eof_received(self) -> bool:
+        return self.server.eof()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        if exc is not None and not isinstance(exc, OSError):
+            self._report(repr(self.server), exc)
+        self.server.lost(exc)

@@ -1,0 +1,204 @@
+"""What is looked up at Postgres while the guard runs: the catalogue, and how many connections there
+may be.
+
+The catalogue is read for each database at its first session, soon after DDL on the wire, at once when
+a statement names an unknown relation (at most once a second), and when its newest row has changed,
+which is looked at every 5 s while there is traffic: migrations often run beside the guard. The limits
+are read at start, every 5 s while there are sessions, and when Postgres has no slot free. Laws: a look-up
+that fails changes nothing but `last_error`; nothing here waits for a session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pgguard.errors import ServerUnavailable
+from pgguard.tenancy.model import CATALOGUE_QUERIES, NEWEST_ROW_QUERY, catalogue_from_rows
+
+if TYPE_CHECKING:
+    from pgguard.core.hub import Hub
+    from pgguard.net.service import Rows, Services
+
+log = logging.getLogger("pgguard.net")
+
+EVERY = 5.0
+AT_MOST_EVERY = 1.0
+RETRY_AFTER = 0.25
+MARGIN = 3
+"""Server connections that `limits.total = auto` leaves free for people and for ourselves."""
+FALLBACK_TOTAL = 20
+"""The total while Postgres does not let us read its limits."""
+
+LIMITS_QUERY = (
+    "SELECT pg_catalog.current_setting('max_connections'),"
+    " pg_catalog.current_setting('superuser_reserved_connections'),"
+    " coalesce(pg_catalog.current_setting('reserved_connections', true), '0')"
+)
+BACKENDS_QUERY = (
+    "SELECT pid, datname FROM pg_catalog.pg_stat_activity"
+    " WHERE datid IS NOT NULL AND usesysid IS NOT NULL"
+    " AND backend_type IS DISTINCT FROM 'parallel worker'"
+)
+
+
+@dataclass(slots=True)
+class _Watched:
+    wanted: bool = True
+    read_at: float | None = None
+    looked_at: float = 0.0
+    newest: Rows | None = None
+    failed: bool = False
+
+
+class Catalogues:
+    """Keeps the tenant model of every database as new as its catalogue."""
+
+    def __init__(self, hub: Hub, services: Services) -> None:
+        self._hub = hub
+        self._services = services
+        self._databases: dict[str, _Watched] = {}
+        self._traffic = 0
+        self._wake = asyncio.Event()
+
+    def want(self, database: str, *, soon: bool) -> None:
+        watched = self._databases.setdefault(database, _Watched())
+        if soon:
+            watched.wanted = True
+            self._wake.set()
+
+    async def run(self) -> None:
+        while True:
+            self._wake.clear()
+            moved = self._hub.counters.received_bytes != self._traffic
+            self._traffic = self._hub.counters.received_bytes
+            for database, watched in list(self._databases.items()):
+                await self._look(database, watched, moved=moved)
+            wanted = any(watched.wanted for watched in self._databases.values())
+            try:
+                async with asyncio.timeout(RETRY_AFTER if wanted else AT_MOST_EVERY):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+
+    async def _look(self, database: str, watched: _Watched, *, moved: bool) -> None:
+        now = self._hub.clock()
+        if watched.wanted:
+            if watched.read_at is None or now - watched.read_at >= AT_MOST_EVERY:
+                await self.read(database)
+        elif moved and now - watched.looked_at >= EVERY:
+            watched.looked_at = now
+            try:
+                (newest,) = await self._services.query(database, NEWEST_ROW_QUERY)
+            except ServerUnavailable as error:
+                log.debug("catalogue of %r not looked at: %s", database, error)
+                return
+            if newest != watched.newest:
+                await self.read(database)
+
+    async def read(self, database: str) -> None:
+        """Read the whole catalogue now. A failure is logged once, and tried again later."""
+        watched = self._databases.setdefault(database, _Watched())
+        watched.wanted = False
+        watched.read_at = watched.looked_at = self._hub.clock()
+        names = list(CATALOGUE_QUERIES)
+        try:
+            rows = await self._services.query(
+                database, NEWEST_ROW_QUERY, *(CATALOGUE_QUERIES[name] for name in names)
+            )
+        except ServerUnavailable as error:
+            watched.wanted = True
+            level = logging.DEBUG if watched.failed else logging.WARNING
+            log.log(level, "catalogue of %r not read, verdicts wait: %s", database, error)
+            watched.failed = True
+            return
+        watched.failed = False
+        watched.newest = rows[0]
+        catalogue = catalogue_from_rows(dict(zip(names, rows[1:], strict=True)))
+        self._hub.gate.catalogue_read(database, catalogue, self._hub.clock())
+
+    async def settle(self) -> None:
+        """At the end: read once more what verdicts still wait for, then give them up."""
+        for database, watched in list(self._databases.items()):
+            if watched.wanted:
+                await self.read(database)
+            self._hub.gate.give_up_waiting(database, self._hub.clock())
+
+
+class Limits:
+    """Keeps `limits.total = auto` true, and sees who goes past us."""
+
+    def __init__(self, hub: Hub, services: Services, database: str) -> None:
+        self._hub = hub
+        self._services = services
+        self._database = database
+        self._wake = asyncio.Event()
+        self._strangers: set[int] | None = None
+        self._ours: set[int] = set()
+        self.bypassed: set[int] = set()
+        """Pids that appeared in a guarded database while we ran, and are not ours."""
+        self.known = asyncio.Event()
+
+    def want(self) -> None:
+        self._wake.set()
+
+    async def run(self) -> None:
+        while True:
+            self._wake.clear()
+            self._note_ours()
+            ok = True
+            if not self.known.is_set() or self._hub.places:
+                ok = await self.read()
+            try:
+                async with asyncio.timeout(EVERY if ok else RETRY_AFTER):
+                    await self._wake.wait()
+                    await asyncio.sleep(AT_MOST_EVERY / 4)
+            except TimeoutError:
+                pass
+
+    def _note_ours(self) -> None:
+        self._ours.update(server.pid for server in self._hub.servers)
+        self._ours.update(self._services.pids)
+
+    async def read(self) -> bool:
+        """Read the limits now; False if Postgres could not be asked."""
+        hub = self._hub
+        try:
+            limits, backends = await self._services.query(
+                self._database, LIMITS_QUERY, BACKENDS_QUERY
+            )
+        except ServerUnavailable as error:
+            hub.upstream.is_down(error)
+            if not error.temporary and not self.known.is_set():
+                log.warning(
+                    "cannot read max_connections as the upstream URL's user: %s; "
+                    "limits.total is %d until that works",
+                    error,
+                    FALLBACK_TOTAL,
+                )
+                self._set(FALLBACK_TOTAL)
+            return False
+        hub.upstream.is_up("")
+        self._note_ours()
+        others = {int(pid or 0): database for pid, database in backends}
+        others = {pid: name for pid, name in others.items() if pid not in self._ours}
+        self._see_strangers(others)
+        maximum, reserved, also_reserved = (int(value or 0) for value in limits[0])
+        self._set(max(1, maximum - reserved - also_reserved - len(others) - MARGIN))
+        return True
+
+    def _set(self, total: int) -> None:
+        if self._hub.settings.total is None:
+            self._hub.upstream.set_total(total)
+        self.known.set()
+
+    def _see_strangers(self, others: dict[int, str | None]) -> None:
+        if self._strangers is None:
+            self._strangers = set(others)
+            return
+        guarded = self._hub.gate.judges
+        for pid, database in others.items():
+            if pid not in self._strangers and database in guarded:
+                self.bypassed.add(pid)

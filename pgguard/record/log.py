@@ -1,0 +1,82 @@
+"""Events as lines of the log: the human trace of what happened, at the level it deserves.
+
+Laws: a subscriber, so it runs in batches beside the traffic; text from clients is escaped by `repr`;
+no statement and no secret is written here.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from pgguard import events
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+log = logging.getLogger("pgguard.events")
+
+_LINES: dict[type[events.Event], tuple[int, Callable[..., str]]] = {
+    events.SessionOpened: (
+        logging.DEBUG,
+        lambda e: f"session {e.session} of {e.client!r} opened: {e.user!r} in {e.database!r}",
+    ),
+    events.SessionClosed: (
+        logging.DEBUG,
+        lambda e: f"session {e.session} of {e.client!r} closed: {e.reason}",
+    ),
+    events.LoginFailed: (
+        logging.WARNING,
+        lambda e: (
+            f"login of {e.user!r} in {e.database!r} from {e.peer} refused: "
+            f"{e.sqlstate} {e.message}" + (f" ({e.log})" if e.log else "")
+        ),
+    ),
+    events.TicketQueued: (
+        logging.DEBUG,
+        lambda e: (
+            f"session {e.session} of {e.client!r} waits at {e.position} for its {e.blocked_by}"
+        ),
+    ),
+    events.SessionRefused: (
+        logging.WARNING,
+        lambda e: f"session {e.session} of {e.client!r} refused: {e.message}",
+    ),
+    events.ServerRefused: (
+        logging.WARNING,
+        lambda e: (
+            f"Postgres refused a server connection for {e.client!r}: {e.sqlstate} {e.message}"
+        ),
+    ),
+    events.ServerLost: (
+        logging.WARNING,
+        lambda e: f"server of session {e.session} of {e.client!r} lost: {e.sqlstate} {e.message}",
+    ),
+    events.ClientGone: (
+        logging.INFO,
+        lambda e: (
+            f"client gone, statement still running for {e.running_for:.1f} s: "
+            f"session {e.session} of {e.client!r}"
+        ),
+    ),
+    events.ProtocolBroken: (
+        logging.WARNING,
+        lambda e: f"{e.peer} broke the protocol ({e.client!r}): {e.message}",
+    ),
+    events.UpstreamDown: (logging.WARNING, lambda e: f"Postgres is not reachable: {e.message}"),
+    events.UpstreamUp: (logging.INFO, lambda e: f"Postgres {e.version} answers"),
+    events.SettingsReloaded: (
+        logging.INFO,
+        lambda e: f"settings read again, changed: {', '.join(e.changed) or 'nothing'}",
+    ),
+}
+
+
+class LogWriter:
+    """A subscriber of the event stream."""
+
+    def on_batch(self, batch: Sequence[events.Event]) -> None:
+        for event in batch:
+            entry = _LINES.get(type(event))
+            if entry is not None and log.isEnabledFor(entry[0]):
+                log.log(entry[0], "%s", entry[1](event))
