@@ -7,6 +7,7 @@ keep their order.
 
 from __future__ import annotations
 
+import math
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,7 @@ COLUMNS: dict[str, dict[str, str]] = {
         "server_connections": "server connections that it holds now",
         "peak": "most that it held at once",
         "connection_limit": "most that it may hold at once",
-        "pool_timeout": "seconds that a session waits because of its own client's cap",
+        "pool_timeout": "seconds that a session waits because of the cap, or null for ever",
         "statements": "statements executed",
         "unknown": "statements executed of which the scope is not known",
         "waits": "times that a session had to wait",
@@ -132,7 +133,7 @@ def client_row(client: Client) -> Row:
         "server_connections": share.held,
         "peak": share.peak,
         "connection_limit": limits.connection_limit,
-        "pool_timeout": limits.pool_timeout,
+        "pool_timeout": _finite(limits.pool_timeout),
         "statements": sum(counters.statements),
         "unknown": counters.statements[Verdict.unknown],
         "waits": counters.waits,
@@ -173,6 +174,10 @@ def waiter_row(position: int, session: Session, now: float) -> Row:
         "address": session.address,
         "pid": None if process is None else process.pid,
     }
+
+
+def _finite(seconds: float | None) -> float | None:
+    return None if seconds is None or math.isinf(seconds) else seconds
 
 
 def _age(since: float, now: float) -> float:

@@ -90,12 +90,15 @@ def process_families(hub: Hub) -> Iterator[Family]:
         ("state",),
         [((state,), number) for state, number in states.items()],
     )
+    total = hub.admission.total
+    yield Family(
+        "server_connections_limit",
+        "gauge",
+        "Connections to Postgres allowed in all; no value where there is no limit.",
+        (),
+        [] if total is None else [((), total)],
+    )
     for name, text, value in (
-        (
-            "server_connections_limit",
-            "Connections to Postgres allowed in all.",
-            hub.admission.total,
-        ),
         ("upstream_up", "1 while Postgres answers.", int(counters.upstream_up)),
         ("loop_lag_seconds", "How late the event loop runs its timers.", counters.loop_lag_seconds),
     ):

@@ -42,7 +42,7 @@ class Collector:
         self._hub = hub
         self._recorder = recorder
         self._ledger = Ledger()
-        self._build: tuple[str, str] | None = None
+        self._build = build_family(metadata.version("pgguard"), platform.python_version())
 
     def steps(self, *, openmetrics: bool = False) -> Iterator[bytes]:
         """The page in pieces, some of them empty: let the event loop run between two of them."""
@@ -80,12 +80,7 @@ class Collector:
         yield from client_families(sums)
         yield finding_family(self._ledger.findings)
         yield from process_families(self._hub)
-        yield build_family(*self._versions())
-
-    def _versions(self) -> tuple[str, str]:
-        if self._build is None:
-            self._build = (metadata.version("pgguard"), platform.python_version())
-        return self._build
+        yield self._build
 
 
 def _fill(metric: Any, family: Family) -> None:

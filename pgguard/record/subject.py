@@ -150,8 +150,8 @@ class Server(Protocol):
 
 class Admission(Protocol):
     @property
-    def total(self) -> int:
-        """Server connections that all clients together may hold (`limits.total`, resolved)."""
+    def total(self) -> int | None:
+        """Server connections that all clients together may hold; None = no limit."""
         ...
 
 

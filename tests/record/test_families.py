@@ -126,3 +126,9 @@ def test_sqlstates_beyond_the_limit_are_added_up(monkeypatch):
     hub.counters.errors = {"23505": 1, "42601": 2, "53300": 3, "57014": 4}
     rows = dict(every(hub, {})["errors"].samples)
     assert rows == {("23505",): 1, ("42601",): 2, ("other",): 7}
+
+
+def test_without_a_limit_there_is_no_value_for_it():
+    hub = FakeHub()
+    hub.admission.total = None
+    assert dict(every(hub, {})["server_connections_limit"].samples) == {}

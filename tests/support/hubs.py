@@ -98,7 +98,7 @@ class FakeServer:
 
 @dataclass
 class FakeAdmission:
-    total: int = 24
+    total: int | None = 24
 
 
 @dataclass
