@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from pgguard.findings import Finding
-    from pgguard.record.subject import Client, Judged, Tally
+    from pgguard.record.subject import Client, Flags, Judged, Tally
 
 CLIENTS = 200
 FINDINGS = 2_000
@@ -102,7 +102,7 @@ class Source:
     def __init__(self, label: str, client: Client) -> None:
         self.label = label
         self.counters = client.counters
-        self.flagged: Mapping[Judged, Tally] = client.flagged
+        self.flagged: Flags = client.flagged
 
     def add_to(self, sums: Sums) -> None:
         sums.count(self.counters)

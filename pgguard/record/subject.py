@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from pgguard.counters import ClientCounters, ProcessCounters
     from pgguard.findings import Relation
@@ -54,6 +54,14 @@ class Tally(Protocol):
     def last(self) -> float: ...
 
 
+class Flags(Protocol):
+    """Flagged statements of a client: a dictionary, of which the keys may be any `Judged`."""
+
+    def items(self) -> Iterable[tuple[Judged, Tally]]: ...
+    def __iter__(self) -> Iterator[Judged]: ...
+    def __len__(self) -> int: ...
+
+
 class Limits(Protocol):
     @property
     def connection_limit(self) -> int: ...
@@ -93,7 +101,7 @@ class Client(Protocol):
     @property
     def share(self) -> Holding: ...
     @property
-    def flagged(self) -> Mapping[Judged, Tally]: ...
+    def flagged(self) -> Flags: ...
 
 
 class Session(Protocol):
