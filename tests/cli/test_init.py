@@ -11,33 +11,6 @@ import pytest
 from pgguard import cli
 from pgguard.errors import InternalError, LaunchError, ServerUnavailable, SettingsError
 
-HEAVY = {"pydantic", "pglast", "prometheus_client", "rich", "uvloop", "asyncio"}
-
-
-def modules_after(code: str) -> set[str]:
-    """Which heavy packages a fresh interpreter has imported after `code`."""
-    program = f"import sys\n{code}\nprint(*{HEAVY} & set(sys.modules))"
-    answer = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    )
-    return set(answer.stdout.splitlines()[-1].split()) if answer.stdout.strip() else set()
-
-
-@pytest.mark.parametrize(
-    "code",
-    [
-        "import pgguard.cli",
-        "import pgguard.cli.healthcheck",
-        "import pgguard.cli.config",
-        "import pgguard.cli.explain",
-        "import pgguard.settings.sources, pgguard.settings.upstream, pgguard.settings.values",
-        "from pgguard.cli import run_command\nrun_command(['--help'])",
-        "from pgguard import cli\ncli.run_command(['healthcheck', '--http', 'localhost:1'])",
-    ],
-)
-def test_nothing_heavy_is_imported_before_it_is_needed(code: str) -> None:
-    assert modules_after(code) == set()
-
 
 def test_the_short_help_of_a_command_is_the_first_sentence_of_its_own() -> None:
     context = click.Context(cli.group)
