@@ -314,7 +314,8 @@ class Admission:
     def _schedule_notice(self, ticket: Ticket) -> None:
         after = self.settings.notice_after
         if after is not None:
-            self._notify_at(ticket, ticket.queued_at + after)
+            first = ticket.queued_at + after
+            self._notify_at(ticket, first if ticket.next_notice is None else ticket.next_notice)
 
     def _notify_at(self, ticket: Ticket, when: float) -> None:
         ticket.next_notice = when
