@@ -1,0 +1,246 @@
+"""`pgguard doctor`: what is wrong with this set-up, one line for each thing looked at.
+
+Laws: nothing is changed anywhere; every check stands alone, so that one that fails hides no other;
+a line that is not `ok` says what to do; no line holds a secret.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
+
+from pgguard.cli.options import config_option
+from pgguard.errors import LaunchError, PgGuardError, ServerUnavailable, SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from pgguard.net.service import Rows
+    from pgguard.settings import Address, Loaded, Settings, UpstreamAddress
+
+OK, WARN, FAIL = "ok", "warn", "fail"
+OLDEST_SERVER = 14
+EXTENSIONS = ("pgcrypto", "uuid-ossp")
+EXTENSIONS_QUERY = "SELECT name FROM pg_catalog.pg_available_extensions"
+
+
+class Check(NamedTuple):
+    """What was looked at, how it is, and what to do where it is not `ok`."""
+
+    name: str
+    level: str
+    text: str
+    remedy: str = ""
+
+    def line(self) -> str:
+        tail = f" → {self.remedy}" if self.remedy else ""
+        return f"{self.level:<4}  {self.name:<9}  {self.text}{tail}"
+
+
+class Probed(NamedTuple):
+    """What the server said: its version, its limits, its other sessions, its extensions."""
+
+    version: str
+    limits: Rows
+    others: Rows
+    extensions: Rows
+
+
+@click.command("doctor")
+@config_option
+@click.option("--upstream", metavar="URL", help="The database to look at.")
+def command(config: Path | None, upstream: str | None) -> int:
+    """Say what is wrong with this set-up; exit 1 when something cannot work."""
+    checks = list(examine_all(config, upstream, os.environ, Path.cwd()))
+    for check in checks:
+        click.echo(check.line())
+    return 1 if any(check.level == FAIL for check in checks) else 0
+
+
+def examine_all(
+    config: Path | None, upstream: str | None, env: Mapping[str, str], cwd: Path
+) -> Iterator[Check]:
+    """All checks, in an order in which the cause stands before its effects."""
+    yield from check_versions()
+    loaded, problems = _load(config, upstream, env, cwd)
+    yield from check_settings(loaded, problems)
+    yield from check_dotenv(cwd)
+    yield from check_embedded(env, cwd)
+    if loaded is not None:
+        yield from check_ports(loaded.settings)
+        yield from check_upstream(loaded, env, cwd)
+
+
+def check_versions() -> Iterator[Check]:
+    from pgguard.cli.versions import version_lines
+
+    try:
+        lines = version_lines()
+    except SettingsError as error:
+        yield Check("versions", FAIL, error.message, error.hint)
+        return
+    slow = "event loop asyncio" in lines
+    remedy = "install uvloop, or unset PGGUARD_LOOP: the stock loop is slower" if slow else ""
+    yield Check("versions", WARN if slow else OK, ", ".join(lines), remedy)
+
+
+def check_settings(loaded: Loaded | None, problems: list[SettingsError]) -> Iterator[Check]:
+    for problem in problems:
+        text = f"{problem.where}: {problem.message}" if problem.where else problem.message
+        yield Check("settings", FAIL, text, problem.hint or "`pgguard config check`")
+    if loaded is not None:
+        given = sum(origin != "default" for origin in loaded.origins.values())
+        source = str(loaded.file) if loaded.file else "no settings file"
+        yield Check("settings", OK, f"{source}; {given} settings are not the default")
+
+
+def check_dotenv(cwd: Path) -> Iterator[Check]:
+    from pgguard.launch.environment import URL_NAMES, overrides
+
+    found = overrides(cwd, [*URL_NAMES, "PGHOST", "PGPORT"])
+    for place in found:
+        remedy = "fine while its loader keeps what is set; `override: true` would go past pgguard"
+        yield Check(".env", WARN, place, remedy)
+    if not found:
+        yield Check(".env", OK, "no file names a database")
+
+
+def check_embedded(env: Mapping[str, str], cwd: Path) -> Iterator[Check]:
+    from pgguard.launch.binaries import find_binaries, install_line
+
+    try:
+        found = find_binaries(env, cwd)
+    except LaunchError as error:
+        text = str(error).splitlines()[0]
+        wrong = "PGGUARD_PG_BIN" in text
+        remedy = "name a directory with postgres and initdb" if wrong else install_line("embedded")
+        yield Check("embedded", FAIL if wrong else WARN, text, remedy)
+        return
+    yield Check("embedded", OK, f"Postgres {found.version} in {found.directory} ({found.source})")
+
+
+def check_ports(settings: Settings) -> Iterator[Check]:
+    wanted = (("listen.address", settings.listen.address), ("http.address", settings.http.address))
+    for key, address in wanted:
+        yield _check_port(key, address)
+
+
+def _check_port(key: str, address: Address) -> Check:
+    from pgguard.net.listener import bind
+    from pgguard.net.peer import find_process
+
+    try:
+        sockets = bind(address.host, address.port, what=key)
+    except SettingsError as error:
+        holder = find_process(address.port, 0, [])
+        by = f" (pid {holder.pid}, {holder.command})" if holder else ""
+        remedy = f"`serve` needs it: stop that program or set {key}; `run` takes a free port"
+        return Check("ports", WARN, f"{error.message}{by}", remedy)
+    for sock in sockets:
+        sock.close()
+    return Check("ports", OK, f"{address} is free ({key})")
+
+
+def check_upstream(loaded: Loaded, env: Mapping[str, str], cwd: Path) -> Iterator[Check]:
+    from pgguard.launch.environment import find_upstream
+
+    settings = loaded.settings
+    origin = loaded.origins["upstream.url"]
+    try:
+        address, found_at = find_upstream(settings.upstream.url, origin, env, cwd)[:2]
+    except SettingsError as error:
+        missing = settings.upstream.url is None
+        yield Check("upstream", WARN if missing else FAIL, error.message, error.hint)
+        return
+    name = f"{address.masked} (from {found_at})"
+    try:
+        probed = asyncio.run(probe(address, settings.upstream.connect_timeout))
+    except (PgGuardError, OSError) as error:
+        yield Check("upstream", FAIL, f"{name}: {error}", _upstream_remedy(error))
+        return
+    old = int(probed.version.split(".")[0]) < OLDEST_SERVER
+    remedy = f"pgguard is tested with {OLDEST_SERVER} and newer" if old else ""
+    yield Check("upstream", WARN if old else OK, f"Postgres {probed.version} at {name}", remedy)
+    yield check_limits(probed, settings)
+    here = {row[0] for row in probed.extensions}
+    absent = [extension for extension in EXTENSIONS if extension not in here]
+    text = f"{', '.join(absent)} not available" if absent else f"{', '.join(EXTENSIONS)} available"
+    remedy = "use gen_random_uuid(), or a Postgres with its contrib modules" if absent else ""
+    yield Check("upstream", WARN if absent else OK, text, remedy)
+
+
+def check_limits(probed: Probed, settings: Settings) -> Check:
+    """Whether the caps fit into what the server has left."""
+    from pgguard.net.watch import MARGIN
+
+    maximum, reserved, also = (int(value or 0) for value in probed.limits[0])
+    others = len(probed.others)
+    auto = max(1, maximum - reserved - also - others - MARGIN)
+    text = (
+        f"max_connections {maximum}, reserved {reserved + also}, held by others {others}, "
+        f"margin {MARGIN}: limits.total = auto gives {auto}"
+    )
+    limits = settings.limits
+    if limits.total is not None and limits.total > auto:
+        remedy = f"limits.total is {limits.total}: lower it, or close what others hold"
+        return Check("limits", WARN, text, remedy)
+    if limits.connection_limit > (limits.total or auto):
+        remedy = f"limits.connection_limit is {limits.connection_limit}: no client can reach it"
+        return Check("limits", WARN, text, remedy)
+    return Check("limits", OK, text)
+
+
+async def probe(address: UpstreamAddress, seconds: float) -> Probed:
+    """Ask the server once. Raises ServerUnavailable, ProtocolViolation, OSError."""
+    from pgguard.core.login import Secrets
+    from pgguard.net.dialer import Address, connect, log_in
+    from pgguard.net.service import Connection
+    from pgguard.net.watch import BACKENDS_QUERY, LIMITS_QUERY
+
+    secrets = Secrets({address.user: address.password} if address.password else {})
+    parameters = {
+        "user": address.user,
+        "database": address.database,
+        "application_name": "pgguard/doctor",
+        "client_encoding": "UTF8",
+    }
+    try:
+        async with asyncio.timeout(seconds):
+            sock = await connect(Address(address.host, address.port, seconds))
+            with sock:
+                login, rest = await log_in(sock, parameters, secrets)
+                version = login.parameters.get("server_version", "0")
+                connection = Connection(sock, rest, login.pid, version)
+                queries = (LIMITS_QUERY, BACKENDS_QUERY, EXTENSIONS_QUERY)
+                limits, backends, extensions = [await connection.query(sql) for sql in queries]
+                others = [row for row in backends if row[0] != str(login.pid)]
+                await connection.close()
+    except TimeoutError:
+        raise ServerUnavailable(f"no answer within {seconds:g} s") from None
+    return Probed(version, limits, others, extensions)
+
+
+def _upstream_remedy(error: BaseException) -> str:
+    sqlstate = error.fields.get("C", "") if isinstance(error, ServerUnavailable) else ""
+    return {
+        "28P01": "correct user and password of the URL",
+        "28000": "let this user in by pg_hba.conf",
+        "3D000": "create the database, or name another one in the URL",
+        "53300": "close what holds Postgres's connections",
+    }.get(sqlstate, "start Postgres, or correct host and port of the URL")
+
+
+def _load(
+    config: Path | None, upstream: str | None, env: Mapping[str, str], cwd: Path
+) -> tuple[Loaded | None, list[SettingsError]]:
+    from pgguard.settings import examine
+
+    flags = {"upstream.url": upstream}
+    try:
+        return examine(config=config, env=env, flags=flags, cwd=cwd)
+    except SettingsError as error:
+        return None, [error]
