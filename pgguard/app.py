@@ -1,7 +1,7 @@
 """The composition root: builds a guard from settings, starts it, reloads, drains, stops.
 
-Laws: everything is wired here and nowhere else; settings are turned into the small frozen classes of
-each package before they reach it; a guard that has stopped leaves no task, socket or server behind.
+Laws: everything is wired here and nowhere else; settings are turned into the small frozen classes
+of each package before they reach it; a guard that has stopped leaves no task, socket or server.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The object that owns every session, server and client, and moves them.
 
-Laws: no await, no I/O, no clock of its own (`clock` is given); slow work is asked of `net` and comes
-back as a call; a granted ticket is given back exactly once, when its server's socket has given EOF or
-its dial is over. Observers get events in batches and can neither block nor raise into here.
+Laws: no await, no I/O, no clock of its own (`clock` is given); slow work is asked of `net` and
+comes back as a call; a granted ticket is given back exactly once, when its server's socket has
+given EOF or its dial is over. Observers get events in batches and cannot raise into here.
 """
 
 from __future__ import annotations

@@ -153,8 +153,8 @@ def _scram_login(
 
 def _unknown_user_log(user: str) -> str:
     return (
-        f"no password is known for user {user!r}: it is in neither the upstream URL, a rewritten URL "
-        "nor auth.users"
+        f"no password is known for user {user!r}: it is in neither the upstream URL, "
+        "a rewritten URL nor auth.users"
     )
 
 

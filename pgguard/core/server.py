@@ -1,8 +1,8 @@
 """The backend side: one server connection, from its link to the end of its socket.
 
 `receive` is the hot loop of replies: it walks message headers in the chunk that arrived and writes
-that very bytes object to the session; only the few messages that change what we know are looked into.
-It is long on purpose and must be kept in step with the loop in `core/session`.
+that very bytes object to the session; only the few messages that change what we know are looked
+into. It is long on purpose and must be kept in step with the loop in `core/session`.
 
 Laws: a server belongs to one session and is closed with it, never reused; it counts against cap and
 total until its socket has given EOF (transparency T12); a reply that breaks the protocol ends both.
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _header = Struct(">BI").unpack_from
 
 MARKED_LIMIT = 1 << 20
-"""Bytes of an ErrorResponse or ParameterStatus that are kept to be read; more is passed on unread."""
+"""Bytes of an ErrorResponse or ParameterStatus that are kept to be read; more stays unread."""
 
 
 class Server:

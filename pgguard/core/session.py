@@ -1,8 +1,8 @@
 """The frontend side: one session, from its startup packet to its end.
 
-`receive` is the hot loop of requests: it walks message headers in the chunk that arrived and writes
-that very bytes object to the server; only Query, Parse, Bind and Close are looked into. It is long on
-purpose and must be kept in step with the loop in `core/server`.
+`receive` is the hot loop of requests: it walks message headers in the chunk that arrived and
+writes that very bytes object to the server; only Query, Parse, Bind and Close are looked into. It
+is long on purpose and must be kept in step with the loop in `core/server`.
 
 Laws: no await, no I/O but `out`; a session without a server forwards nothing; a message that breaks
 the protocol is not forwarded, the session gets FATAL 08P01 and its server is closed; whatever came
@@ -421,5 +421,6 @@ class Session:
         pid = f", pid {server.pid}" if server is not None else ""
         text = " ".join(self.last.masked.split())[:80] if self.last is not None else ""
         last = f", last statement: {text}" if text else ""
-        line = f'client "{self.client.key}" session {self.id}{pid}, open for {age:.1f} s: {doing}{last}'
+        who = f'client "{self.client.key}" session {self.id}{pid}'
+        line = f"{who}, open for {age:.1f} s: {doing}{last}"
         return line.encode("ascii", "replace").decode("ascii")

@@ -1,8 +1,8 @@
 """The life of servers: how Postgres receives a user, dials and their retries, ends.
 
-Laws: a ticket is given back exactly once, when the socket of its server has given EOF or its dial is
-over; a server whose session is gone is never handed on; Postgres's own errors are passed on verbatim,
-once; while Postgres is down sessions are held for `pool_timeout`, tried again every 250 ms.
+Laws: a ticket is given back exactly once, when the socket of its server has given EOF or its dial
+is over; a server whose session is gone is never handed on; Postgres's own errors are passed on
+verbatim, once; while Postgres is down sessions are held for `pool_timeout`, tried every 250 ms.
 """
 
 from __future__ import annotations

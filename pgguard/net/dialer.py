@@ -1,8 +1,8 @@
 """Connections to Postgres: connect, log in, hand the socket to the core; probes and cancels.
 
-Laws: nothing is assumed about how Postgres cuts its bytes; every step has a time limit; whatever goes
-wrong becomes ServerUnavailable with Postgres's own error where there is one. TLS comes later: the
-upstream leg is plain TCP.
+Laws: nothing is assumed about how Postgres cuts its bytes; every step has a time limit; whatever
+goes wrong becomes ServerUnavailable with Postgres's own error where there is one. The upstream leg
+is plain TCP in this version.
 """
 
 from __future__ import annotations

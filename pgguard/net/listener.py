@@ -1,9 +1,9 @@
 """Accept connections, negotiate on the raw socket, hand over to the core.
 
-A connection begins with eight bytes: SSLRequest and GSSENCRequest are answered `N`, each at most once;
-a CancelRequest is carried out and ends without an answer; anything else is the head of a startup
-packet and goes to the session with the socket. Laws: not one byte too many is read before the session
-owns the socket; one bad peer never delays another; EMFILE backs off and is logged seldom.
+A connection begins with eight bytes: SSLRequest and GSSENCRequest are answered `N`, each at most
+once; a CancelRequest is carried out and ends without an answer; anything else is the head of a
+startup packet and goes to the session with the socket. Laws: not one byte too many is read before
+the session owns the socket; one bad peer never delays another; EMFILE backs off.
 """
 
 from __future__ import annotations

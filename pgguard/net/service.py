@@ -1,8 +1,8 @@
 """The service connection: our own look-ups as the upstream URL's user, simple protocol, text rows.
 
-Opened for a look-up and closed after a second without one, so that no CREATE or DROP DATABASE fails
-because of us; while one of those runs none is opened (transparency T27). Laws: one connection for each
-database, one look-up at a time; every step has a time limit; an error closes the connection.
+Opened for a look-up and closed after a second without one, so that no CREATE or DROP DATABASE
+fails because of us; while one of those runs none is opened (transparency T27). Laws: one connection
+for each database, one look-up at a time; every step has a time limit; an error closes it.
 """
 
 from __future__ import annotations

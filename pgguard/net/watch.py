@@ -1,11 +1,10 @@
-"""What is looked up at Postgres while the guard runs: the catalogue, and how many connections there
-may be.
+"""What is looked up at Postgres while the guard runs: the catalogues and the room for connections.
 
-The catalogue is read for each database at its first session, soon after DDL on the wire, at once when
-a statement names an unknown relation (at most once a second), and when its newest row has changed,
-which is looked at every 5 s while there is traffic: migrations often run beside the guard. The limits
-are read at start, every 5 s while there are sessions, and when Postgres has no slot free. Laws: a look-up
-that fails changes nothing but `last_error`; nothing here waits for a session.
+A catalogue is read at a database's first session, soon after DDL on the wire, at once when a
+statement names an unknown relation (at most once a second), and when its newest row has changed,
+which is looked at every 5 s while there is traffic: migrations often run beside the guard. Limits
+are read at start, every 5 s while there are sessions, and when Postgres has no slot free. Laws: a
+look-up that fails changes nothing but `last_error`; nothing here waits for a session.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Events as lines of the log: the human trace of what happened, at the level it deserves.
 
-Laws: a subscriber, so it runs in batches beside the traffic; text from clients is escaped by `repr`;
-no statement and no secret is written here.
+Laws: a subscriber, so it runs in batches beside the traffic; text from clients is escaped by
+`repr`; no statement and no secret is written here.
 """
 
 from __future__ import annotations
