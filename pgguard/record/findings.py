@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from pgguard.events import Event
+    from pgguard.findings import Relation
     from pgguard.record.subject import Client, Hub, Judged, Tally
 
 LIMIT = 5_000
@@ -114,9 +115,9 @@ def statement_code(statement: Judged) -> str:
     return code if code in CODES else ""
 
 
-def statement_table(statement: Judged) -> str:
+def worst_table(relations: Iterable[Relation]) -> str:
     """Name of the relation with the worst level, or empty."""
-    worst = max(statement.relations, key=lambda relation: _level(relation.level), default=None)
+    worst = max(relations, key=lambda relation: _level(relation.level), default=None)
     return "" if worst is None else worst.name
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from pgguard.counters import VERDICTS, ClientCounters
 from pgguard.findings import CODES
 from pgguard.record.exposition import clean
-from pgguard.record.findings import statement_code, statement_table
+from pgguard.record.findings import statement_code, worst_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -67,7 +67,7 @@ class Sums:
     def flag(self, statement: Judged, tally: Tally) -> None:
         code = statement_code(statement)
         if code:
-            self.find(code, statement_table(statement), tally.count)
+            self.find(code, worst_table(statement.relations), tally.count)
 
     def find(self, code: str, table: str, number: int) -> None:
         key = (code, table)

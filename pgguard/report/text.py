@@ -12,7 +12,7 @@ import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
-from pgguard.record.findings import severity
+from pgguard.record.findings import severity, worst_table
 from pgguard.report.summary import ClientRow, Outcome, RunSummary, plural
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def render(summary: RunSummary, *, report: str = "", style: Style | None = None)
     notes = [_fit(note, COLUMNS, style) for note in _notes(summary)]
     advice = _advice(summary, style)
     end = [_fit(f"report: {report}", COLUMNS, style)] if report else []
-    found = [finding for finding in summary.findings if severity(finding) != "note"]
+    found = _groups(summary.findings)
     blanks = sum(map(bool, (summary.clients, found, notes + advice + end)))
     room = LINES - len(top) - len(notes) - len(advice) - len(end) - blanks
     table_wanted = len(summary.clients) + 1 if summary.clients else 0
@@ -101,9 +101,10 @@ def _notes(summary: RunSummary) -> list[str]:
 
 
 def _advice(summary: RunSummary, style: Style) -> list[str]:
+    heads = ("do this first: ", " " * 15, " " * 15)
     return [
-        _fit(f"{'do this first:' if not number else '':14} {line}", COLUMNS, style)
-        for number, line in enumerate(summary.advice)
+        _cut(head + printable(line, style), COLUMNS, style)
+        for head, line in zip(heads, summary.advice, strict=False)
     ]
 
 
@@ -148,26 +149,43 @@ def _rest(rows: Sequence[ClientRow], style: Style) -> str:
 def _line(
     client: str, sessions: str, peak: str, waited: str, refused: str, findings: str, style: Style
 ) -> str:
-    name = _fit(client, NAME, style)
-    name += " " * (NAME - width(name))
+    name = _pad(_fit(client, NAME, style), NAME)
     line = f"{name}{sessions:>9}{peak:>10}{waited:>15}{refused:>9}{findings:>10}"
     return _cut(line, COLUMNS, style)
 
 
-def _found(findings: Sequence[Finding], room: int, style: Style) -> list[str]:
-    """One line per finding; the last line counts those that have no room."""
-    shown = findings if len(findings) <= room else findings[: max(0, room - 1)]
+def _found(groups: Sequence[Sequence[Finding]], room: int, style: Style) -> list[str]:
+    """One line per group; the last line counts those that have no room."""
+    shown = groups if len(groups) <= room else groups[: max(0, room - 1)]
+    names = [_fit(_who(group), NAME, style) for group in shown]
+    column = max(map(width, names), default=0)
     lines = []
-    for finding in shown:
-        table = finding.relations[0].name if finding.relations else ""
+    for group, name in zip(shown, names, strict=True):
+        finding = group[0]
+        count = sum(of.count for of in group)
+        table = worst_table(finding.relations)
         what = f"{table}: {finding.text}" if finding.text else finding.title
-        where = f"{finding.client or '-'}"
-        line = f"{finding.code} {finding.count:>4}x  {_fit(where, NAME, style)}  {what}"
+        line = f"{finding.code}{count:>6}x  {_pad(name, column)}  {printable(what, style)}"
         color = RED if severity(finding) == "error" else YELLOW
-        lines.append(style.paint(_fit(line, COLUMNS, style), color))
-    if len(shown) < len(findings) and room:
-        lines.append(f"and {plural(len(findings) - len(shown), 'more finding')}")
+        lines.append(style.paint(_cut(line, COLUMNS, style), color))
+    if len(shown) < len(groups) and room:
+        rest = sum(map(len, groups[len(shown) :]))
+        lines.append(style.paint(f"and {plural(rest, 'more finding')}", DIM))
     return lines
+
+
+def _groups(findings: Sequence[Finding]) -> list[list[Finding]]:
+    """Findings about the same statement together, notes left out, in the order of the first."""
+    groups: dict[tuple[str, str], list[Finding]] = {}
+    for finding in findings:
+        if severity(finding) != "note":
+            groups.setdefault((finding.code, finding.fingerprint), []).append(finding)
+    return list(groups.values())
+
+
+def _who(group: Sequence[Finding]) -> str:
+    first = group[0].client or "-"
+    return first if len(group) == 1 else f"{first} and {len(group) - 1} more"
 
 
 def _seconds(value: float) -> str:
@@ -194,6 +212,10 @@ def printable(text: str, style: Style) -> str:
         character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
         for character in text
     )
+
+
+def _pad(text: str, columns: int) -> str:
+    return text + " " * (columns - width(text))
 
 
 def _fit(text: str, columns: int, style: Style) -> str:

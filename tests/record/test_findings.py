@@ -8,7 +8,7 @@ from pgguard.diagnose.live import Live
 from pgguard.events import SessionRefused
 from pgguard.findings import Relation, Verdict
 from pgguard.record import findings as module
-from pgguard.record.findings import Recorder, statement_code, statement_table
+from pgguard.record.findings import Recorder, statement_code, worst_table
 
 
 def refused(at: float, client: str = "a", **more: object) -> SessionRefused:
@@ -111,8 +111,8 @@ def test_the_table_of_a_statement_is_its_worst_relation():
         Relation("bookings", "b", "unscoped", ""),
         Relation("addons", "a", "a level of the future", ""),
     )
-    assert statement_table(FakeStatement(relations=relations)) == "bookings"
-    assert statement_table(FakeStatement(relations=())) == ""
+    assert worst_table(relations) == "bookings"
+    assert worst_table(()) == ""
 
 
 def test_refusals_of_one_client_are_merged_over_batches():

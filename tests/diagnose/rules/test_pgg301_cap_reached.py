@@ -1,0 +1,49 @@
+"""A session refused because of its client's own limits."""
+
+from __future__ import annotations
+
+from pgguard.diagnose.rules.pgg301_cap_reached import find
+from pgguard.events import SessionClosed, SessionRefused
+
+REFUSED = SessionRefused(
+    7.0,
+    3,
+    "tests/test_a.py",
+    "PGG301",
+    "cap",
+    "pgguard: cap reached",
+    ["session 1", "session 2"],
+    20.0,
+)
+
+
+def test_a_refused_session_is_a_finding_that_names_who_held_the_connections():
+    [finding] = find([REFUSED])
+    assert finding.to_dict() == {
+        "code": "PGG301",
+        "class": "exhaustion",
+        "severity": "error",
+        "title": "client reached its cap",
+        "client": "tests/test_a.py",
+        "test": None,
+        "statement": None,
+        "relations": [],
+        "evidence": ["pgguard: cap reached", "session 1", "session 2"],
+        "count": 1,
+        "first_seen": 7.0,
+        "last_seen": 7.0,
+        "remedy": finding.remedy,
+        "confidence": "certain",
+    }
+    assert "limits.connection_limit" in finding.remedy
+
+
+def test_other_refusals_and_events_are_none():
+    other = SessionRefused(7.0, 3, "a", "PGG302", "other", "no")
+    assert list(find([other, SessionClosed(8.0, 3, "a", "refused")])) == []
+
+
+def test_the_remedy_fits_the_limit_that_was_reached():
+    for reason in ("max_waiting", "max_sessions"):
+        [finding] = find([SessionRefused(7.0, 3, "a", "PGG301", reason, "no")])
+        assert f"limits.{reason}" in finding.remedy
