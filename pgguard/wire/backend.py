@@ -123,20 +123,6 @@ def decode_fields(body: bytes) -> dict[str, str]:
     return {chr(piece[0]): _decode(piece[1:]) for piece in pieces if piece}
 
 
-def decode_authentication(body: bytes) -> tuple[int, bytes]:
-    """(`codes.AUTH_…`, data behind it)."""
-    if len(body) < 4:
-        raise _invalid("Authentication without a code")
-    return int.from_bytes(body[:4], "big"), body[4:]
-
-
-def decode_mechanisms(data: bytes) -> list[bytes]:
-    """The names in AuthenticationSASL."""
-    if data != b"\0" and not data.endswith(b"\0\0"):
-        raise _invalid("list of SASL mechanisms without terminator")
-    return data.split(b"\0")[:-2]
-
-
 def decode_parameter_status(body: bytes) -> tuple[str, str]:
     cursor = Cursor(body, _PEER)
     name, value = cursor.string(), cursor.string()
@@ -149,12 +135,6 @@ def decode_key_data(body: bytes) -> tuple[int, bytes]:
     if not 8 <= len(body) <= 4 + MAX_CANCEL_KEY_LENGTH:
         raise _invalid("BackendKeyData with a key that is not of 4 to 256 bytes")
     return int.from_bytes(body[:4], "big"), body[4:]
-
-
-def decode_ready_for_query(body: bytes) -> bytes:
-    if body not in (b"I", b"T", b"E"):
-        raise _invalid("ReadyForQuery without a transaction status")
-    return body
 
 
 def decode_row(body: bytes) -> list[bytes | None]:

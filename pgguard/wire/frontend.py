@@ -47,7 +47,7 @@ def decode_parse(body: bytes) -> tuple[bytes, bytes, tuple[int, ...]]:
     """(statement name, text, OIDs of parameter types)."""
     middle = body.find(0)
     end = body.find(0, middle + 1)
-    if middle < 0 or end < 0 or len(body) < end + 3:
+    if end < 0 or len(body) < end + 3:
         raise _invalid("Parse is too short")
     count = (body[end + 1] << 8) | body[end + 2]
     if len(body) != end + 3 + 4 * count:
@@ -60,7 +60,7 @@ def bind_names(body: bytes) -> tuple[bytes, bytes]:
     """(portal, statement name) of Bind; what follows is not looked at and need not be there."""
     middle = body.find(0)
     end = body.find(0, middle + 1)
-    if middle < 0 or end < 0:
+    if end < 0:
         raise _invalid("Bind without names")
     return body[:middle], body[middle + 1 : end]
 

@@ -1,8 +1,8 @@
 """Packets without type byte: StartupMessage and the three requests; protocol versions.
 
-Laws: what is accepted and refused is what Postgres 18's ProcessStartupPacket accepts and refuses;
-text is UTF-8 with surrogateescape, so that every byte survives to the server. Manual:
-"Message Formats", "Start-up", "Protocol Versions".
+Laws: packets are read and refused as by Postgres 18's ProcessStartupPacket, in its words, except
+that a last byte other than NUL is never taken for a terminator; text is UTF-8 with surrogateescape,
+so that every byte survives to the server. Manual: "Message Formats", "Start-up".
 """
 
 from __future__ import annotations

@@ -88,8 +88,8 @@ def test_both_sides_agree_on_any_password(password: str) -> None:
 
 
 def test_a_user_with_the_characters_of_the_syntax_is_escaped() -> None:
-    ours = ScramClient("a,b=c", password="pencil", nonce=RAW)
-    assert ours.first().startswith(b"n,,n=a=2Cb=3Dc,r=")
+    ours = ScramClient("a,b=cé\udcff", password="pencil", nonce=RAW)
+    assert ours.first().startswith(b"n,,n=a=2Cb=3Dc\xc3\xa9\xff,r=")
     exchange(ours, ScramServer(PENCIL, nonce=RAW))
 
 
@@ -112,6 +112,8 @@ def test_the_client_key_of_one_login_serves_for_the_next_in_place_of_the_passwor
 def test_a_client_key_without_its_verifier_is_not_enough() -> None:
     with pytest.raises(ValueError, match="needed"):
         ScramClient("", client_key=bytes(32), nonce=RAW)
+    with pytest.raises(ValueError, match="needed"):
+        ScramClient("", verifier=PENCIL, nonce=RAW)
 
 
 def test_a_password_is_derived_once_for_each_salt_and_count() -> None:
@@ -179,6 +181,14 @@ def test_a_first_message_of_the_server_that_is_not_sound_is_refused(message: byt
     with pytest.raises(ProtocolViolation) as caught:
         client().final(message)
     assert caught.value.peer == "server"
+
+
+@pytest.mark.parametrize("count", [1, MAX_ITERATIONS])
+@pytest.mark.parametrize("nonce", [b"!", b"~", b"+-"])
+def test_the_edges_of_what_a_server_may_say_are_taken(count: int, nonce: bytes) -> None:
+    salted = {(b"pencil", b"salt", count): bytes(32)}
+    ours = ScramClient("", password="pencil", nonce=RAW, salted=salted)
+    assert nonce in ours.final(server_first(nonce=nonce, count=b"%d" % count))
 
 
 def test_extensions_of_the_server_are_passed_over() -> None:
@@ -364,6 +374,11 @@ def test_what_is_no_verifier_is_refused_without_being_shown(text: str) -> None:
         Verifier.parse(text)
 
 
+@pytest.mark.parametrize("count", [1, 2**31 - 1])
+def test_a_verifier_may_have_any_count_that_the_server_allows(count: int) -> None:
+    assert Verifier.parse(STORED.replace("4096", str(count))).iterations == count
+
+
 def test_a_verifier_shows_no_key_in_a_log() -> None:
     assert repr(PENCIL) == "Verifier(iterations=10)"
 
@@ -402,23 +417,31 @@ def test_a_password_is_prepared(password: str, expected: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("why", "password"),
+    ("why", "prohibited"),
     [
-        ("a control character beside a letter that is not ASCII", "é\x07"),
-        ("nothing left", "\u00ad"),
+        ("a control character", "\x07"),
+        ("a control character that is not ASCII", "\x85"),
         ("unassigned in Unicode 3.2", "\U0001f511"),
         ("private use", "\ue000"),
-        ("a tag", "\U000e0001"),
-        ("changes the display", "\u206a"),
-        ("not fit for plain text", "\ufffd"),
         ("not a character", "\ufdd0"),
-        ("right to left and left to right", "\u0627a\u0628"),
-        ("right to left that ends otherwise", "\u06271"),
-        ("not UTF-8", "\udcff\udce9"),
+        ("not UTF-8", "\udcff"),
+        ("not fit for plain text", "\ufffd"),
+        ("not fit for canonical form", "\u2ff0"),
+        ("changes the display", "\u206a"),
+        ("a tag", "\U000e0001"),
+        ("right to left", "\u0627"),
     ],
 )
-def test_a_password_that_cannot_be_prepared_keeps_its_bytes(why: str, password: str) -> None:
+def test_a_password_with_something_prohibited_keeps_its_bytes(why: str, prohibited: str) -> None:
+    password = f"\u00aa{prohibited}\u00aa"
+    assert saslprep("\u00aa\u00aa") == b"aa"
     assert saslprep(password) == password.encode("utf-8", "surrogateescape")
+
+
+@pytest.mark.parametrize("password", ["\ufe8d1", "1\ufe8d", "\ufe8da\ufe8d", "\u00ad"])
+def test_a_password_that_breaks_a_rule_as_a_whole_keeps_its_bytes(password: str) -> None:
+    assert saslprep("\ufe8d") == "\u0627".encode()
+    assert saslprep(password) == password.encode()
 
 
 @given(st.text())
@@ -433,6 +456,7 @@ def test_md5_is_hashed_with_the_user_and_then_with_the_salt() -> None:
     inner = hashlib.md5(b"pencilme").hexdigest()
     outer = hashlib.md5(inner.encode() + b"salt").hexdigest()
     assert md5_secret("me", "pencil") == "md5" + inner
+    assert md5_secret("é", "ü") == "md5" + hashlib.md5("üé".encode()).hexdigest()
     assert md5_response("md5" + inner, b"salt") == "md5" + outer
 
 

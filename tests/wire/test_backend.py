@@ -23,7 +23,6 @@ BODIES: list[tuple[str, Callable[[bytes], Any], bytes, Any]] = [
     ("a parameter", backend.decode_parameter_status, b"a\0b\0", ("a", "b")),
     ("an empty parameter", backend.decode_parameter_status, b"a\0\0", ("a", "")),
     ("another encoding", backend.decode_parameter_status, b"a\0\xe9\0", ("a", "\udce9")),
-    ("a status", backend.decode_ready_for_query, b"T", b"T"),
     ("an empty row", backend.decode_row, b"\0\0", []),
     (
         "a value, NULL and an empty value",
@@ -48,10 +47,8 @@ BODIES: list[tuple[str, Callable[[bytes], Any], bytes, Any]] = [
         b"\0\3\0\0\0\0\0\2_pq_.a\0_pq_.b\0",
         (PROTOCOL_3_0, ["_pq_.a", "_pq_.b"]),
     ),
-    ("mechanisms", backend.decode_mechanisms, b"A\0B\0\0", [b"A", b"B"]),
-    ("no mechanisms", backend.decode_mechanisms, b"\0", []),
 ]
-OTHERS = [backend.decode_fields, backend.decode_authentication, backend.decode_key_data]
+OTHERS = [backend.decode_fields, backend.decode_key_data]
 DECODERS = [*{decoder.__name__: decoder for _, decoder, _, _ in BODIES}.values(), *OTHERS]
 
 
@@ -187,19 +184,6 @@ def test_a_cancel_key_of_any_version_is_read(size: int) -> None:
 def test_a_cancel_key_that_is_too_short_or_too_long_is_refused(size: int) -> None:
     with pytest.raises(ProtocolViolation):
         backend.decode_key_data(bytes(size))
-
-
-@pytest.mark.parametrize("body", [b"", b"X", b"II", b"i"])
-def test_a_status_that_is_none_is_refused(body: bytes) -> None:
-    with pytest.raises(ProtocolViolation):
-        backend.decode_ready_for_query(body)
-
-
-def test_an_authentication_request_is_a_code_and_data() -> None:
-    assert backend.decode_authentication(b"\0\0\0\5salt") == (5, b"salt")
-    for length in range(4):
-        with pytest.raises(ProtocolViolation):
-            backend.decode_authentication(bytes(length))
 
 
 @pytest.mark.parametrize("count", [1, 2**31, 2**32 - 1])

@@ -91,6 +91,15 @@ def test_a_packet_must_be_as_long_as_it_says(data: bytes, expected: object) -> N
         decode_packet(data + b"\0")
 
 
+def test_the_longest_packet_is_that_of_the_server() -> None:
+    value = b"x" * (10_000 - len(b"....user\0\0\0"))
+    longest = packet(PROTOCOL_3_0, b"user\0" + value + b"\0\0")
+    assert len(longest) == 10_004
+    assert isinstance(decode_packet(longest), StartupMessage)
+    with pytest.raises(ProtocolViolation, match="invalid length of startup packet"):
+        decode_packet(packet(PROTOCOL_3_0, b"user\0x" + value + b"\0\0"))
+
+
 @pytest.mark.parametrize("code", [SSL_REQUEST, GSSENC_REQUEST])
 def test_an_encryption_request_carries_nothing(code: int) -> None:
     with pytest.raises(ProtocolViolation, match="encryption request"):
@@ -229,7 +238,8 @@ def test_random_packets_are_decoded_or_refused(body: bytes) -> None:
         ("--a", []),
         ("-", []),
         ("word -c a=b", [("a", "b")]),
-        ("-- -c a=b", []),
+        ("cx=y -c a=b", [("a", "b")]),
+        ("-- --a=b -c a=b", []),
     ],
 )
 def test_options_are_split_as_the_server_splits_them(
