@@ -11,12 +11,9 @@ import os
 import re
 import shutil
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from pgguard.errors import LaunchError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 FOLDER = ".pgguard"
 LAST = "last"
@@ -68,6 +65,14 @@ def write_file(path: Path, text: str) -> None:
             with contextlib.suppress(OSError):
                 new.unlink()
         raise LaunchError(f"no report: {path}: {error.strerror or error}") from error
+
+
+def shown(path: Path) -> str:
+    """The path as it is told: from here where it is below here."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
 
 
 def _make(folder: Path, name: str) -> Path:

@@ -1,0 +1,251 @@
+"""`pgguard run -- CMD`: guard a database for the length of one command.
+
+Finds the database as CMD would, guards it on a free port, leads CMD there by its environment, and
+ends with CMD's own exit code. Exit codes otherwise: 2 usage and settings, 3 no upstream answered,
+70 CMD succeeded and the policy failed.
+
+Laws: CMD's streams are CMD's; whatever was started is gone at the end, whichever way it came.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pgguard.cli.guarding import say
+from pgguard.cli.options import config_option, verbosity_options
+from pgguard.errors import LaunchError, SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pgguard.app import Guard
+    from pgguard.launch.child import Supervisor
+    from pgguard.launch.environment import Found, Rewritten
+    from pgguard.report.summary import RunSummary
+    from pgguard.settings import Loaded, Settings
+    from pgguard.settings.upstream import UpstreamAddress
+
+EXIT_POLICY = 70
+GRACE = 2.0
+"""Seconds that statements of processes which CMD left behind may still take."""
+REPORTS = ("json", "text")
+NOT_YET = ("html", "junit", "sarif", "github")
+
+
+@dataclass(slots=True)
+class Wanted:
+    """What was typed."""
+
+    command: tuple[str, ...]
+    embedded: bool = False
+    setup: tuple[str, ...] = ()
+    reports: tuple[tuple[str, Path], ...] = ()
+    quiet: bool = False
+    verbose: bool = False
+    name: str = field(default="")
+
+    def tell(self, text: str) -> None:
+        if not self.quiet:
+            say(text)
+
+
+@click.command("run", context_settings={"allow_interspersed_args": False})
+@click.argument("command", nargs=-1, required=True, metavar="[--] CMD [ARG]...")
+@click.option("--upstream", metavar="URL", help="The database; without it as CMD would find it.")
+@click.option("--embedded", is_flag=True, help="Start a throw-away Postgres and guard that.")
+@click.option("--setup", multiple=True, metavar="CMD", help="Run this shell command first.")
+@click.option("--fail-on", metavar="CLASS,...", help="Fail (70) if there are such findings.")
+@click.option("--report", multiple=True, metavar="FORMAT=PATH", help="json or text, repeatable.")
+@click.option("--listen", metavar="HOST:PORT", help="Wire address; without it a free port.")
+@click.option("--http", metavar="HOST:PORT", help="HTTP address; without it a free port.")
+@config_option
+@verbosity_options
+def command(
+    command: tuple[str, ...],
+    upstream: str | None,
+    embedded: bool,
+    setup: tuple[str, ...],
+    fail_on: str | None,
+    report: tuple[str, ...],
+    listen: str | None,
+    http: str | None,
+    config: Path | None,
+    quiet: bool,
+    verbose: bool,
+) -> int:
+    """Run CMD with its database guarded, report, and exit as CMD did."""
+    import asyncio
+
+    from pgguard.cli.options import load_settings
+    from pgguard.launch.child import Interrupted, check_command
+    from pgguard.net.loop import loop_factory
+
+    if embedded and upstream:
+        raise click.UsageError("--embedded and --upstream exclude each other.")
+    wanted = Wanted(command, embedded, setup, tuple(map(_report, report)), quiet, verbose)
+    check_command(command, os.environ)
+    flags = {
+        "upstream.url": upstream,
+        "run.fail_on": fail_on,
+        "listen.address": listen,
+        "http.address": http,
+    }
+    loaded = load_settings(config, flags, quiet=quiet, verbose=verbose)
+    try:
+        with asyncio.Runner(loop_factory=loop_factory(os.environ)) as runner:
+            return runner.run(_run(wanted, loaded))
+    except Interrupted as error:
+        return error.exit_code
+
+
+def _report(text: str) -> tuple[str, Path]:
+    form, _, path = text.partition("=")
+    if form in NOT_YET:
+        raise SettingsError(f'"{form}" is not in this version', where="--report")
+    if form not in REPORTS or not path:
+        raise click.UsageError(f"--report {text}: give json=PATH or text=PATH.")
+    return form, Path(path)
+
+
+async def _run(wanted: Wanted, loaded: Loaded) -> int:
+    from pgguard.cli import logs
+    from pgguard.cli.guarding import on_free_ports, with_values
+    from pgguard.launch.child import Supervisor
+    from pgguard.launch.embedded import EmbeddedPostgres, sweep
+    from pgguard.launch.environment import Found, find_upstream
+    from pgguard.settings.upstream import parse_url
+
+    settings = on_free_ports(loaded)
+    default = loaded.origins["log.level"] == "default"
+    logs.set_up(settings.log, level="warning" if default else "")
+    async with Supervisor() as supervisor:
+        if wanted.embedded:
+            async with EmbeddedPostgres() as server:
+                found = Found(parse_url(server.url, {}), "--embedded")
+                settings = with_values(settings, {"upstream.url": server.url})
+                return await _guarded(wanted, loaded, settings, found, supervisor)
+        sweep()
+        origin = loaded.origins["upstream.url"]
+        found = find_upstream(settings.upstream.url, origin, os.environ, Path.cwd())
+        settings = with_values(settings, {"upstream.url": found.address.url})
+        return await _guarded(wanted, loaded, settings, found, supervisor)
+
+
+async def _guarded(
+    wanted: Wanted, loaded: Loaded, settings: Settings, found: Found, supervisor: Supervisor
+) -> int:
+    import time
+
+    from pgguard.app import Guard
+    from pgguard.cli.guarding import addresses, with_values
+    from pgguard.launch.runs import run_name
+
+    wanted.name = run_name(time.time(), os.getpid())
+    rewritten = _rewritten(wanted, found, found.address)
+    settings = with_values(settings, _limits(loaded, rewritten))
+    guard = Guard(settings, secrets=rewritten.secrets, name=wanted.name)
+    await guard.start()
+    try:
+        wanted.tell(addresses(guard))
+        await guard.wait_upstream()
+        host, port = guard.listen
+        rewritten = _rewritten(wanted, found, guard.upstream_at(host, port))
+        wanted.tell(rewritten.line(found))
+        code, ran = await _commands(wanted, supervisor, rewritten)
+    finally:
+        await guard.stop(GRACE)
+    summary = guard.summary(reason_nothing=_why_nothing(wanted, rewritten, found, ran=ran))
+    failed = _failed_classes(summary, settings.run.fail_on) if code == 0 else {}
+    code = EXIT_POLICY if failed else code
+    _tell(wanted, guard, summary, settings.run.keep, code)
+    if failed:
+        say(f"failed by policy: {', '.join(f'{name} ({n})' for name, n in failed.items())}")
+    return code
+
+
+def _rewritten(wanted: Wanted, found: Found, guard: UpstreamAddress) -> Rewritten:
+    from pgguard.launch.environment import provide, rewrite
+    from pgguard.settings.values import Address
+
+    if wanted.embedded:
+        return provide(os.environ, guard)
+    return rewrite(os.environ, found.address, Address(guard.host, guard.port), Path.cwd())
+
+
+def _limits(loaded: Loaded, rewritten: Rewritten) -> dict[str, float]:
+    """The limits in CMD's own URLs apply; what the settings say themselves can only be lowered."""
+    values: dict[str, float] = {}
+    for name, given in (
+        ("connection_limit", rewritten.connection_limit),
+        ("pool_timeout", rewritten.pool_timeout),
+    ):
+        key = f"limits.{name}"
+        if given is not None:
+            said = loaded.origins[key] != "default" and "preset" not in loaded.origins[key]
+            own = getattr(loaded.settings.limits, name)
+            values[key] = min(given, own) if said else given
+    return values
+
+
+async def _commands(
+    wanted: Wanted, supervisor: Supervisor, rewritten: Rewritten
+) -> tuple[int, bool]:
+    """Exit code, and whether CMD itself ran: a set-up that fails is the end."""
+    from pgguard.launch.child import shell
+
+    for line in wanted.setup:
+        wanted.tell(f"setup: {line}")
+        code = await supervisor.run(shell(line), rewritten.env, quietly=True)
+        if code:
+            say(f"setup ended with {code}, CMD not started: {line}")
+            return code, False
+    return await supervisor.run(wanted.command, rewritten.env), True
+
+
+def _why_nothing(wanted: Wanted, rewritten: Rewritten, found: Found, *, ran: bool) -> str:
+    """The likely cause when no connection came."""
+    from pgguard.launch.environment import overrides
+
+    if not ran:
+        return "CMD was not started"
+    places = overrides(Path.cwd(), rewritten.changed)
+    if places and not wanted.embedded:
+        return f"{places[0]}, and what loads it may override the environment"
+    if rewritten.left_alone:
+        return f"CMD may have used {rewritten.left_alone[0]}, which is not guarded"
+    names = [name for name in rewritten.changed if not name.startswith("PG")]
+    if not names:
+        return (
+            "no variable held a URL of the upstream; CMD may have a host of its own in its"
+            " configuration"
+        )
+    where = f"{found.address.host}:{found.address.port}"
+    return f"CMD opened no connection by {names[0]}; look for {where} written in its code"
+
+
+def _failed_classes(summary: RunSummary, wanted: Iterable[str]) -> dict[str, int]:
+    found = [finding.cls for finding in summary.findings]
+    return {name: found.count(name) for name in wanted if name in found}
+
+
+def _tell(wanted: Wanted, guard: Guard, summary: RunSummary, keep: int, code: int) -> None:
+    """Reports first, then the summary with their path. A report that fails does not fail a run."""
+    from pgguard.cli.guarding import facts, print_summary, write_report, write_reports
+    from pgguard.launch.runs import create_run
+    from pgguard.report.summary import Outcome
+
+    run = facts(guard, command=list(wanted.command), exit_code=code)
+    report = ""
+    try:
+        report = write_reports(summary, run, create_run(Path.cwd(), wanted.name, keep))
+        for form, path in wanted.reports:
+            write_report(form, summary, run, path, report)
+    except LaunchError as error:
+        say(str(error))
+    if not wanted.quiet or summary.outcome in (Outcome.NOT_HELD, Outcome.NOTHING):
+        print_summary(summary, report)

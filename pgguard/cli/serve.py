@@ -1,0 +1,208 @@
+"""`pgguard serve`: guard a database until SIGTERM.
+
+Listens before its database is there. SIGTERM and SIGINT drain: no new sessions, running statements
+get a grace time, exit 0; a second one ends at once. SIGHUP reads the settings again and drops
+nobody; settings that are wrong leave the old ones in force.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pgguard.cli.guarding import say
+from pgguard.cli.options import config_option, verbosity_options
+from pgguard.errors import ServerUnavailable, SettingsError
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from pgguard.app import Guard
+    from pgguard.settings import Loaded, Settings
+
+FIRST_ANSWER = 1.0
+"""Seconds that the four lines wait for the upstream's version."""
+STOP = (signal.SIGTERM, signal.SIGINT)
+
+
+@click.command("serve")
+@click.option("--upstream", metavar="URL", help="The database to guard.")
+@click.option("--embedded", is_flag=True, help="Start a throw-away Postgres and guard that.")
+@click.option("--listen", metavar="HOST:PORT", help="Wire address, 127.0.0.1:6433 without it.")
+@click.option("--http", metavar="HOST:PORT", help="HTTP address, 127.0.0.1:6434 without it.")
+@click.option("--ready-json", is_flag=True, help="Print one JSON line on stdout once ready.")
+@config_option
+@verbosity_options
+def command(
+    upstream: str | None,
+    embedded: bool,
+    listen: str | None,
+    http: str | None,
+    ready_json: bool,
+    config: Path | None,
+    quiet: bool,
+    verbose: bool,
+) -> int:
+    """Guard a database until SIGTERM."""
+    import asyncio
+
+    from pgguard.cli.options import load_settings
+    from pgguard.net.loop import loop_factory
+
+    if embedded and upstream:
+        raise click.UsageError("--embedded and --upstream exclude each other.")
+    flags = {"upstream.url": upstream, "listen.address": listen, "http.address": http}
+
+    def read() -> Loaded:
+        return load_settings(config, flags, quiet=quiet, verbose=verbose)
+
+    with asyncio.Runner(loop_factory=loop_factory(os.environ)) as runner:
+        return runner.run(_serve(read, embedded=embedded, quiet=quiet, ready_json=ready_json))
+
+
+async def _serve(
+    read: Callable[[], Loaded], *, embedded: bool, quiet: bool, ready_json: bool
+) -> int:
+    import asyncio
+
+    from pgguard.cli import logs
+    from pgguard.cli.guarding import with_values
+    from pgguard.launch.embedded import EmbeddedPostgres, sweep
+
+    settings = read().settings
+    logs.set_up(settings.log)
+    stopping = _Stopping(asyncio.get_running_loop())
+    if not embedded:
+        sweep()
+        if settings.upstream.url is None:
+            raise SettingsError(
+                "no upstream: which database should be guarded?",
+                hint="give --upstream URL, set PGGUARD_UPSTREAM or upstream.url in pgguard.toml,"
+                " or use --embedded",
+            )
+        guard = _guard(settings, lambda: read().settings)
+        await _until_stopped(guard, stopping, quiet=quiet, ready_json=ready_json, secret="")
+        return 0
+    async with EmbeddedPostgres() as server:
+        values: dict[str, Any] = {"upstream.url": server.url}
+        guard = _guard(with_values(settings, values), lambda: with_values(read().settings, values))
+        await _until_stopped(
+            guard, stopping, quiet=quiet, ready_json=ready_json, secret=server.password
+        )
+    return 0
+
+
+def _guard(settings: Settings, reread: Callable[[], Settings]) -> Guard:
+    from pgguard.app import Guard
+
+    return Guard(settings, reread=reread)
+
+
+class _Stopping:
+    """The signals that end the process: the first one asks, the second one does."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        import asyncio
+
+        self.asked = asyncio.Event()
+        for number in STOP:
+            loop.add_signal_handler(number, self._on_signal, number)
+
+    def _on_signal(self, number: int) -> None:
+        if self.asked.is_set():
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        self.asked.set()
+
+
+async def _until_stopped(
+    guard: Guard, stopping: _Stopping, *, quiet: bool, ready_json: bool, secret: str
+) -> None:
+    import asyncio
+
+    await guard.start()
+    try:
+        asyncio.get_running_loop().add_signal_handler(
+            signal.SIGHUP, lambda: pending.append(asyncio.ensure_future(_reload(guard)))
+        )
+        pending: list[asyncio.Future[None]] = []
+        telling = asyncio.ensure_future(_tell(guard, quiet, ready_json, secret))
+        await stopping.asked.wait()
+        telling.cancel()
+        if not quiet:
+            say("stopping: no new sessions, running statements are awaited")
+    finally:
+        await guard.stop()
+
+
+async def _tell(guard: Guard, quiet: bool, ready_json: bool, secret: str) -> None:
+    """The four lines, soon; the line for programs, once Postgres has answered."""
+    import asyncio
+
+    answered = asyncio.ensure_future(_wait(guard))
+    await asyncio.wait([answered], timeout=FIRST_ANSWER)
+    if not quiet:
+        for line in _lines(guard, secret):
+            say(line)
+    if ready_json:
+        await answered
+        click.echo(json.dumps(_ready(guard)))
+
+
+async def _wait(guard: Guard) -> None:
+    """Until Postgres has answered, however long that takes."""
+    import asyncio
+
+    while True:
+        try:
+            await guard.wait_upstream()
+        except ServerUnavailable:
+            await asyncio.sleep(FIRST_ANSWER)
+        else:
+            return
+
+
+def _lines(guard: Guard, secret: str) -> tuple[str, ...]:
+    from dataclasses import replace
+
+    from pgguard.settings.values import Address
+
+    host, port = guard.listen
+    shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104
+    # What a user knows is not repeated; the password that we made up is told, or it is no use.
+    url = replace(guard.upstream_at(shown, port), password=secret or None).url
+    upstream = Address(guard.upstream.host, guard.upstream.port)
+    ready, cause = guard.ready()
+    state = f"PostgreSQL {guard.upstream_version}" if ready else f"{cause}; sessions are held"
+    return (
+        f"connect to  {url}",
+        f"upstream    {upstream} ({state})",
+        f"http        {guard.http} (/metrics /healthz /readyz /api/v1/clients)",
+        "stop with   Ctrl-C or SIGTERM; SIGHUP reads the settings again",
+    )
+
+
+def _ready(guard: Guard) -> dict[str, Any]:
+    host, port = guard.listen
+    return {
+        "url": guard.url,
+        "host": host,
+        "port": port,
+        "http": guard.http,
+        "upstream": guard.upstream.masked,
+        "server_version": guard.upstream_version,
+        "pid": os.getpid(),
+    }
+
+
+async def _reload(guard: Guard) -> None:
+    try:
+        await guard.reread()
+    except SettingsError as error:
+        say(f"settings not read again, the old ones stay: {error}")
