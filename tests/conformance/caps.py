@@ -23,9 +23,11 @@ MAX_CONNECTIONS = 30
 CLIENTS = [f"client {letter}" for letter in "abcdefgh"]
 SESSIONS, CAP = 20, 3
 VANISHING = 1000
+TOTAL = 25
 ACTIVITY = """
     SELECT application_name, count(*) FROM pg_stat_activity
-    WHERE backend_type = 'client backend' AND application_name <> 'observer' GROUP BY 1
+    WHERE backend_type = 'client backend' AND application_name <> 'observer'
+    AND application_name NOT LIKE 'pgguard/%' GROUP BY 1
 """
 
 
@@ -35,7 +37,8 @@ class Observer:
     def __init__(self, server: harness.Postgres, guard: harness.Guard) -> None:
         self._server, self._guard = server, guard
         self.peaks: dict[str, int] = {}
-        self.pages = 0
+        self.together = 0
+        """The highest number of all clients' server connections at one moment."""
 
     async def __aenter__(self) -> Self:
         self.connection = await asyncpg.connect(
@@ -60,7 +63,9 @@ class Observer:
         )
         try:
             while True:
-                for name, count in await other.fetch(ACTIVITY):
+                rows = await other.fetch(ACTIVITY)
+                self.together = max(self.together, sum(row[1] for row in rows))
+                for name, count in rows:
                     self.peaks[name] = max(self.peaks.get(name, 0), count)
                 await asyncio.sleep(0.03)
         finally:
@@ -78,13 +83,13 @@ def run(checks: harness.Checks, short: bool) -> None:
         "limits.notice_after": "500ms",
     }
     parts: list[tuple[Part, dict[str, str]]] = [
-        (in_order, settings),
+        (in_order, settings | {"limits.total": str(CAP * len(CLIENTS))}),
         (all_at_once, settings),
         (one_too_many, settings | impatient),
         (self_starvation, settings | impatient | {"limits.pool_timeout": "8s"}),
         (vanishing, settings | {"limits.pool_timeout": "60s"}),
         (lambda *given: coroutines(*given, transactions), {}),
-        (pairs, {"limits.total": "25", "limits.connection_limit": "25"}),
+        (pairs, {"limits.total": str(TOTAL), "limits.connection_limit": str(TOTAL)}),
     ]
     with harness.postgres(max_connections=MAX_CONNECTIONS) as server:
         for part, wanted in parts:
@@ -119,15 +124,20 @@ async def in_order(checks: harness.Checks, server: harness.Postgres, guard: harn
     for number in range(SESSIONS):
         for client in CLIENTS:
             sessions[client].append(asyncio.create_task(arrive(client, number)))
+        if number < CAP:
+            await asyncio.gather(*(sessions[client][number] for client in CLIENTS))
         if not await harness.eventually(lambda count=number + 1: arrived(count)):  # type: ignore[misc]
             checks.claim(False, f"session {number} of every client is held or waiting")
             break
 
     async def leave(client: str) -> None:
+        # One slot at a time: two that are free at once may be dialled in either order.
         for task in sessions[client]:
             session = await task
-            await session.query("SELECT pg_sleep(0.01)")
+            waiting = [other for other in sessions[client] if not other.done()]
             await session.close()
+            if waiting:
+                await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
 
     await asyncio.gather(*(leave(client) for client in CLIENTS))
     right = sum(order == sorted(order) and len(order) == SESSIONS for order in served.values())
@@ -173,7 +183,7 @@ async def _refused(
     """Three sessions hold the cap after `begin`; how long the fourth waits and what it gets."""
     holders = [await RawSession.open(guard.address, application_name=client) for _ in range(CAP)]
     for number, holder in enumerate(holders):
-        await holder.query(f"{begin} SELECT 'holder {number}'")
+        await holder.query(f"{begin} SELECT {number} AS holder_{number}")
     extra = await RawSession.dial(guard.address, application_name=client)
     await extra.authenticate()
     started = time.monotonic()
@@ -201,11 +211,11 @@ async def one_too_many(
     start = 'pgguard: client "one too many" already uses its 3 server connections'
     message, detail = fields.get("M", ""), fields.get("D", "")
     checks.claim(message.startswith(start), "message", message)
-    named = sum(f"holder {number}" in detail for number in range(CAP))
+    named = sum(f"holder_{number}" in detail for number in range(CAP))
     checks.claim(named == CAP, "holders named in DETAIL", named, "3")
     checks.claim("PGG301" in fields.get("H", ""), "hint", fields.get("H"))
-    told = sum("waiting" in notice.get("M", "") for notice in extra.notices)
-    checks.claim(told > 0, "NOTICE while it waited", [n.get("M") for n in extra.notices][:1])
+    told = [n["M"] for n in extra.notices if "position 1 of 1" in n["M"] and "holder_0" in n["M"]]
+    checks.claim(bool(told), "NOTICE with position and holders while it waited", told[:1])
 
 
 async def self_starvation(
@@ -219,7 +229,7 @@ async def self_starvation(
     right = fields.get("C") == "53300" and 'client "starving" waits for itself' in message
     checks.claim(right, "message", message)
     checks.claim("PGG303" in fields.get("H", ""), "hint", fields.get("H"))
-    named = sum(f"holder {number}" in fields.get("D", "") for number in range(CAP))
+    named = sum(f"holder_{number}" in fields.get("D", "") for number in range(CAP))
     checks.claim(named == CAP, "holders named in DETAIL", named, "3")
 
 
@@ -342,9 +352,11 @@ async def pairs(checks: harness.Checks, server: harness.Postgres, guard: harness
     async with Observer(server, guard) as observer:
         hogs = [asyncio.create_task(hog()) for _ in range(30)]
         await asyncio.sleep(1)
-        await asyncio.gather(*(pair(number) for number in range(25)))
+        await asyncio.gather(*(pair(number) for number in range(TOTAL)))
         ended.set()
         await asyncio.gather(*hogs)
+    together = observer.together
+    checks.claim(together <= TOTAL, "all server connections at once", together, f"≤ {TOTAL}")
     slowest = f"slowest pair {max(waits):.1f} s, hog's peak {observer.peaks.get('hog')}"
     checks.claim(
         not errors, f"25 clients with 2 connections each served ({slowest})", errors[:2] or 0, "0"

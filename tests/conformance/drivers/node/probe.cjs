@@ -46,6 +46,9 @@ function failure(error) {
     .map((name) => `${name}=${error[name]}`);
 }
 
+/** A failed login without the place in the server's source: the guard decides it itself. */
+const refusal = (fields) => fields.filter((field) => !/^(line|routine)=/.test(field));
+
 async function serve(probes) {
   const url = new URL(process.env.PROBE_URL);
   for (const feature of process.argv.slice(2)) {
@@ -67,4 +70,5 @@ async function serve(probes) {
 }
 
 module.exports = { VALUES, NOTICES, TABLE, MISTAKES, SLEEP, CANCEL_AFTER, BLOCK, BLOCK_SQL,
-  MEGABYTES, Absent, pause, digest, failure, serve };
+  MEGABYTES, Absent, pause, digest, failure, refusal,
+  serve };

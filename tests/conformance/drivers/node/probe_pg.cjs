@@ -45,7 +45,8 @@ async function login(url) {
       password: parts.password, database: parts.pathname.slice(1), ...change };
     const client = new Client(base);
     client.on("error", () => {});
-    seen.push(await client.connect().then(() => "let in", probe.failure));
+    seen.push(await client.connect()
+      .then(() => "let in", (error) => probe.refusal(probe.failure(error))));
     await client.end().catch(() => {});
   }
   return seen;

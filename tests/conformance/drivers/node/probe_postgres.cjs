@@ -35,7 +35,8 @@ async function login(url) {
     return [...told, parameters.server_version, parameters.TimeZone, parameters.application_name];
   });
   for (const options of [{ password: "wrong" }, { user: "nobody" }, { database: "nowhere" }])
-    seen.push(await connected(url, options, (sql) => attempt(sql`SELECT 1`)));
+    seen.push(await connected(url, options, async (sql) =>
+      probe.refusal(await attempt(sql`SELECT 1`))));
   return seen;
 }
 
@@ -101,8 +102,10 @@ const copy = (url) => connected(url, {}, async (sql) => {
     }
   };
   seen.push(await into(lines));
+  // Few rows: when more than a stream's buffer comes, postgres.js 3.4.9 may leave its own socket
+  // paused at the end and hang, directly too.
   const parts = [];
-  for await (const part of await sql`COPY (SELECT * FROM item ORDER BY id) TO STDOUT`.readable())
+  for await (const part of await sql`COPY (SELECT * FROM item WHERE id < 500) TO STDOUT`.readable())
     parts.push(part);
   seen.push(probe.digest(Buffer.concat(parts)));
   seen.push(await attempt(sql`SELECT count(*) FROM item`));
