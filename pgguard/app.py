@@ -18,7 +18,7 @@ from pgguard.errors import ServerUnavailable, SettingsError
 from pgguard.net import listener as listening
 from pgguard.net.dialer import Address, Dialer
 from pgguard.net.loop import Tasks, raise_descriptor_limit
-from pgguard.net.peer import find_process
+from pgguard.net.peer import Peers
 from pgguard.net.service import Services
 from pgguard.net.watch import Catalogues, Limits
 from pgguard.pool.limits import AdmissionSettings, ClientLimits, Override
@@ -139,7 +139,8 @@ class Guard:
         self._subscribers = [self.recorder, LogWriter()]
         self._listener: listening.Listener | None = None
         self._http: HttpServer | None = None
-        self._pids: dict[int, float] = {}
+        self._peers = Peers()
+        self._to_find: list[Session] = []
         self.listen = ("", 0)
         self.http_address = ("", 0)
 
@@ -307,19 +308,20 @@ class Guard:
         self._tasks.spawn(self._dialer.probe(user, database), "probe")
 
     def identify(self, session: Session) -> None:
-        self._tasks.spawn(self._find_process(session), "identify")
+        self._to_find.append(session)
+        if len(self._to_find) == 1:
+            self._tasks.spawn(self._find_processes(), "identify")
 
-    async def _find_process(self, session: Session) -> None:
-        port = session.port
+    async def _find_processes(self) -> None:
+        """One pass through procfs for all who came meanwhile, in a thread."""
         loop = asyncio.get_running_loop()
-        known = sorted(self._pids, key=self._pids.__getitem__, reverse=True)
-        info = await loop.run_in_executor(None, find_process, port, self.listen[1], known)
-        if info is not None:
-            self._pids[info.pid] = time.monotonic()
-            while len(self._pids) > 256:
-                del self._pids[min(self._pids, key=self._pids.__getitem__)]
-        session.process = info
-        self.hub.identified(session)
+        while self._to_find:
+            sessions, ports = self._to_find[:], {session.port for session in self._to_find}
+            found = await loop.run_in_executor(None, self._peers.find, ports, self.listen[1])
+            del self._to_find[: len(sessions)]
+            for session in sessions:
+                session.process = found.get(session.port)
+                self.hub.identified(session)
 
     def cancel(self, server: Server) -> None:
         self._tasks.spawn(self._cancel(server), f"cancel {server.pid}")

@@ -15,7 +15,8 @@ from pgguard.core.login import Need, session_login
 from pgguard.errors import LoginRefused, ProtocolViolation, Refusal
 from pgguard.pool.identity import absorb
 from pgguard.wire import startup
-from pgguard.wire.codes import LOGIN_LIMIT, MAX_STARTUP_PACKET_LENGTH, PASSWORD, PROTOCOL_3_2
+from pgguard.wire.codes import LOGIN_LIMIT, PROTOCOL_3_2
+from pgguard.wire.scan import Framer, StartupFramer
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -23,17 +24,28 @@ if TYPE_CHECKING:
     from pgguard.core.session import Session
     from pgguard.pool.identity import Absorbed
 
-_BUFFER_LIMIT = 65536
+BUFFER_LIMIT = 2 * 65536
+"""A password message, and what a session may send ahead."""
 
 
 class Entrance:
     """One session's way in; dropped when it is over."""
 
-    __slots__ = ("absorbed", "buffer", "dialogue", "need", "original", "parameters", "session")
+    __slots__ = (
+        "absorbed",
+        "dialogue",
+        "framer",
+        "head",
+        "need",
+        "original",
+        "parameters",
+        "session",
+    )
 
     def __init__(self, session: Session) -> None:
         self.session = session
-        self.buffer = b""
+        self.head = StartupFramer()
+        self.framer = Framer(LOGIN_LIMIT, "session")
         self.need: Need | None = None
         self.dialogue: Generator[Need, Any, None] | None = None
         self.original: dict[str, str] = {}
@@ -44,29 +56,23 @@ class Entrance:
 
     def receive(self, data: bytes) -> None:
         """Raises ProtocolViolation; refusals are written to the session."""
-        self.buffer += data
-        if len(self.buffer) > _BUFFER_LIMIT + LOGIN_LIMIT[PASSWORD]:
+        if self.original:
+            self.framer.push(data)
+        else:
+            self._startup(data)
+        if len(self.framer.rest) > BUFFER_LIMIT:
             raise ProtocolViolation("too many bytes before the end of the login")
-        if not self.parameters:
-            self._startup()
-        while self.need is Need.MESSAGE:
-            message = self._next_message()
-            if message is None:
-                return
+        while self.need is Need.MESSAGE and (message := self.framer.take()) is not None:
             self.advance(message)
 
-    def _startup(self) -> None:
-        if len(self.buffer) < 4:
+    def _startup(self, data: bytes) -> None:
+        packets = self.head.feed(data)
+        if not packets:
             return
-        length = int.from_bytes(self.buffer[:4], "big")
-        if not 8 <= length <= MAX_STARTUP_PACKET_LENGTH:
-            raise ProtocolViolation("invalid length of startup packet")
-        if len(self.buffer) < length:
-            return
-        packet, self.buffer = self.buffer[:length], self.buffer[length:]
+        self.framer.push(self.head.rest)
         session = self.session
         try:
-            message = startup.decode_packet(packet)
+            message = startup.decode_packet(packets[0])
         except LoginRefused as error:
             session.hub.refuse(session, error)
             return
@@ -121,19 +127,3 @@ class Entrance:
             return
         if self.need is Need.METHOD:
             session.hub.want_method(session)
-        elif self.buffer:
-            self.receive(b"")
-
-    def _next_message(self) -> tuple[int, bytes] | None:
-        """The next whole message of the buffer, its type still to be judged."""
-        buffer = self.buffer
-        if len(buffer) < 5:
-            return None
-        kind = buffer[0]
-        length = int.from_bytes(buffer[1:5], "big")
-        if not 4 <= length <= LOGIN_LIMIT[kind]:
-            raise ProtocolViolation(f"invalid message length (message type {kind})")
-        if len(buffer) < 1 + length:
-            return None
-        self.buffer = buffer[1 + length :]
-        return kind, buffer[5 : 1 + length]

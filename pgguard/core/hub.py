@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from pgguard import events
 from pgguard.core.cancel import CancelKeys
+from pgguard.core.clients import Clients
 from pgguard.core.gate import Gate
 from pgguard.core.login import Secrets, ServerLogin
 from pgguard.core.session import Session
@@ -21,7 +22,7 @@ from pgguard.core.upstream import Upstream
 from pgguard.counters import ProcessCounters
 from pgguard.errors import AdmissionRefused, LoginRefused, Refusal
 from pgguard.pool.admission import Admission, Share, Ticket, TicketState
-from pgguard.pool.identity import Carriers, identify, strip_user_suffix
+from pgguard.pool.identity import strip_user_suffix
 from pgguard.wire import backend
 from pgguard.wire.startup import split_options
 
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 
 EVENTS_LIMIT = 100_000
 """Events kept for the subscribers; more are counted as dropped."""
+
+FLUSH_WITHIN = 10.0
+"""Seconds that a client gets to read the last bytes of a session that has ended."""
 
 ABOVE_NOTICE = frozenset({"warning", "error", "fatal", "panic"})
 """Values of client_min_messages that a NOTICE does not reach."""
@@ -79,7 +83,7 @@ class Hub:
         self.keys: CancelKeys[Session] = CancelKeys()
         self.places = Places()
         self.nowhere: Out = Nowhere()
-        self.clients: dict[str, Client] = {}
+        self.clients = Clients(self)
         limits = settings.admission.defaults
         self.nobody = Client("", "none", Share("", limits))
         self.servers: set[Server] = set()
@@ -121,19 +125,29 @@ class Hub:
         return strip_user_suffix(user, self.settings.user_separator)
 
     def begin_login(self, session: Session) -> None:
-        """The startup packet is read: find out who it is, then authenticate."""
+        """The startup packet is read: find out who it is, then authenticate.
+
+        A name of its own that nobody else uses now need not wait for procfs.
+        """
         if self.draining:
             self.refuse(session, shutting_down())
             return
-        if session.loopback and "process" in self.settings.identify:
+        procfs = session.loopback and "process" in self.settings.identify
+        if procfs:
             self.net.identify(session)
-        else:
-            self.identified(session)
+        if not procfs or self.clients.is_named(session):
+            self._enter(session)
 
     def identified(self, session: Session) -> None:
         """`session.process` is as known as it will be."""
-        if session.entrance is not None and session.state is SessionState.LOGIN:
-            session.entrance.begin()
+        if session in session.client.sessions:
+            self.clients.used_by(session)
+        self._enter(session)
+
+    def _enter(self, session: Session) -> None:
+        entrance = session.entrance
+        if entrance is not None and entrance.dialogue is None:
+            entrance.begin()
 
     def want_method(self, session: Session) -> None:
         method = self.upstream.method(session)
@@ -146,7 +160,7 @@ class Hub:
         assert entrance is not None
         if session.state is not SessionState.LOGIN:
             return
-        client = self._client_of(session)
+        client = self.clients.of(session)
         absorbed = entrance.absorbed
         session.write(backend.authentication_ok())
         try:
@@ -164,39 +178,10 @@ class Hub:
         now = self.clock()
         self.places.move(session, SessionState.WAITING, now)
         self.emit(events.SessionOpened(now, session.id, client.key, session.user, session.database))
-        session.held, entrance.buffer = entrance.buffer, b""
+        session.held = entrance.framer.rest
         session.parameters = entrance.parameters
         session.entrance = None
         self._acquire(session, now)
-
-    def _client_of(self, session: Session) -> Client:
-        entrance = session.entrance
-        assert entrance is not None
-        name = session.application_name
-        known = self.clients.get(name)
-        pid = session.process.pid if session.process else 0
-        shared = bool(
-            known and pid and known.processes - {pid} and known.rule == "application_name"
-        )
-        key = identify(
-            self.settings.identify,
-            Carriers(
-                parameters=entrance.original,
-                options=split_options(entrance.original.get("options", "")),
-                user=entrance.original.get("user", ""),
-                address=session.address,
-                process=session.process,
-                shared_name=shared,
-            ),
-            separator=self.settings.user_separator,
-        )
-        client = self.clients.get(key.name)
-        if client is None:
-            share = self.admission.share(key.name)
-            client = self.clients[key.name] = Client(key.name, key.rule, share)
-        if pid:
-            client.processes.add(pid)
-        return client
 
     def _acquire(self, session: Session, now: float) -> None:
         client = session.client
@@ -270,7 +255,7 @@ class Hub:
         self.end_session(session, error.message)
 
     def _count_refusal(self, session: Session, error: AdmissionRefused, now: float) -> None:
-        client = session.client if session.client is not self.nobody else self._client_of(session)
+        client = session.client if session.client is not self.nobody else self.clients.of(session)
         reason = error.reason
         refusals = client.counters.refusals
         refusals[reason] = refusals.get(reason, 0) + 1
@@ -323,8 +308,7 @@ class Hub:
         if session in client.sessions:
             client.sessions.discard(session)
             self.admission.close_session(client.share)
-            if session.process and all(s.process != session.process for s in client.sessions):
-                client.processes.discard(session.process.pid)
+            self.clients.left(client)
             self.emit(events.SessionClosed(now, session.id, client.key, reason))
         if session.server is not None:
             self.keys.remove(session.server.pid, session)
@@ -438,6 +422,10 @@ class Hub:
             if now - place.since > self.settings.login_timeout:
                 assert isinstance(place, Session)
                 self.end_session(place, "canceling authentication due to timeout")
+        for place in list(self.places.of(SessionState.CLOSING)):
+            if now - place.since > FLUSH_WITHIN:
+                assert isinstance(place, Session)
+                place.out.abort()
         self.upstream.tick(now)
 
     def _notice(self, session: Session, text: str) -> None:

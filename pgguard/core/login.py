@@ -23,6 +23,8 @@ from pgguard.wire.auth import (
     ScramClient,
     ScramServer,
     Verifier,
+    cleartext_matches,
+    md5_matches,
     md5_response,
     md5_secret,
     mock_verifier,
@@ -165,16 +167,15 @@ def _md5_login(
     assert secret.md5 is not None
     if method is Method.CHALLENGE and secret.password is None:
         write(backend.authentication_cleartext())
-        answer = frontend.decode_password((yield from _password_message()))
-        password = answer.decode("utf-8", "surrogateescape")
-        if md5_secret(user, password) != secret.md5:
+        password = frontend.decode_password((yield from _password_message()))
+        if not cleartext_matches(secret.md5, user, password):
             raise wrong_password(user, "wrong password (md5 hash of auth.users)")
-        secret.password = password
+        secret.password = password.decode("utf-8", "surrogateescape")
         return
     salt = os.urandom(4)
     write(backend.authentication_md5(salt))
     answer = frontend.decode_password((yield from _password_message()))
-    if answer != md5_response(secret.md5, salt).encode():
+    if not md5_matches(secret.md5, salt, answer):
         raise wrong_password(user, "wrong password (md5 hash of auth.users)")
 
 

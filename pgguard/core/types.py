@@ -90,7 +90,6 @@ class Client:
     counters: ClientCounters = field(default_factory=ClientCounters)
     sessions: set[Session] = field(default_factory=set)
     flagged: dict[Statement, Flagged] = field(default_factory=dict)
-    processes: set[int] = field(default_factory=set)
 
     @property
     def limits(self) -> ClientLimits:

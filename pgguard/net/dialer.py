@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from pgguard.core.login import Method, Secrets, ServerLogin, probe_method
 from pgguard.errors import ProtocolViolation, ServerUnavailable
 from pgguard.net.transports import ServerProtocol
-from pgguard.wire.codes import BACKEND_LIMIT, PROTOCOL_3_0
+from pgguard.wire.codes import BACKEND_LOGIN_LIMIT, PROTOCOL_3_0
 from pgguard.wire.scan import Framer
 from pgguard.wire.startup import build_cancel, build_startup
 
@@ -86,7 +86,7 @@ async def log_in(
     """
     loop = asyncio.get_running_loop()
     login = ServerLogin(parameters["user"], secrets)
-    framer = Framer(BACKEND_LIMIT, "server")
+    framer = Framer(BACKEND_LOGIN_LIMIT, "server")
     await loop.sock_sendall(sock, build_startup(PROTOCOL_3_0, parameters))
     rest: list[bytes] = []
     while not login.done:
@@ -175,7 +175,7 @@ class Dialer:
         try:
             startup = build_startup(PROTOCOL_3_0, {"user": user, "database": database})
             await asyncio.get_running_loop().sock_sendall(sock, startup)
-            messages = await _messages(sock, Framer(BACKEND_LIMIT, "server"))
+            messages = await _messages(sock, Framer(BACKEND_LOGIN_LIMIT, "server"))
             return probe_method(*messages[0])
         finally:
             sock.close()
