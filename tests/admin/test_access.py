@@ -77,6 +77,12 @@ def test_loopback_peers_are_known_in_every_spelling(peer):
     assert is_loopback(peer)
 
 
+def test_an_empty_token_opens_nothing():
+    for authorization in ("Bearer", "Bearer "):
+        refused = access("").may_read(ask(authorization=authorization), "10.0.0.7")
+        assert refused is not None
+
+
 def test_with_the_token_other_machines_may_read_under_any_name():
     request = ask("guard.internal", f"Bearer {TOKEN}")
     assert access(TOKEN).may_read(request, "10.0.0.7") is None

@@ -50,10 +50,8 @@ class Visitor:
         return page
 
     async def is_closed(self) -> bool:
-        try:
-            return await self.reader.read() == b""
-        except ConnectionError:
-            return True
+        """Whether the server ends the connection in order, with nothing more to say."""
+        return await self.reader.read() == b""
 
 
 @asynccontextmanager

@@ -99,12 +99,14 @@ def test_findings_are_counted_by_code_class_client_table_and_action():
 
 def test_a_statement_that_is_judged_anew_does_not_take_its_count_back():
     hub, ledger = FakeHub(), Ledger()
-    statement = FakeStatement()
-    hub.client("a").flagged[statement] = FakeTally(3)
+    first, second = FakeStatement("1"), FakeStatement("2")
+    hub.client("a").flagged.update({first: FakeTally(3), second: FakeTally(4)})
+    for statement in (first, second):
+        sweep(ledger, hub)
+        assert list(ledger.findings.values()) == [7]
+        statement.verdict, statement.code = int(Verdict.scoped), ""
     sweep(ledger, hub)
-    statement.verdict, statement.code = int(Verdict.scoped), ""
-    sweep(ledger, hub)
-    assert list(ledger.findings.values()) == [3]
+    assert list(ledger.findings.values()) == [7]
 
 
 def test_series_of_findings_are_bounded_and_nothing_is_lost(monkeypatch):
