@@ -13,7 +13,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from pgguard import events as happenings
-from pgguard.core.hub import Hub, HubSettings
+from pgguard.core.hub import Hub
+from pgguard.core.types import HubSettings
 from pgguard.errors import ServerUnavailable, SettingsError
 from pgguard.net import listener as listening
 from pgguard.net.dialer import Address, Dialer

@@ -1,8 +1,8 @@
 """Who is capped and reported: the clients that have come so far, by name.
 
-Laws: a name that a client gives itself is taken unless several live processes use it at once, then it
-is a label and each process is a client of its own; names are bounded in number; a client stays known
-after its last session, because the report speaks of it.
+Laws: a name that a client gives itself is taken unless several live processes use it at once, then
+it is a label and each process is a client of its own; names are bounded in number; a client stays
+known after its last session, because the report speaks of it.
 """
 
 from __future__ import annotations

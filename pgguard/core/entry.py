@@ -11,7 +11,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from pgguard.core.cancel import SECRET_3_0, SECRET_3_2
-from pgguard.core.login import Need, session_login
+from pgguard.core.login import Method, Need, session_login
 from pgguard.errors import LoginRefused, ProtocolViolation, Refusal
 from pgguard.pool.identity import absorb
 from pgguard.wire import startup
@@ -108,6 +108,12 @@ class Entrance:
             trusted=session.loopback or hub.settings.trust,
         )
         self.advance(None)
+
+    def method_known(self, method: Method) -> None:
+        """Postgres has shown how it receives the user; what was sent ahead is read now."""
+        self.advance(method)
+        if self.session.entrance is self:
+            self.session.receive(b"")
 
     def advance(self, value: Any) -> None:
         """Give the dialogue what it asked for and go on until it needs something else."""

@@ -7,7 +7,6 @@ given EOF or its dial is over. Observers get events in batches and cannot raise 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pgguard import events
@@ -17,7 +16,7 @@ from pgguard.core.gate import Gate
 from pgguard.core.login import Secrets, ServerLogin
 from pgguard.core.session import Session
 from pgguard.core.states import Places, SessionState
-from pgguard.core.types import Client, Net, Nowhere, Out
+from pgguard.core.types import Client, HubSettings, Net, Nowhere, Out
 from pgguard.core.upstream import Upstream
 from pgguard.counters import ProcessCounters
 from pgguard.errors import AdmissionRefused, LoginRefused, Refusal
@@ -30,9 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from pgguard.core.server import Server
-    from pgguard.pool.admission import AdmissionSettings
     from pgguard.sql.statement import Statement
-    from pgguard.tenancy.model import TenancySettings
 
 EVENTS_LIMIT = 100_000
 """Events kept for the subscribers; more are counted as dropped."""
@@ -42,20 +39,6 @@ FLUSH_WITHIN = 10.0
 
 ABOVE_NOTICE = frozenset({"warning", "error", "fatal", "panic"})
 """Values of client_min_messages that a NOTICE does not reach."""
-
-
-@dataclass(slots=True, frozen=True)
-class HubSettings:
-    """What the core needs of the settings."""
-
-    admission: AdmissionSettings
-    tenancy: TenancySettings
-    identify: tuple[str, ...] = ("startup_setting", "user_suffix", "application_name", "address")
-    user_separator: str = "%"
-    trust: bool = False
-    login_timeout: float = 60.0
-    total: int | None = None
-    """`limits.total`; None = read from the server."""
 
 
 class Hub:
@@ -152,7 +135,7 @@ class Hub:
     def want_method(self, session: Session) -> None:
         method = self.upstream.method(session)
         if method is not None and session.entrance is not None:
-            session.entrance.advance(method)
+            session.entrance.method_known(method)
 
     def authenticated(self, session: Session) -> None:
         """The session may enter: name its client and ask for a server (T1)."""

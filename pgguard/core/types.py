@@ -14,9 +14,10 @@ from pgguard.counters import ClientCounters
 if TYPE_CHECKING:
     from pgguard.core.server import Server
     from pgguard.core.session import Session
-    from pgguard.pool.admission import ClientLimits, Share
+    from pgguard.pool.admission import AdmissionSettings, ClientLimits, Share
     from pgguard.sql.statement import Statement
     from pgguard.tenancy.judge import Judge
+    from pgguard.tenancy.model import TenancySettings
 
 
 class Out(Protocol):
@@ -94,3 +95,17 @@ class Client:
     @property
     def limits(self) -> ClientLimits:
         return self.share.limits
+
+
+@dataclass(slots=True, frozen=True)
+class HubSettings:
+    """What the core needs of the settings."""
+
+    admission: AdmissionSettings
+    tenancy: TenancySettings
+    identify: tuple[str, ...] = ("startup_setting", "user_suffix", "application_name", "address")
+    user_separator: str = "%"
+    trust: bool = False
+    login_timeout: float = 60.0
+    total: int | None = None
+    """`limits.total`; None = read from the server."""

@@ -81,7 +81,7 @@ class Upstream:
         self._up()
         for session in self._probing.pop((user, database), []):
             if session.entrance is not None and session.state is SessionState.LOGIN:
-                session.entrance.advance(method)
+                session.entrance.method_known(method)
 
     def learned(self, user: str, database: str, method: Method) -> None:
         if len(self._methods) > 10_000:
@@ -314,7 +314,7 @@ class Upstream:
         elif session.state is SessionState.LOGIN:
             method = self.method(session)
             if method is not None and session.entrance is not None:
-                session.entrance.advance(method)
+                session.entrance.method_known(method)
 
     def _report_gone(self, session: Session, now: float) -> None:
         """A client that left while its statement runs is an event after two seconds (T30)."""
