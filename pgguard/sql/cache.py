@@ -110,13 +110,20 @@ class StatementCache:
         self.counters.cache_hits += 1
         return statement
 
+    def keep(self, text: bytes, statement: Statement) -> None:
+        """Keep a Statement for exactly this text."""
+        self._exact.put(text, statement)
+
     def share(self, statement: Statement) -> None:
         """From now on texts of this statement's shape get this very object."""
-        if statement.shape is not None:
-            self._shapes.put(statement.shape, statement)
+        key = statement.shape
+        if key is not None and self._shapes.find(key) is None:
+            self._shapes.put(key, statement)
 
     def forget(self, statement: Statement) -> None:
         """Texts must stand for themselves again: the verdict turned out to depend on literals."""
+        if statement.shape is None or self._shapes.find(statement.shape) is not statement:
+            return
         for level in (self._shapes, self._exact, self._digests):
             level.forget(statement)
 

@@ -119,7 +119,7 @@ class Part:
     values: tuple[frozenset[Constant], ...] = ()
     """INSERT: for each position what the rows put there."""
     conflict: Conflict | None = None
-    assigned: dict[str, tuple[Constant | Term, ...]] = field(default_factory=dict)
+    assigned: dict[str, Constant | Term] = field(default_factory=dict)
     """UPDATE and DO UPDATE: what columns are set to."""
     parameters: int = 0
     """The highest `$n`."""

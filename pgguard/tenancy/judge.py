@@ -1,55 +1,140 @@
 """The one door of `tenancy/`: from a text to its Statement, and from a Statement to its verdict.
 
-Laws: `statement` only looks up; `judge` analyses now, never raises, and is for texts up to
-`SHAPED` bytes, larger ones go to a worker and come back through `judge_facts`; a verdict holds
-for one version of the model.
+Laws: one Judge per database; `statement` only looks up, `judge` analyses now and never raises;
+texts that `wants_worker` names are read elsewhere and come back through `judge_facts`; a verdict
+holds for the model of its `version`, and whoever finds another one judges again, which needs no
+second parse. As long as no catalogue was read, what names a relation is `unknown`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Protocol
 
-from pgguard.findings import Finding, Verdict
+from pgguard.findings import Finding, Relation, Verdict
 from pgguard.sql import effects
-from pgguard.sql.cache import SHAPED, Counters, StatementCache
+from pgguard.sql.cache import SHAPED, StatementCache
+from pgguard.sql.facts.reading import read
 from pgguard.sql.statement import Facts, Statement
+from pgguard.tenancy import rules
+from pgguard.tenancy.model import Catalogue, Model, TenancySettings
+from pgguard.tenancy.verdict import Judgement, judge_facts
 
 if TYPE_CHECKING:
-    from pgguard.tenancy.model import Catalogue, TenancySettings
+    from pgguard.sql.statement import Name
+
+_CODES: Final = {
+    Verdict.unscoped: "PGG101",
+    Verdict.cross_tenant: "PGG102",
+    Verdict.by_id: "PGG104",
+    Verdict.unknown: "PGG106",
+}
+_NO_CATALOGUE: Final = "the catalogue has not been read yet"
+_UNREADABLE: Final = "its encoding or standard_conforming_strings make it unreadable for us"
+_TOO_LONG: Final = "it took too long to read"
+_FAULT: Final = "a fault in pgguard"
+_KEPT: Final = 8 * 1024
+"""Bytes of a large text that are kept once it was judged."""
+_MOST_NAMES: Final = 10_000
+
+
+class Counters(Protocol):
+    """What the judge counts into."""
+
+    cache_hits: int
+    cache_misses: int
+    internal_errors: int
 
 
 class Judge:
-    """Judges the statements of one database."""
+    """Judges the statements of one database.
 
-    __slots__ = ("cache", "counters", "settings", "unknown_relation", "version")
+    `unknown_relation` is set by a statement that names a relation which no catalogue was yet
+    asked for: read it again, give it to `set_catalogue` and judge the statement once more. Whoever
+    reads the flag clears it.
+    """
+
+    __slots__ = (
+        "_absent",
+        "_asked",
+        "_temporary",
+        "_unreadable",
+        "cache",
+        "counters",
+        "model",
+        "settings",
+        "unknown_relation",
+        "version",
+    )
 
     def __init__(self, settings: TenancySettings, counters: Counters) -> None:
         self.settings = settings
         self.counters = counters
         self.cache = StatementCache(counters)
+        self.model: Model | None = None
         self.version = 0
         self.unknown_relation = False
+        self._unreadable = StatementCache(counters, limit=1024 * 1024, entries=1024)
+        self._asked: set[Name] = set()
+        """Relations that were missing since the last catalogue."""
+        self._absent: set[Name] = set()
+        """Relations that the newest catalogue was asked for and does not have."""
+        self._temporary: set[str] = set()
 
     def statement(self, text: bytes, readable: bool = True) -> Statement:
-        """Look-up only; a miss gives a PENDING statement."""
-        return self.cache.get(text)
+        """The Statement of a text, looked up only: a miss gives a PENDING one.
 
-    def judge(self, statement: Statement) -> None:
-        """Analyse now."""
-        self.judge_facts(statement, None)
+        `readable` is False while client_encoding is neither UTF8 nor SQL_ASCII, or
+        standard_conforming_strings is off. `cache.exact` holds readable texts only.
+        """
+        if readable:
+            return self.cache.get(text)
+        statement = self._unreadable.exact.get(text)
+        if statement is None:
+            statement = Statement(text[:_KEPT], readable=False)
+            statement.effects = effects.ANY
+            self._settle(statement, Judgement(Verdict.unknown, _UNREADABLE), "PGG901")
+            self._unreadable.keep(text, statement)
+        return statement
 
     def wants_worker(self, statement: Statement) -> bool:
         """Whether the text is too large to be read in this process."""
-        return len(statement.text) > SHAPED and statement.facts is None
+        size = len(statement.text)
+        return statement.facts is None and SHAPED < size <= self.settings.max_statement
+
+    def judge(self, statement: Statement) -> None:
+        """Analyse now, or judge anew what was analysed before."""
+        if not statement.readable:
+            statement.version = self.version
+            return
+        facts = statement.facts
+        try:
+            if facts is None:
+                facts = read(statement.text, self.settings.max_statement)
+            self._judge(statement, facts)
+        except Exception:  # noqa: BLE001 - no text may stop the proxy, whatever is wrong with us
+            self._fault(statement)
 
     def judge_facts(self, statement: Statement, facts: Facts | None) -> None:
-        """Verdict from facts; None = they could not be had."""
-        statement.verdict = int(Verdict.unknown)
-        statement.version = self.version
+        """Verdict from facts that were read elsewhere; None = they could not be had in time."""
+        try:
+            self._judge(statement, facts or Facts(effects=effects.ANY, unread=_TOO_LONG))
+        except Exception:  # noqa: BLE001 - as in judge
+            self._fault(statement)
 
     def set_catalogue(self, catalogue: Catalogue) -> None:
-        """A new catalogue: verdicts of older versions are to be judged again."""
+        """A new catalogue: all verdicts of older versions are to be judged again.
+
+        One that equals the last changes nothing, unless a statement waits for a relation.
+        """
+        if self.model is not None and self.model.catalogue == catalogue and not self._asked:
+            return
+        self.model = Model(catalogue, self.settings)
         self.version += 1
+        self._absent = {name for name in self._absent | self._asked if not self.model.find(name)}
+        if len(self._absent) > _MOST_NAMES:
+            self._absent.clear()
+        self._asked.clear()
+        self.unknown_relation = False
 
     def model_changed_by(self, statement: Statement) -> bool:
         """Whether the catalogue must be read again once the statement has run."""
@@ -57,4 +142,94 @@ class Judge:
 
     def model_findings(self) -> list[Finding]:
         """What is wrong with the model itself (PGG110)."""
-        return []
+        if self.model is None:
+            return []
+        return [
+            Finding(
+                "PGG110",
+                ambiguity.why,
+                "",
+                rules.remedy("PGG110", [], ambiguity.why),
+                relations=[Relation(ambiguity.table, "", "unknown", ambiguity.why, ambiguity.fix)],
+            )
+            for ambiguity in self.model.ambiguities
+        ]
+
+    def _judge(self, statement: Statement, facts: Facts) -> None:
+        statement.facts = facts
+        statement.effects = facts.effects
+        self._learn(facts)
+        if self.model is None:
+            judgement = _without_catalogue(facts)
+        else:
+            judgement = judge_facts(facts, self.model, self._temporary)
+            self._miss(judgement.missing)
+        self._settle(statement, judgement, "PGG901" if facts.unread else "")
+        if len(statement.text) > SHAPED:
+            statement.text = statement.text[:_KEPT]
+        if judgement.by_value:
+            self.cache.forget(statement)
+        elif not facts.unread and self.model is not None:
+            self.cache.share(statement)
+
+    def _learn(self, facts: Facts) -> None:
+        """Remember temporary tables, so that their names are no riddle."""
+        for name in facts.created:
+            if name.name not in self._temporary and len(self._temporary) < _MOST_NAMES:
+                self._temporary.add(name.name)
+                if name in self._absent:
+                    self.version += 1
+
+    def _miss(self, missing: tuple[Name, ...]) -> None:
+        for name in missing:
+            if name not in self._absent and len(self._asked) < _MOST_NAMES:
+                self._asked.add(name)
+                self.unknown_relation = True
+
+    def _settle(self, statement: Statement, judgement: Judgement, code: str = "") -> None:
+        """Write the verdict down."""
+        level = judgement.level
+        outcomes = judgement.outcomes
+        if not code and outcomes and outcomes[0].ambiguous:
+            code = "PGG110"
+        code = code or _CODES.get(level, "")
+        statement.relations = tuple(
+            Relation(
+                outcome.table.shown,
+                outcome.alias,
+                outcome.level.name,
+                outcome.why,
+                rules.fix(code, outcome, judgement.part, self.model)
+                if code and self.model and outcome.level == level
+                else "",
+            )
+            for outcome in outcomes
+        )
+        statement.code, statement.why = code, judgement.why
+        statement.remedy = rules.remedy(code, outcomes, judgement.why) if code else ""
+        statement.position = _position(statement.text, judgement)
+        statement.verdict, statement.version = int(level), self.version
+
+    def _fault(self, statement: Statement) -> None:
+        self.counters.internal_errors += 1
+        if statement.facts is None:
+            statement.facts = Facts(effects=effects.ANY, unread=_FAULT)
+            statement.effects = effects.ANY
+        self._settle(statement, Judgement(Verdict.unknown, _FAULT), "PGG901")
+
+
+def _without_catalogue(facts: Facts) -> Judgement:
+    if facts.unread:
+        return Judgement(Verdict.unknown, facts.unread)
+    for part in facts.parts:
+        if part.kind == "opaque" or part.relations or part.functions:
+            return Judgement(Verdict.unknown, part.obstacle or _NO_CATALOGUE, part=part)
+    return Judgement(Verdict.no_tenant_data)
+
+
+def _position(text: bytes, judgement: Judgement) -> int:
+    """Characters from 1 to the occurrence that decided; 0 = not known."""
+    part = judgement.part
+    if part is None or part.table is None or not judgement.outcomes:
+        return 0
+    return len(text[: part.table.position].decode("utf-8", "replace")) + 1

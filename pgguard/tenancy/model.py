@@ -1,34 +1,291 @@
-"""Placeholder of the first commit: settings and catalogue."""
+"""Which tables belong to tenants, and by which column: M1 of tenancy.md.
+
+    root     the tenant itself              the tenant is its key
+    direct   has a tenant column            the tenant is that column; `shared` = may be NULL
+    owned    NOT NULL foreign key to a tenant table, no column of its own
+    global   said so in the settings        no tenant's data
+    unlisted everything else                no tenant's data
+
+Laws: what the settings say goes before what is discovered; an ambiguity is reported (PGG110) and
+never guessed: the table counts as a tenant table, and is proved scoped only if every reading of
+it is; partitions and inheritance children take the model of their parent. Names are compared as
+the catalogue spells them.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from pgguard.tenancy.catalogue import (
+    CATALOGUE_QUERIES,
+    NEWEST_ROW_QUERY,
+    Catalogue,
+    ForeignKey,
+    Table,
+    TableName,
+    catalogue_from_rows,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pgguard.sql.statement import Name
+
+__all__ = [
+    "CATALOGUE_QUERIES",
+    "NEWEST_ROW_QUERY",
+    "Ambiguity",
+    "Catalogue",
+    "Model",
+    "Role",
+    "TenancySettings",
+    "catalogue_from_rows",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class TenancySettings:
-    """`tenancy.*` of surface.md, as plain values."""
+    """`tenancy.*` of surface.md as plain values; tables may be globs, with a schema or without."""
 
     columns: tuple[str, ...] = ("tenant_id", "tenantId")
     root: tuple[str, ...] = ()
     owned: tuple[tuple[str, str], ...] = ()
+    """Pairs of table and its owner key's column."""
     shared: tuple[str, ...] = ()
     global_: tuple[str, ...] = ()
     functions: tuple[str, ...] = ()
+    """Functions that return the tenant, with a schema or without."""
     settings: tuple[str, ...] = ("app.tenant_id", "app.current_tenant")
     mode: str = "observe"
     max_statement: int = 16 * 1024 * 1024
 
 
 @dataclass(slots=True)
-class Catalogue:
-    search_path: tuple[str, ...] = ("public",)
-    tables: dict[tuple[str, str], object] = field(default_factory=dict)
+class Role:
+    """What a table is to the tenants."""
+
+    kind: str
+    """`root`, `direct`, `owned`; `mixed` = only some children belong to tenants."""
+    table: Table
+    columns: tuple[str, ...] = ()
+    """The tenant column; several if it is ambiguous which; of an owned table its owner keys."""
+    owners: tuple[ForeignKey, ...] = ()
+    shared: bool = False
+    """Rows without a tenant are visible to all."""
 
 
-CATALOGUE_QUERIES: dict[str, str] = {}
-NEWEST_ROW_QUERY = "SELECT 1"
+@dataclass(frozen=True, slots=True)
+class Ambiguity:
+    """A table whose role must be settled in the settings."""
+
+    table: str
+    why: str
+    fix: str
 
 
-def catalogue_from_rows(rows: dict[str, list[list[str | None]]]) -> Catalogue:
-    return Catalogue()
+@dataclass(slots=True)
+class Model:
+    """The tenant tables of one catalogue."""
+
+    catalogue: Catalogue
+    settings: TenancySettings
+    roles: dict[TableName, Role] = field(default_factory=dict)
+    ambiguities: list[Ambiguity] = field(default_factory=list)
+    by_name: dict[str, list[Table]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for table in self.catalogue.tables.values():
+            self.by_name.setdefault(table.name, []).append(table)
+        roots = self._add_roots()
+        self._add_direct(roots)
+        self._add_owned()
+        self._inherit()
+
+    def find(self, name: Name) -> list[Table]:
+        """The tables that a name may mean; empty if none has it.
+
+        Without a schema the default search_path decides, unless a tenant table elsewhere has the
+        name too: the session may have a path of its own, so all of them are returned then.
+        """
+        if name.schema:
+            table = self.catalogue.tables.get((name.schema, name.name))
+            return [table] if table else []
+        tables = self.by_name.get(name.name, [])
+        if len(tables) > 1 and not any(self.touches(table) for table in tables):
+            return tables[:1]
+        return tables
+
+    def reach(self, tables: Iterable[Table]) -> list[Table]:
+        """The tables and everything that views among them read, in a stable order."""
+        seen: dict[TableName, Table] = {}
+        stack = list(tables)
+        while stack:
+            table = stack.pop()
+            if table.key in seen:
+                continue
+            seen[table.key] = table
+            known = self.catalogue.tables
+            stack.extend(known[name] for name in sorted(table.depends) if name in known)
+        return list(seen.values())
+
+    def touches(self, table: Table) -> bool:
+        """Whether a relation is a tenant table or a view over one."""
+        return any(one.key in self.roles for one in self.reach([table]))
+
+    def referencing(self, tables: Iterable[Table]) -> list[Table]:
+        """The tables and all that reference them, as TRUNCATE … CASCADE finds them."""
+        seen = {table.key: table for table in tables}
+        grown = True
+        while grown:
+            grown = False
+            for table in self.catalogue.tables.values():
+                if table.key not in seen and any(
+                    foreign.target in seen for foreign in table.foreign_keys
+                ):
+                    seen[table.key] = table
+                    grown = True
+        return list(seen.values())
+
+    def _candidates(self) -> list[Table]:
+        return [
+            table
+            for table in self.catalogue.tables.values()
+            if table.kind in {"r", "p", "f"} and not _named(table, self.settings.global_)
+        ]
+
+    def _add_roots(self) -> set[TableName]:
+        tables = self._candidates()
+        if self.settings.root:
+            roots = {table.key for table in tables if _named(table, self.settings.root)}
+        else:
+            roots = {
+                foreign.target
+                for table in tables
+                for foreign in table.foreign_keys
+                if len(foreign.columns) == 1 and foreign.columns[0] in self.settings.columns
+            } & {table.key for table in tables}
+            if len(roots) > 1:
+                names = sorted(self.catalogue.tables[key].shown for key in roots)
+                self._ambiguous(
+                    names[0],
+                    "tenant columns reference several tables: " + ", ".join(names),
+                    f'set tenancy.root, for example root = ["{names[0]}"]',
+                )
+        for key in roots:
+            table = self.catalogue.tables[key]
+            self.roles[key] = Role("root", table, self._root_key(table))
+        return roots
+
+    def _root_key(self, table: Table) -> tuple[str, ...]:
+        referenced = {
+            foreign.target_columns[0]
+            for other in self._candidates()
+            for foreign in other.foreign_keys
+            if foreign.target == table.key and len(foreign.columns) == 1
+        }
+        if len(referenced) == 1:
+            return tuple(referenced)
+        primary = [key.columns for key in table.keys if key.primary]
+        return primary[0] if primary and len(primary[0]) == 1 else tuple(sorted(referenced))
+
+    def _add_direct(self, roots: set[TableName]) -> None:
+        for table in self._candidates():
+            if table.key in self.roles:
+                continue
+            named = [c.name for c in table.columns if c.name in self.settings.columns]
+            to_root = [
+                foreign.columns[0]
+                for foreign in table.foreign_keys
+                if foreign.target in roots and len(foreign.columns) == 1
+            ]
+            columns = [column for column in named if column in to_root] or named or to_root
+            columns = list(dict.fromkeys(columns))
+            if not columns or _owner_column(table, self.settings):
+                continue
+            if len(columns) > 1:
+                self._ambiguous(
+                    table.shown,
+                    f"{table.shown} has several tenant columns: " + ", ".join(columns),
+                    "name the one that counts in tenancy.columns",
+                )
+            shared = _named(table, self.settings.shared)
+            self.roles[table.key] = Role("direct", table, tuple(columns), shared=shared)
+
+    def _add_owned(self) -> None:
+        waiting = [table for table in self._candidates() if table.key not in self.roles]
+        grown = True
+        while grown:
+            grown = False
+            for table in waiting:
+                if table.key not in self.roles:
+                    owners = self._owners(table)
+                    if owners:
+                        self.roles[table.key] = Role("owned", table, (), owners)
+                        grown = True
+        for role in self.roles.values():
+            if role.kind == "owned":
+                # Owners that were themselves found later count as candidates too.
+                role.owners = self._owners(role.table)
+                role.columns = tuple(dict.fromkeys(c for f in role.owners for c in f.columns))
+                self._settle(role)
+
+    def _owners(self, table: Table) -> tuple[ForeignKey, ...]:
+        chosen = _owner_column(table, self.settings)
+        found = []
+        for foreign in table.foreign_keys:
+            required = all((c := table.column(n)) and c.not_null for n in foreign.columns)
+            if foreign.target not in self.roles or foreign.target == table.key:
+                continue
+            if chosen in foreign.columns if chosen else required:
+                found.append(foreign)
+        return tuple(found)
+
+    def _settle(self, role: Role) -> None:
+        table = role.table
+        if len({(f.columns, f.target) for f in role.owners}) > 1:
+            ways = ", ".join(sorted({"+".join(f.columns) for f in role.owners}))
+            first = role.owners[0].columns[0]
+            self._ambiguous(
+                table.shown,
+                f"{table.shown} could be owned through several foreign keys: {ways}",
+                f'say which in tenancy.owned, for example {{ {table.shown} = "{first}" }}',
+            )
+
+    def _inherit(self) -> None:
+        """Children take the model of their parent; a parent of tenant tables is `mixed`."""
+        grown = True
+        while grown:
+            grown = False
+            for table in self.catalogue.tables.values():
+                if _named(table, self.settings.global_):
+                    continue
+                for parent in table.parents:
+                    above, below = self.roles.get(parent), self.roles.get(table.key)
+                    if above and above.kind != "mixed" and below is None:
+                        role = Role(above.kind, table, above.columns, above.owners, above.shared)
+                        self.roles[table.key] = role
+                        grown = True
+                    elif above is None and below and parent in self.catalogue.tables:
+                        whole = self.catalogue.tables[parent]
+                        if not _named(whole, self.settings.global_):
+                            self.roles[parent] = Role("mixed", whole)
+                            grown = True
+
+    def _ambiguous(self, table: str, why: str, fix: str) -> None:
+        self.ambiguities.append(Ambiguity(table, why, fix))
+
+
+def _named(table: Table, patterns: Iterable[str]) -> bool:
+    """Whether one of the patterns names the table, with its schema or without."""
+    qualified = f"{table.schema}.{table.name}"
+    return any(fnmatchcase(table.name, p) or fnmatchcase(qualified, p) for p in patterns)
+
+
+def _owner_column(table: Table, settings: TenancySettings) -> str:
+    """The owner key's column as the settings say, or nothing."""
+    for pattern, column in settings.owned:
+        if _named(table, (pattern,)):
+            return column
+    return ""

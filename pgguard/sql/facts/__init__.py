@@ -1,0 +1,1 @@
+"""From the dictionaries of the parser to plain facts; `reading.read` is the way in."""

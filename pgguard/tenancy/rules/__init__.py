@@ -1,0 +1,45 @@
+"""One rule per file: its page (the docstring, read by `pgguard explain`), remedy and fixes.
+
+Laws: a page has the headings What it does, Why it is bad, Example, Use instead and References;
+`PAGES` names every rule of this package; remedies are one sentence, fixes name the very column,
+alias and parameter.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from pgguard.sql.statement import Part
+    from pgguard.tenancy.model import Model
+    from pgguard.tenancy.proof import Outcome
+
+PAGES: Final = {
+    "PGG101": "pgg101_unscoped",
+    "PGG102": "pgg102_cross_tenant",
+    "PGG104": "pgg104_by_id",
+    "PGG106": "pgg106_unknown",
+    "PGG110": "pgg110_ambiguous_model",
+    "PGG901": "pgg901_not_analysed",
+}
+
+
+def page(code: str) -> str | None:
+    """The page of a code, without code and title; None if this package has no such rule."""
+    name = PAGES.get(code)
+    return None if name is None else (import_module(f"{__name__}.{name}").__doc__ or "").strip()
+
+
+def remedy(code: str, outcomes: list[Outcome], why: str) -> str:
+    """What to do about a statement, in one sentence."""
+    module = import_module(f"{__name__}.{PAGES[code]}")
+    text: str = module.remedy(outcomes, why)
+    return text
+
+
+def fix(code: str, outcome: Outcome, part: Part | None, model: Model) -> str:
+    """The smallest change that would cure one occurrence; empty if there is none to name."""
+    module = import_module(f"{__name__}.{PAGES[code]}")
+    text: str = module.fix(outcome, part, model)
+    return text

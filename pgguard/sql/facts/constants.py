@@ -1,0 +1,190 @@
+"""Expressions that do not depend on a row, and the columns that others are compared with.
+
+Laws: nothing here knows a database, so an expression with functions is a constant with the names
+whose volatility decides; casts keep identity only where they are injective (F3 of tenancy.md);
+walks are iterative.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, Final
+
+from pgguard.sql.scopes import Node, name_of
+from pgguard.sql.statement import DEFAULT, NULL, OPAQUE, Constant, Name, Term
+
+if TYPE_CHECKING:
+    from pgguard.sql.statement import Occurrence
+
+_ROW_DEPENDENT: Final = frozenset(
+    {
+        "A_Star",
+        "ColumnRef",
+        "CurrentOfExpr",
+        "GroupingFunc",
+        "MultiAssignRef",
+        "SetToDefault",
+        "SubLink",
+        "agg_star",
+        "over",
+    }
+)
+_TEXT: Final = frozenset({"text", "varchar"})
+_FAMILIES: Final = {
+    "uuid": "uuid",
+    "int2": "integer",
+    "int4": "integer",
+    "int8": "integer",
+    "numeric": "integer",
+}
+_DETERMINISTIC: Final = frozenset({"C", "POSIX", "default", "ucs_basic"})
+_LONGEST: Final = 256
+
+
+def constant(node: Node) -> Constant | None:
+    """The constant that an expression is, or None if it depends on a row."""
+    kind, body = _single(node)
+    if kind == "ParamRef":
+        return Constant("parameter", str(body.get("number", 0)))
+    if kind == "A_Const":
+        return _literal(body)
+    if kind == "TypeCast":
+        inner = constant_of_cast(body)
+        if inner is not None:
+            return inner
+    if kind == "FuncCall" and body["funcname"]:
+        setting = _setting(body)
+        if setting is not None:
+            return setting
+    return _expression(node)
+
+
+def constant_of_cast(body: Node) -> Constant | None:
+    """A cast value that is still the value itself: its cast is to an identity's type."""
+    depth = 0
+    while depth < 8:
+        kind, inner = _single(body.get("arg", {}))
+        if kind == "A_Const" and inner.get("isnull"):
+            return NULL
+        if _family(body.get("typeName", {})) is None:
+            return None
+        if kind == "TypeCast":
+            body = inner
+            depth += 1
+            continue
+        if kind in {"ParamRef", "A_Const", "FuncCall"}:
+            return constant({kind: inner})
+        return None
+    return None
+
+
+def written(node: Node) -> Constant:
+    """What a value to be written is: a constant, `DEFAULT`, or `OPAQUE`."""
+    if "SetToDefault" in node:
+        return DEFAULT
+    return constant(node) or OPAQUE
+
+
+def term(node: Node, table: Occurrence | None, *, excluded: bool = False) -> Term | None:
+    """The column that an expression is, seen through casts that keep identity."""
+    cast = ""
+    for _ in range(16):
+        kind, body = _single(node)
+        if kind == "TypeCast":
+            family = _family(body.get("typeName", {}))
+            if family is None or (cast and family and family != cast):
+                return None
+            cast = family or cast
+            node = body.get("arg", {})
+        elif kind == "CollateClause":
+            if name_of(body.get("collname", [])).name not in _DETERMINISTIC:
+                return None
+            node = body.get("arg", {})
+        elif kind == "ColumnRef":
+            return _column(body, cast, table, excluded=excluded)
+        else:
+            return None
+    return None
+
+
+def _column(body: Node, cast: str, table: Occurrence | None, *, excluded: bool) -> Term | None:
+    fields = body.get("fields", [])
+    if table is None or not all("String" in field for field in fields):
+        return None
+    words = [field["String"].get("sval", "") for field in fields]
+    if len(words) == 1:
+        return Term(words[0], "", cast)
+    if len(words) == 2:
+        if words[0] == (table.alias or table.name.name):
+            return Term(words[1], "", cast)
+        return Term(words[1], "excluded", cast) if excluded and words[0] == "excluded" else None
+    whole = len(words) == 3 and not table.alias and words[1] == table.name.name
+    if whole and table.name.schema in {"", words[0]}:
+        return Term(words[2], "", cast)
+    return None
+
+
+def _family(type_name: Node) -> str | None:
+    """`` for text, a family's name, or None if a cast to the type may merge values."""
+    if type_name.get("typmods") or type_name.get("arrayBounds") or type_name.get("setof"):
+        return None
+    name = name_of(type_name.get("names", []))
+    if name.schema not in {"", "pg_catalog"}:
+        return None
+    return "" if name.name in _TEXT else _FAMILIES.get(name.name)
+
+
+def _single(node: Node) -> tuple[str, Any]:
+    for kind, body in node.items():
+        return kind, body
+    return "", {}
+
+
+def _literal(body: Node) -> Constant:
+    if body.get("isnull"):
+        return NULL
+    for kind in ("sval", "ival", "fval", "boolval", "bsval"):
+        if kind in body:
+            inner = body[kind]
+            value = inner.get(kind, {"ival": 0, "boolval": False}.get(kind, ""))
+            text = ("t" if value else "f") if kind == "boolval" else str(value)
+            return Constant("literal", text if len(text) <= _LONGEST else _digest([text]))
+    return Constant("expression", "")
+
+
+def _setting(body: Node) -> Constant | None:
+    """`current_setting('name' [, missing_ok])`."""
+    name = name_of(body["funcname"])
+    arguments = body.get("args", [])
+    if name.name != "current_setting" or name.schema not in {"", "pg_catalog"} or not arguments:
+        return None
+    first = arguments[0].get("A_Const", {}).get("sval")
+    return Constant("setting", first.get("sval", "").lower()) if first is not None else None
+
+
+def _expression(node: Node) -> Constant | None:
+    """A compound expression: None as soon as something in it depends on a row."""
+    functions: list[Name] = []
+    signature: list[str] = []
+    stack: list[Any] = [node]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, list):
+            stack.extend(item)
+        elif isinstance(item, dict):
+            for key, value in item.items():
+                if key in _ROW_DEPENDENT:
+                    return None
+                if key == "location":
+                    continue
+                if key == "funcname":
+                    functions.append(name_of(value))
+                signature.append(key)
+                stack.append(value)
+        else:
+            signature.append(str(item))
+    return Constant("expression", _digest(signature), tuple(dict.fromkeys(functions)))
+
+
+def _digest(words: list[str]) -> str:
+    return blake2b("\0".join(words).encode("utf-8", "replace"), digest_size=12).hexdigest()

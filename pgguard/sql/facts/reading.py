@@ -1,0 +1,228 @@
+"""From a text to its facts: one `Part` for each of its statements.
+
+Laws: never raises on any text; what one table and no subquery cannot decide is left to the
+obstacle's words; EXPLAIN ANALYZE, DECLARE, PREPARE, CREATE TABLE AS and COPY (query) are the
+statement inside them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from pgguard.sql import effects
+from pgguard.sql.facts.environment import Environment, both, known
+from pgguard.sql.facts.predicates import Reader
+from pgguard.sql.facts.writes import read_assignments, read_insert
+from pgguard.sql.parse import LIMIT, Unparsed, parse
+from pgguard.sql.scopes import Node, Survey, survey
+from pgguard.sql.statement import Facts, Name, Occurrence, Part
+
+_WRITES: Final = {"InsertStmt": "insert", "UpdateStmt": "update", "DeleteStmt": "delete"}
+_OPAQUE: Final = {
+    "ExecuteStmt": "EXECUTE runs a statement that was prepared earlier",
+    "FetchStmt": "FETCH reads from a cursor that was declared earlier",
+    "CallStmt": "what a procedure does cannot be seen",
+    "DoStmt": "what a DO block does cannot be seen",
+}
+
+
+def read(text: bytes, limit: int = LIMIT) -> Facts:
+    """Facts of a UTF-8 text; `limit` in bytes."""
+    if len(text) > limit:
+        return _unread("the text is longer than tenancy.max_statement")
+    try:
+        tree = parse(text.decode(), limit)
+    except UnicodeDecodeError:
+        return _unread("the text is not UTF-8")
+    if isinstance(tree, Unparsed):
+        return _unread(tree.reason)
+    facts = Facts()
+    parts = []
+    for entry in tree:
+        kind, body = next(iter(entry["stmt"].items()))
+        facts.effects |= effects.effects_of(kind, body)
+        facts.created += _created(kind, body)
+        part, by_value = _read_statement(kind, body)
+        facts.by_value = facts.by_value or by_value
+        parts.append(part)
+    facts.parts = tuple(parts)
+    return facts
+
+
+def _unread(reason: str) -> Facts:
+    return Facts(effects=effects.ANY, unread=reason)
+
+
+def _read_statement(kind: str, body: Node) -> tuple[Part, bool]:
+    kind, body = _inner(kind, body)
+    if kind in _OPAQUE and not body.get("ismove"):
+        return Part("opaque", obstacle=_OPAQUE[kind]), False
+    if kind == "SelectStmt":
+        return _read_select(body)
+    if kind in _WRITES:
+        return _read_write(kind, body)
+    if kind == "MergeStmt":
+        part, _ = _part("merge", kind, body)
+        part.obstacle = "MERGE is not proved in this version"
+        return part, False
+    if kind == "TruncateStmt":
+        part, _ = _part("truncate", kind, body)
+        part.obstacle, part.cascade = "", body.get("behavior") == "DROP_CASCADE"
+        return part, False
+    if kind == "CopyStmt":
+        part, _ = _part("copy_from" if body.get("is_from") else "copy_to", kind, body)
+        return part, False
+    return Part("none"), False
+
+
+def _inner(kind: str, body: Node) -> tuple[str, Node]:
+    """The statement that is run, through EXPLAIN ANALYZE and its like."""
+    while True:
+        if kind == "ExplainStmt" and not _analyzes(body):
+            return "", {}
+        if kind == "CreateTableAsStmt" and body.get("objtype") == "OBJECT_MATVIEW":
+            return "", {}
+        wraps = kind in {
+            "ExplainStmt",
+            "DeclareCursorStmt",
+            "PrepareStmt",
+            "CreateTableAsStmt",
+        } or (kind == "CopyStmt" and not body.get("is_from"))
+        if not wraps or "query" not in body:
+            return kind, body
+        kind, body = next(iter(body["query"].items()))
+
+
+def _analyzes(body: Node) -> bool:
+    for option in body.get("options", []):
+        element = option["DefElem"]
+        if element.get("defname") == "analyze":
+            value = element.get("arg", {}).get("String", {}).get("sval", "true")
+            return value.lower() not in {"false", "off"}
+    return False
+
+
+def _created(kind: str, body: Node) -> tuple[Name, ...]:
+    """Temporary tables that come into being."""
+    if kind == "ExplainStmt":
+        kind, body = next(iter(body.get("query", {}).items()), ("", {}))
+    relation: Node = {}
+    if kind == "CreateStmt":
+        relation = body.get("relation", {})
+    elif kind == "CreateTableAsStmt":
+        relation = body.get("into", {}).get("rel", {})
+    elif kind == "SelectStmt":
+        relation = body.get("intoClause", {}).get("rel", {})
+    if "relname" in relation and effects.is_temporary(relation):
+        return (Name(relation.get("schemaname", ""), relation["relname"]),)
+    return ()
+
+
+def _part(name: str, kind: str, body: Node) -> tuple[Part, Survey]:
+    seen = survey(kind, body)
+    part = Part(
+        name,
+        tuple(seen.relations),
+        tuple(dict.fromkeys(seen.functions)),
+        seen.table_function,
+        _obstacle(seen),
+        parameters=seen.parameters,
+    )
+    return part, seen
+
+
+def _obstacle(seen: Survey) -> str:
+    if seen.cte:
+        return "it has a common table expression"
+    if seen.subquery:
+        return "it has a subquery"
+    if seen.set_operation:
+        return "it is a set operation"
+    if seen.cursor:
+        return "WHERE CURRENT OF names a row by a cursor"
+    return "it joins several tables" if seen.occurrences > 1 else ""
+
+
+def _read_select(body: Node) -> tuple[Part, bool]:
+    part, _ = _part("read", "SelectStmt", body)
+    if part.obstacle:
+        return part, False
+    sources = body.get("fromClause", [])
+    if len(sources) != 1:
+        part.obstacle = "it joins a table and a function" if part.relations else ""
+        return part, False
+    source = sources[0]
+    if "RangeTableSample" in source:
+        source = source["RangeTableSample"].get("relation", {})
+    if "RangeVar" not in source:
+        part.obstacle = "it joins a table and a function" if part.relations else ""
+        return part, False
+    part.table = _occurrence(source["RangeVar"])
+    return part, _read_condition(part, body.get("whereClause"), _grouped(body))
+
+
+def _grouped(body: Node) -> tuple[Node, list[str]] | None:
+    """HAVING with the plain columns of GROUP BY: on those it is a WHERE (F9)."""
+    having, groups = body.get("havingClause"), body.get("groupClause", [])
+    if having is None or not groups:
+        return None
+    columns = []
+    for group in groups:
+        fields = group.get("ColumnRef", {}).get("fields", [])
+        if not fields or "String" not in fields[-1]:
+            return None
+        columns.append(fields[-1]["String"].get("sval", ""))
+    return having, columns
+
+
+def _read_write(kind: str, body: Node) -> tuple[Part, bool]:
+    part, _ = _part(_WRITES[kind], kind, body)
+    if part.obstacle:
+        return part, False
+    part.table = _occurrence(body["relation"])
+    if kind == "InsertStmt":
+        return part, read_insert(body, part, part.table)
+    if "fromClause" in body or "usingClause" in body:
+        part.obstacle = "it joins a table and a function"
+        return part, False
+    if kind == "UpdateStmt":
+        part.assigned = read_assignments(body.get("targetList", []), part.table)
+    return part, _read_condition(part, body.get("whereClause"), None)
+
+
+def _read_condition(part: Part, where: Node | None, grouped: tuple[Node, list[str]] | None) -> bool:
+    """Fill in what the condition says; whether a literal's value has decided something."""
+    reader = Reader(part.table)
+    part.known = known(_conditions(reader, where, grouped, hopeful=False))
+    if reader.depends:
+        part.hopeful = known(_conditions(reader, where, grouped, hopeful=True))
+    if where is not None:
+        part.condition = "or" if where.get("BoolExpr", {}).get("boolop") == "OR_EXPR" else "and"
+    return reader.by_value
+
+
+def _conditions(
+    reader: Reader, where: Node | None, grouped: tuple[Node, list[str]] | None, *, hopeful: bool
+) -> Environment | None:
+    said = reader.read(where, hopeful=hopeful)
+    if grouped is None:
+        return said
+    having = reader.read(grouped[0], hopeful=hopeful)
+    if having is None:
+        # No group is left, but an impossible HAVING still reads every row.
+        return said
+    # A function in HAVING may be an aggregate over the rows.
+    kept = tuple(
+        (terms, constants)
+        for terms, constants in having.groups
+        if all(term.column in grouped[1] for term in terms)
+        and not any(constant.functions for constant in constants or ())
+    )
+    return both([said, Environment(kept)])
+
+
+def _occurrence(node: dict[str, Any]) -> Occurrence:
+    alias = node.get("alias", {})
+    columns = tuple(part["String"].get("sval", "") for part in alias.get("colnames", []))
+    name = Name(node.get("schemaname", ""), node["relname"])
+    return Occurrence(name, alias.get("aliasname", ""), columns, node.get("location", 0))

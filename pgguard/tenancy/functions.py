@@ -1,0 +1,113 @@
+"""What a call of a function may read, and whether its result is a constant.
+
+Laws: Postgres's own functions read no tenant's rows, but for those that run SQL given as text; a
+function of the user is trusted only if it is immutable or known by name; what the catalogue does
+not know may do anything.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pgguard.sql.statement import Constant, Name
+    from pgguard.tenancy.catalogue import Function
+    from pgguard.tenancy.model import Model
+
+_RUNS_TEXT: Final = frozenset(
+    {
+        "cursor_to_xml",
+        "cursor_to_xmlschema",
+        "database_to_xml",
+        "database_to_xml_and_xmlschema",
+        "pg_logical_slot_get_binary_changes",
+        "pg_logical_slot_get_changes",
+        "pg_logical_slot_peek_binary_changes",
+        "pg_logical_slot_peek_changes",
+        "pg_read_binary_file",
+        "pg_read_file",
+        "query_to_xml",
+        "query_to_xml_and_xmlschema",
+        "query_to_xmlschema",
+        "schema_to_xml",
+        "schema_to_xml_and_xmlschema",
+        "table_to_xml",
+        "table_to_xml_and_xmlschema",
+        "ts_rewrite",
+        "ts_stat",
+    }
+)
+"""Postgres's own functions that read tables named by a text."""
+
+_HARMLESS: Final = frozenset(
+    {
+        "armor",
+        "crypt",
+        "gen_random_bytes",
+        "gen_random_uuid",
+        "gen_salt",
+        "similarity",
+        "unaccent",
+        "uuid_generate_v1",
+        "uuid_generate_v1mc",
+        "uuid_generate_v4",
+        "word_similarity",
+    }
+)
+"""Functions of the contrib extensions, written in C, that read no table."""
+
+
+def obstacle(functions: Iterable[Name], model: Model, *, in_from: bool) -> str:
+    """Why calls make a statement's reach unknown; empty if they do not."""
+    for name in functions:
+        if configured(name, model):
+            continue
+        if name.name in _RUNS_TEXT and name.schema in {"", "pg_catalog"}:
+            return f"{name.name}() reads what its argument says"
+        theirs = _definitions(name, model)
+        if not theirs:
+            if not _builtin(name, model):
+                return f"function {name} is not in the catalogue"
+            continue
+        if in_from or not all(_reads_nothing(name.name, one) for one in theirs):
+            return f"what function {name} reads cannot be seen"
+    return ""
+
+
+def is_constant(constant: Constant, model: Model) -> bool:
+    """Whether the functions of an expression let it be a constant (M2)."""
+    if constant.kind in {"opaque", "default"}:
+        return False
+    for name in constant.functions:
+        if configured(name, model):
+            continue
+        theirs = _definitions(name, model)
+        if any(one.volatility != "i" for one in theirs):
+            return False
+        if theirs:
+            continue
+        if not _builtin(name, model) or name.name in model.catalogue.volatile_builtins:
+            return False
+    return True
+
+
+def configured(name: Name, model: Model) -> bool:
+    """Whether the settings say that the function returns the tenant."""
+    return name.name in model.settings.functions or str(name) in model.settings.functions
+
+
+def _definitions(name: Name, model: Model) -> list[Function]:
+    found = model.catalogue.functions.get(name.name, [])
+    return [one for one in found if not name.schema or one.schema == name.schema]
+
+
+def _builtin(name: Name, model: Model) -> bool:
+    if name.schema:
+        return name.schema in {"pg_catalog", "information_schema"}
+    return name.name in model.catalogue.builtins
+
+
+def _reads_nothing(name: str, function: Function) -> bool:
+    return function.volatility == "i" or (function.language == "c" and name in _HARMLESS)

@@ -1,0 +1,89 @@
+"""Identifiers and fixes as a user would type them.
+
+Laws: a name is quoted exactly where Postgres needs it; a new parameter takes the next free
+number.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from pgguard.sql.statement import Part
+    from pgguard.tenancy.catalogue import Table
+    from pgguard.tenancy.model import Model
+    from pgguard.tenancy.proof import Outcome
+
+_PLAIN: Final = re.compile(r"[a-z_][a-z0-9_$]*\Z")
+_WORDS: Final = """
+all analyse analyze and any array as asc asymmetric authorization binary both case cast check
+collate collation column concurrently constraint create cross current_catalog current_date
+current_role current_schema current_time current_timestamp current_user default deferrable desc
+distinct do else end except false fetch for foreign freeze from full grant group having ilike in
+initially inner intersect into is isnull join lateral leading left like limit localtime
+localtimestamp natural not notnull null offset on only or order outer overlaps placing primary
+references returning right select session_user similar some symmetric system_user table
+tablesample then to trailing true union unique user using variadic verbose when where window
+with
+"""
+_RESERVED: Final = frozenset(_WORDS.split())
+
+
+def quoted(name: str) -> str:
+    """An identifier, in quotes if it needs them."""
+    if _PLAIN.match(name) and name not in _RESERVED:
+        return name
+    return '"' + name.replace('"', '""') + '"'
+
+
+def relation(table: Table) -> str:
+    """A table's name as one would write it."""
+    name = quoted(table.name)
+    return name if table.schema == "public" else f"{quoted(table.schema)}.{name}"
+
+
+def column(outcome: Outcome, name: str, part: Part | None) -> str:
+    """A column of the occurrence, under its alias and its column alias."""
+    aliases = part.table.columns if part and part.table else ()
+    for place, known in enumerate(outcome.table.columns):
+        if known.name == name and place < len(aliases):
+            name = aliases[place]
+    return f"{quoted(outcome.alias)}.{quoted(name)}" if outcome.alias else quoted(name)
+
+
+def parameter(part: Part | None) -> str:
+    """The next free parameter of the statement."""
+    return f"${(part.parameters if part else 0) + 1}"
+
+
+def condition(outcome: Outcome, part: Part | None, model: Model) -> str:
+    """The smallest condition that ties the occurrence to one tenant; empty if none is known."""
+    test = _test(outcome, part, model)
+    if not test:
+        return ""
+    joint = part.condition if part else ""
+    if joint == "or":
+        return f"put the condition in parentheses and add AND {test}"
+    return f"add {'AND' if joint else 'WHERE'} {test}"
+
+
+def _test(outcome: Outcome, part: Part | None, model: Model) -> str:
+    role = outcome.role
+    if role is None or not role.columns:
+        return ""
+    if role.kind != "owned":
+        return f"{column(outcome, role.columns[0], part)} = {parameter(part)}"
+    if not role.owners:
+        return ""
+    foreign = role.owners[0]
+    owner = model.roles[foreign.target]
+    if owner.kind == "owned" or not owner.columns:
+        return ""
+    qualifier = quoted(outcome.alias or outcome.table.name)
+    joins = [
+        f"owner.{quoted(theirs)} = {qualifier}.{quoted(ours)}"
+        for ours, theirs in zip(foreign.columns, foreign.target_columns, strict=True)
+    ]
+    joins.append(f"owner.{quoted(owner.columns[0])} = {parameter(part)}")
+    return f"EXISTS (SELECT FROM {relation(owner.table)} AS owner WHERE {' AND '.join(joins)})"
