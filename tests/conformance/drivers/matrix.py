@@ -137,7 +137,8 @@ def outcomes(
 
 def _lines(command: list[str], variables: dict[str, str]) -> Iterator[dict[str, Any]]:
     """The lines of one process until it ends or is late with the next one."""
-    environment = harness.clean_environment() | variables
+    scram = {"PGREQUIREAUTH": "scram-sha-256"}
+    environment = harness.clean_environment() | variables | scram
     with tempfile.TemporaryFile() as complaints, selectors.DefaultSelector() as selector:
         process = subprocess.Popen(
             command,
