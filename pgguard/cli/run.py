@@ -10,6 +10,7 @@ Laws: CMD's streams are CMD's; whatever was started is gone at the end, whicheve
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ import click
 
 from pgguard.cli.guarding import say
 from pgguard.cli.options import config_option, verbosity_options
-from pgguard.errors import LaunchError, SettingsError
+from pgguard.errors import LaunchError, ServerUnavailable, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -152,7 +153,7 @@ async def _guarded(
     await guard.start()
     try:
         wanted.tell(addresses(guard))
-        await guard.wait_upstream()
+        await _wait(guard)
         host, port = guard.listen
         rewritten = _rewritten(wanted, found, guard.upstream_at(host, port))
         wanted.tell(rewritten.line(found))
@@ -166,6 +167,17 @@ async def _guarded(
     if failed:
         say(f"failed by policy: {', '.join(f'{name} ({n})' for name, n in failed.items())}")
     return code
+
+
+async def _wait(guard: Guard) -> None:
+    from pgguard.settings.values import show_duration
+
+    try:
+        await guard.wait_upstream()
+    except ServerUnavailable as error:
+        waited = show_duration(guard.settings.upstream.wait)
+        tried = f"tried for {waited} (upstream.wait), " if error.temporary else ""
+        raise ServerUnavailable(f"{error} ({tried}CMD not started)", fields=error.fields) from None
 
 
 def _rewritten(wanted: Wanted, found: Found, guard: UpstreamAddress) -> Rewritten:
@@ -186,9 +198,8 @@ def _limits(loaded: Loaded, rewritten: Rewritten) -> dict[str, float]:
     ):
         key = f"limits.{name}"
         if given is not None:
-            said = loaded.origins[key] != "default" and "preset" not in loaded.origins[key]
             own = getattr(loaded.settings.limits, name)
-            values[key] = min(given, own) if said else given
+            values[key] = given if loaded.origins[key] == "default" else min(given, own)
     return values
 
 
@@ -200,7 +211,7 @@ async def _commands(
 
     for line in wanted.setup:
         wanted.tell(f"setup: {line}")
-        code = await supervisor.run(shell(line), rewritten.env, quietly=True)
+        code = await supervisor.run(shell(line), rewritten.env, output=sys.__stderr__)
         if code:
             say(f"setup ended with {code}, CMD not started: {line}")
             return code, False

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -22,6 +21,7 @@ from pgguard.errors import ServerUnavailable, SettingsError
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
+    from pathlib import Path
 
     from pgguard.app import Guard
     from pgguard.settings import Loaded, Settings
@@ -179,7 +179,8 @@ def _lines(guard: Guard, secret: str) -> tuple[str, ...]:
     url = replace(guard.upstream_at(shown, port), password=secret or None).url
     upstream = Address(guard.upstream.host, guard.upstream.port)
     ready, cause = guard.ready()
-    state = f"PostgreSQL {guard.upstream_version}" if ready else f"{cause}; sessions are held"
+    version = guard.upstream_version.partition(" ")[0]
+    state = f"PostgreSQL {version}" if ready else f"{cause}; sessions are held"
     return (
         f"connect to  {url}",
         f"upstream    {upstream} ({state})",

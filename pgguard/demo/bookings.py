@@ -51,9 +51,7 @@ def cancel(connection: Connection, tenant_id: int, booking_id: int) -> int:
 
 def remove_cancelled(connection: Connection, tenant_id: int) -> int:
     """How many cancelled bookings of the tenant were removed."""
-    statement = delete(Booking).where(
-        Booking.tenant_id == tenant_id, Booking.status == "cancelled"
-    )
+    statement = delete(Booking).where(Booking.tenant_id == tenant_id, Booking.status == "cancelled")
     return connection.execute(statement).rowcount
 
 

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, NullPool, create_engine, make_url
+from sqlalchemy import Connection, Engine, NullPool, create_engine
+from sqlalchemy.dialects.postgresql import psycopg
+from sqlalchemy.engine import make_url
 
 VISITORS = 20
 """Connections that a test file opens at once."""
@@ -19,7 +21,9 @@ VISITORS = 20
 @pytest.fixture(scope="module")
 def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
     """Connects as the test file: `application_name` is what names a client for pgguard."""
-    url = make_url(os.environ["DATABASE_URL"]).set(drivername="postgresql+psycopg")
+    url = make_url(os.environ["DATABASE_URL"]).set(
+        drivername=f"postgresql+{psycopg.dialect.driver}"
+    )
     engine = create_engine(
         url, poolclass=NullPool, connect_args={"application_name": request.path.name}
     )
@@ -56,7 +60,11 @@ def visit(engine: Engine) -> Callable[..., list[Any]]:
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """One JSON line per outcome for `pgguard demo`, written by the controlling process alone."""
     path = os.environ.get("PGGUARD_DEMO_OUTCOMES")
-    if path and "PYTEST_XDIST_WORKER" not in os.environ and (report.when == "call" or report.failed):
+    if (
+        path
+        and "PYTEST_XDIST_WORKER" not in os.environ
+        and (report.when == "call" or report.failed)
+    ):
         line = {
             "file": report.nodeid.partition("::")[0].rpartition("/")[2],
             "test": report.nodeid.partition("::")[2],

@@ -16,8 +16,7 @@ import contextlib
 import os
 import shutil
 import signal
-import sys
-from typing import TYPE_CHECKING, Self
+from typing import IO, TYPE_CHECKING, Any, Self
 
 from pgguard.errors import LaunchError, PgGuardError
 
@@ -42,11 +41,13 @@ class Interrupted(PgGuardError):
 class Supervisor:
     """Runs commands, one at a time, from the task that entered it."""
 
-    __slots__ = ("_loop", "_process", "_received", "_task")
+    __slots__ = ("_loop", "_process", "_received", "_task", "passed_on")
 
     def __init__(self) -> None:
         self._process: Process | None = None
         self._received = 0
+        self.passed_on = 0
+        """The last ending signal that came while a command ran."""
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
@@ -69,20 +70,21 @@ class Supervisor:
             raise Interrupted(self._received) from None
 
     async def run(
-        self, argv: Sequence[str], env: Mapping[str, str], *, quietly: bool = False
+        self, argv: Sequence[str], env: Mapping[str, str], *, output: IO[Any] | None = None
     ) -> int:
         """Run a command; its exit code, or 128 + n when signal n ended it.
 
-        `quietly` gives it no stdin and our stderr as its stdout, for what runs beside CMD. Raises
-        LaunchError when it cannot be started.
+        `output` is for what runs beside CMD: all that it prints goes there, and it has no stdin.
+        Raises LaunchError when it cannot be started.
         """
         check_command(argv, env)
         try:
             self._process = await asyncio.create_subprocess_exec(
                 *argv,
                 env=dict(env),
-                stdin=asyncio.subprocess.DEVNULL if quietly else None,
-                stdout=sys.__stderr__ if quietly else None,
+                stdin=None if output is None else asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=None if output is None else asyncio.subprocess.STDOUT,
             )
         except OSError as error:
             raise LaunchError(f"{argv[0]}: {error.strerror or error}") from error
@@ -107,6 +109,7 @@ class Supervisor:
 
     def _on_signal(self, number: int) -> None:
         if self._process is not None:
+            self.passed_on = number if number in ENDING else self.passed_on
             if not (number in _BY_KEYBOARD and _in_foreground()):
                 with contextlib.suppress(ProcessLookupError):
                     self._process.send_signal(number)

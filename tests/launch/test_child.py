@@ -91,7 +91,9 @@ async def test_what_runs_beside_the_command_does_not_write_to_its_stdout(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     async with Supervisor() as supervisor:
-        code = await supervisor.run(shell('echo "$WORD"; cat'), {"WORD": "hi"}, quietly=True)
+        code = await supervisor.run(
+            shell('echo "$WORD"; cat'), {"WORD": "hi"}, output=sys.__stderr__
+        )
     assert code == 0
     assert capfd.readouterr() == ("", "hi\n")
 

@@ -9,6 +9,10 @@ import bookings
 TENANT, PACKAGE = 1, 1
 
 
+def test_the_refunds_open_for_everybody_at_once(visit):
+    assert visit(bookings.occupancy_with, TENANT, "cancelled") == [0] * 20
+
+
 def test_a_cancelled_booking_is_removed(connection):
     number = bookings.book(connection, TENANT, PACKAGE, "Bob", date(2027, 9, 1))
     assert bookings.cancel(connection, TENANT, number) == 1
@@ -17,7 +21,3 @@ def test_a_cancelled_booking_is_removed(connection):
 
 def test_expired_offers_are_removed(connection):
     assert bookings.remove_expired(connection) >= 2
-
-
-def test_the_refunds_open_for_everybody_at_once(visit):
-    assert visit(bookings.occupancy_with, TENANT, "cancelled") == [0] * 20

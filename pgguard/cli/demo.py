@@ -1,0 +1,198 @@
+"""`pgguard demo`: a parallel suite that exhausts its database, directly and through pgguard.
+
+Ten test files at once want 200 connections of a Postgres that has 30. Exit code 0 only if at
+least eight of them failed directly with Postgres's own "too many clients", all passed through
+pgguard, and the two statements that were planted without a tenant were found; 1 otherwise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pgguard.cli.guarding import ANY_PORT, addresses, facts, say, with_values, write_reports
+from pgguard.cli.options import config_option
+from pgguard.errors import LaunchError, SettingsError
+from pgguard.launch import suite
+
+if TYPE_CHECKING:
+    from pgguard.app import Guard
+    from pgguard.cli.demo_screen import Comparison, Progress
+    from pgguard.launch.child import Supervisor
+    from pgguard.launch.embedded import EmbeddedPostgres
+    from pgguard.settings import Settings
+
+CAP = 10
+MODES = ("session",)
+NOT_YET = ("transparent",)
+REFRESH = 0.1
+TELL_EVERY = 2.0
+
+
+@click.command("demo")
+@click.option(
+    "--mode",
+    default="session",
+    show_default=True,
+    metavar="|".join(MODES),
+    help="How sessions share servers.",
+)
+@config_option
+def command(mode: str, config: Path | None) -> int:
+    """Run a test suite that exhausts its database: directly, then through pgguard."""
+    from pgguard.launch.child import Interrupted
+    from pgguard.net.loop import loop_factory
+
+    if mode in NOT_YET:
+        raise SettingsError(f'"{mode}" is not in this version', where="--mode")
+    if mode not in MODES:
+        raise click.BadParameter(f"{mode!r} is not {' or '.join(MODES)}.", param_hint="--mode")
+    suite.require_extra()
+    settings = _settings(config)
+    try:
+        with asyncio.Runner(loop_factory=loop_factory(os.environ)) as runner:
+            return runner.run(_demo(settings))
+    except Interrupted as error:
+        return error.exit_code
+
+
+def _settings(config: Path | None) -> Settings:
+    """The suite's own settings: those of the directory we are called in mean another database."""
+    from pgguard.settings import load
+
+    loaded = load(config=config or suite.SETTINGS, env={}, flags={}, cwd=Path.cwd())
+    values = {
+        "listen.address": ANY_PORT,
+        "http.address": ANY_PORT,
+        "limits.connection_limit": CAP,
+    }
+    return with_values(loaded.settings, values)
+
+
+async def _demo(settings: Settings) -> int:
+    from pgguard.app import Guard
+    from pgguard.cli import logs
+    from pgguard.launch.child import Supervisor
+    from pgguard.launch.embedded import EmbeddedPostgres
+    from pgguard.launch.runs import run_name
+
+    logs.set_up(settings.log, level="error")
+    name = run_name(time.time(), os.getpid())
+    directory = _directory(name, settings.run.keep)
+    async with (
+        Supervisor() as supervisor,
+        EmbeddedPostgres(max_connections=suite.MAX_CONNECTIONS) as server,
+    ):
+        guard = Guard(with_values(settings, {"upstream.url": server.url}), name=name)
+        await guard.start()
+        try:
+            say(addresses(guard))
+            await guard.wait_upstream()
+            return await _compare(guard, server, supervisor, directory)
+        finally:
+            await guard.stop()
+
+
+def _directory(name: str, keep: int) -> Path:
+    """Below the current directory, or where that is not ours below the temporary one."""
+    from pgguard.launch.runs import create_run
+
+    try:
+        return create_run(Path.cwd(), name, keep)
+    except LaunchError:
+        return create_run(Path(tempfile.mkdtemp(prefix="pgguard-demo-")), name, keep)
+
+
+async def _compare(
+    guard: Guard, server: EmbeddedPostgres, supervisor: Supervisor, directory: Path
+) -> int:
+    from pgguard.cli.demo_screen import Comparison, Progress, print_result
+
+    comparison = Comparison(suite.files())
+    say(
+        f"{len(comparison.names)} test files want {suite.WANTED} connections at once; Postgres"
+        f" {guard.upstream_version.partition(' ')[0]} here has {suite.MAX_CONNECTIONS}"
+    )
+    with ExitStack() as stack:
+        progress = stack.enter_context(Progress(comparison))
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pgguard-demo-")))
+        await _seed(server.url, supervisor, directory, scratch)
+        for kind, url in (("direct", server.url), ("guarded", guard.url)):
+            suite_run = _Phase(kind, url, comparison, progress, guard)
+            status = await suite_run.run(supervisor, directory, scratch)
+            if supervisor.passed_on:
+                return 128 + supervisor.passed_on
+            comparison.statuses[kind] = status
+    summary = guard.summary()
+    comparison.close(summary)
+    run = facts(guard, command=suite.pytest_command(), exit_code=comparison.statuses["guarded"])
+    print_result(comparison, write_reports(summary, run, directory))
+    return 1 if comparison.problems() else 0
+
+
+async def _seed(url: str, supervisor: Supervisor, directory: Path, scratch: Path) -> None:
+    log = directory / "seed.log"
+    with log.open("wb") as output:
+        env = suite.suite_env(os.environ, url, scratch / "seed")
+        status = await supervisor.run(suite.seed_command(), env, output=output)
+    if status and not supervisor.passed_on:
+        raise LaunchError(f"the demo's tables could not be made, see {log}")
+
+
+class _Phase:
+    """One of the two runs of the suite."""
+
+    def __init__(
+        self, kind: str, url: str, comparison: Comparison, progress: Progress, guard: Guard
+    ) -> None:
+        self.kind, self.url = kind, url
+        self.comparison, self.progress, self.guard = comparison, progress, guard
+        self.title = "directly" if kind == "direct" else "through pgguard"
+        self.started = self.told = time.monotonic()
+
+    async def run(self, supervisor: Supervisor, directory: Path, scratch: Path) -> int:
+        outcomes = suite.Outcomes(scratch / f"{self.kind}.jsonl")
+        setattr(self.comparison, self.kind, outcomes.files)
+        self.progress.tell(f"{self.title}: starting {suite.WORKERS} test processes")
+        env = suite.suite_env(os.environ, self.url, outcomes.path)
+        with (directory / f"{self.kind}.log").open("wb") as output:
+            watching = asyncio.ensure_future(self._watch(outcomes))
+            try:
+                status = await supervisor.run(suite.pytest_command(), env, output=output)
+            finally:
+                watching.cancel()
+        self._look(outcomes)
+        seconds = self.comparison.seconds[self.kind] = time.monotonic() - self.started
+        failed = sum(1 for outcome in outcomes.files.values() if outcome.failed)
+        self.progress.tell(
+            f"{self.title}: {failed} of {len(self.comparison.names)} files failed, {seconds:.1f} s"
+        )
+        return status
+
+    async def _watch(self, outcomes: suite.Outcomes) -> None:
+        while True:
+            await asyncio.sleep(REFRESH)
+            self._look(outcomes)
+
+    def _look(self, outcomes: suite.Outcomes) -> None:
+        servers = len(self.guard.hub.servers)
+        self.comparison.most = max(self.comparison.most, servers)
+        for name in outcomes.read():
+            why = outcomes.files[name].refusal or "failed"
+            self.progress.tell(f"{self.title}: {name} failed: {why}")
+        waiting = sum(client.share.waiting for client in self.guard.hub.clients.values())
+        seconds = time.monotonic() - self.started
+        title = f"{self.title}, {seconds:.0f} s"
+        if self.kind == "guarded":
+            title += f": {servers} server connections in use, {waiting} sessions waiting"
+            if seconds - (self.told - self.started) >= TELL_EVERY:
+                self.told = time.monotonic()
+                self.progress.tell(title)
+        self.progress.update(title)
