@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 COMMANDS = {
-    "run": "Start a guard, run CMD through it, report.",
+    "run": "Run CMD with its database guarded, report, and exit as CMD did.",
     "serve": "Guard a database until SIGTERM.",
-    "demo": "Exhaust a database directly, then not through pgguard.",
-    "explain": "Print a rule's page.",
-    "doctor": "Say what is wrong with this set-up.",
+    "demo": "Run a test suite that exhausts its database: directly, then through pgguard.",
+    "explain": "Print a rule's page; without CODE the list of codes.",
+    "doctor": "Say what is wrong with this set-up; exit 1 when something cannot work.",
     "config": "Show, check and describe the settings.",
-    "healthcheck": "Exit 0 when the guard and its upstream answer.",
+    "healthcheck": "Exit 0 when the guard and its upstream answer, else 1.",
 }
 """Command → its short help; the command is `command` in the module of that name."""
 

@@ -131,12 +131,12 @@ def check_ports(settings: Settings) -> Iterator[Check]:
 
 def _check_port(key: str, address: Address) -> Check:
     from pgguard.net.listener import bind
-    from pgguard.net.peer import find_process
+    from pgguard.net.peer import Peers
 
     try:
         sockets = bind(address.host, address.port, what=key)
     except SettingsError as error:
-        holder = find_process(address.port, 0, [])
+        holder = Peers().find([address.port], 0).get(address.port)
         by = f" (pid {holder.pid}, {holder.command})" if holder else ""
         remedy = f"`serve` needs it: stop that program or set {key}; `run` takes a free port"
         return Check("ports", WARN, f"{error.message}{by}", remedy)

@@ -26,7 +26,13 @@ _ANSWER_LIMIT = 64 * 1024
 @click.command("healthcheck")
 @config_option
 @click.option("--http", metavar="HOST:PORT", help="The guard's HTTP address.")
-@click.option("--timeout", metavar="DURATION", default="2s", show_default=True)
+@click.option(
+    "--timeout",
+    metavar="DURATION",
+    default="2s",
+    show_default=True,
+    help="How long the answer may take.",
+)
 def command(config: Path | None, http: str | None, timeout: str) -> int:
     """Exit 0 when the guard and its upstream answer, else 1."""
     try:

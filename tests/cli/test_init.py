@@ -12,13 +12,13 @@ from pgguard import cli
 from pgguard.errors import InternalError, LaunchError, ServerUnavailable, SettingsError
 
 
-def test_the_short_help_of_a_command_is_the_first_sentence_of_its_own() -> None:
+def test_the_short_help_of_a_command_is_its_own() -> None:
     context = click.Context(cli.group)
     for name, short in cli.COMMANDS.items():
         command = cli.group.get_command(context, name)
         assert command is not None
         assert command.name == name
-        assert (command.help or "").strip().startswith(short.removesuffix(".")), name
+        assert (command.help or "").splitlines()[0] == short
 
 
 def test_every_command_takes_a_settings_file() -> None:
@@ -33,10 +33,9 @@ def test_every_command_takes_a_settings_file() -> None:
 
 def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run_command(["--help"]) == 0
-    lines = capsys.readouterr().out
+    text = " ".join(capsys.readouterr().out.split())
     for name, short in cli.COMMANDS.items():
-        assert name in lines
-        assert short in lines
+        assert f" {name} {short}" in text
 
 
 def test_without_a_command_the_help_is_printed(capsys: pytest.CaptureFixture[str]) -> None:

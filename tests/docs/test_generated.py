@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 
+import click
 import pytest
 
 from pgguard.settings import Settings, schema
@@ -18,8 +20,7 @@ def test_a_page_is_what_the_code_makes_of_it(path: str) -> None:
 
 def test_the_annotated_file_has_every_key_with_its_default() -> None:
     text = (ROOT / "config/pgguard.toml").read_text("utf-8")
-    lines = [line.removeprefix("# ") if " = " in line else line for line in text.splitlines()]
-    read = tomllib.loads("\n".join(line for line in lines if line[:1] != "#"))
+    read = tomllib.loads(re.sub(r"^# ([a-z_]+ = )", r"\1", text, flags=re.MULTILINE))
     flat = {"preset": read.pop("preset")}
     flat |= {f"{name}.{key}": value for name, table in read.items() for key, value in table.items()}
     assert list(flat) == list(schema.fields())
@@ -33,7 +34,8 @@ def test_the_annotated_file_has_every_key_with_its_default() -> None:
 def test_every_command_and_metric_has_words() -> None:
     for path, command in commands():
         assert command.help, path
-        assert all(getattr(option, "help", "-") for option in command.params), path
+        options = [option for option in command.params if isinstance(option, click.Option)]
+        assert all(option.help for option in options), path
     names = [name for name, _, _, _ in metrics()]
     assert len(names) == len(set(names))
     assert all(text.endswith(".") for _, _, _, text in metrics())

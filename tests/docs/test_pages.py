@@ -59,18 +59,8 @@ def test_every_link_leads_to_a_file_or_a_heading(path: Path) -> None:
             assert (path.parent / target).exists(), target
 
 
-def examples() -> list[str]:
-    lines = [line for path in PAGES for line in fences(path)]
-    lines += re.findall(r"`(pgguard [a-z][^`]*)`", "\n".join(p.read_text("utf-8") for p in PAGES))
-    lines = [" ".join(line.split()) for line in lines]
-    return sorted({line for line in lines if line.startswith("pgguard ")})
-
-
-@pytest.mark.parametrize("line", examples())
-def test_every_example_command_parses(line: str) -> None:
-    words = shlex.split(line)[1:]
-    if any("CODE" in word or "CLASS" in word or "[" in word for word in words):
-        words = [word for word in words if word.isalpha() and word.islower()]
+def parsed(words: list[str]) -> tuple[click.Context, click.Command, list[str]]:
+    """The innermost command that `words` name, and the words behind it."""
     command: click.Command = cli.group
     context = click.Context(command, info_name="pgguard")
     while isinstance(command, click.Group) and words:
@@ -78,8 +68,27 @@ def test_every_example_command_parses(line: str) -> None:
         assert inner is not None
         command = inner
         context = click.Context(command, parent=context, info_name=name)
-    if words or not isinstance(command, click.Group):
-        command.make_context(command.name, words)
+    return context, command, words
+
+
+@pytest.mark.parametrize(
+    "line",
+    sorted({line for path in PAGES for line in fences(path) if line.startswith("pgguard ")}),
+)
+def test_every_example_command_parses(line: str) -> None:
+    context, command, words = parsed(shlex.split(line)[1:])
+    command.make_context(context.info_name, words)
+
+
+def test_every_command_and_option_that_is_named_in_a_sentence_exists() -> None:
+    named = re.findall(r"`pgguard ([a-z][^`]*)`", " ".join(p.read_text("utf-8") for p in PAGES))
+    assert named
+    for text in named:
+        words = text.replace("|", " ").split()
+        _, command, rest = parsed([word for word in words if re.fullmatch("[a-z]+", word)][:2])
+        assert isinstance(command, click.Group) or not rest or command.name == "run"
+        known = {option for parameter in command.params for option in parameter.opts}
+        assert {word for word in words if word.startswith("--")} <= known | {"--"}
 
 
 def test_the_two_lines_of_the_readme_stand_there_as_they_are_tested() -> None:
