@@ -1,13 +1,13 @@
 """Where raw settings come from: the file, with the line of every key, and the environment.
 
-Laws: no pydantic, so that `healthcheck` starts fast; nothing is judged here but TOML syntax.
+Laws: no pydantic, and tomllib only where there is a file, so that `healthcheck` starts fast;
+nothing is judged here but TOML syntax.
 A key path is a tuple of strings and list indices: `("limits", "overrides", 0, "client")`.
 """
 
 from __future__ import annotations
 
 import re
-import tomllib
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
@@ -86,6 +86,8 @@ def _read_pyproject(path: Path, cwd: Path) -> SettingsFile | None:
 
 
 def _read_toml(path: Path, cwd: Path) -> tuple[str, dict[str, Any]]:
+    import tomllib
+
     name = shown(path, cwd)
     try:
         text = path.read_text("utf-8")
@@ -172,6 +174,8 @@ def _statements(text: str) -> Iterator[tuple[KeyPath, int, int]]:
 
 
 def _try_toml(text: str) -> dict[str, Any] | None:
+    import tomllib
+
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError:
