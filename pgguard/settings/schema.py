@@ -141,7 +141,7 @@ class Section(BaseModel):
 
 
 class Override(Section):
-    """Limits for the clients whose name fits a glob; of several the last that gives a value decides."""
+    """Limits for the clients whose name fits a glob; the last entry with a value decides it."""
 
     client: Name
     connection_limit: Count | None = None
