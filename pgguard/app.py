@@ -10,7 +10,7 @@ import asyncio
 import logging
 import os
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pgguard import events as happenings
 from pgguard.core.hub import Hub
@@ -29,7 +29,7 @@ from pgguard.settings.upstream import UpstreamAddress, parse_url
 from pgguard.tenancy.model import TenancySettings
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from pgguard.admin.http import HttpServer
     from pgguard.core.server import Server
@@ -99,6 +99,12 @@ def hub_settings(settings: Settings) -> HubSettings:
     )
 
 
+class Subscriber(Protocol):
+    """Who gets the events in batches."""
+
+    def on_batch(self, batch: Sequence[happenings.Event], /) -> None: ...
+
+
 class Guard:
     """One running pgguard. `start`, then `stop`; both once.
 
@@ -137,7 +143,7 @@ class Guard:
         self._limits = Limits(self.hub, self._services, self.upstream.database)
         self._analyst: Analyst | None = None
         self.recorder = Recorder(_diagnosis())
-        self._subscribers = [self.recorder, LogWriter()]
+        self._subscribers: list[Subscriber] = [self.recorder, LogWriter()]
         self._listener: listening.Listener | None = None
         self._http: HttpServer | None = None
         self._peers = Peers()

@@ -15,7 +15,7 @@ from pgguard.core.login import Method, Need, session_login
 from pgguard.errors import LoginRefused, ProtocolViolation, Refusal
 from pgguard.pool.identity import absorb
 from pgguard.wire import startup
-from pgguard.wire.codes import LOGIN_LIMIT, PROTOCOL_3_2
+from pgguard.wire.codes import LOGIN_LIMIT, PROTOCOL_3_2, TERMINATE
 from pgguard.wire.scan import Framer, StartupFramer
 
 if TYPE_CHECKING:
@@ -63,6 +63,9 @@ class Entrance:
         if len(self.framer.rest) > BUFFER_LIMIT:
             raise ProtocolViolation("too many bytes before the end of the login")
         while self.need is Need.MESSAGE and (message := self.framer.take()) is not None:
+            if message[0] == TERMINATE:
+                self.session.hub.session_gone(self.session, "client left during login")
+                return
             self.advance(message)
 
     def _startup(self, data: bytes) -> None:

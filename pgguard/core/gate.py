@@ -26,7 +26,7 @@ WAITING_LIMIT = 10_000
 """Executions by (statement, client) whose verdict may wait; more are counted as unknown at once."""
 
 FLAGGED_LIMIT = 2_000
-"""Different statements that are kept for each client."""
+"""Different flagged statements kept for each client; executions of others count as dropped."""
 
 
 class Gate:
@@ -39,7 +39,6 @@ class Gate:
         "_net",
         "_settings",
         "_waiting",
-        "dropped",
         "judges",
     )
 
@@ -51,8 +50,6 @@ class Gate:
         self._waiting: dict[str, dict[tuple[Statement, Client], int]] = {}
         self._databases: dict[Judge, str] = {}
         self._analysing: set[Statement] = set()
-        self.dropped = 0
-        """Executions of flagged statements that are counted but not kept (FLAGGED_LIMIT)."""
 
     def judge(self, database: str) -> Judge:
         judge = self.judges.get(database)
@@ -111,7 +108,7 @@ class Gate:
         elif len(client.flagged) < FLAGGED_LIMIT:
             client.flagged[statement] = Flagged(times, now, now)
         else:
-            self.dropped += times
+            self._counters.events_dropped += times
 
     def _count(self, client: Client, statement: Statement, times: int, now: float) -> None:
         verdict = statement.verdict if statement.verdict != PENDING else int(Verdict.unknown)

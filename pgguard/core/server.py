@@ -44,6 +44,7 @@ class Server:
         "ddl",
         "failed",
         "fatal",
+        "forward",
         "greeting",
         "hub",
         "id",
@@ -79,6 +80,7 @@ class Server:
         self.since = self.started = self.ready_at = hub.clock()
         self.out: Out = hub.nowhere
         self.write = self.out.write
+        self.forward = self.out.forward
         self.pid = 0
         self.secret_key = b""
         self.status = "I"
@@ -107,6 +109,7 @@ class Server:
     def connected(self, out: Out) -> None:
         self.out = out
         self.write = out.write
+        self.forward = out.forward
 
     def begin(self, now: float) -> None:
         """The first message after everything was answered is about to be written."""
@@ -169,7 +172,11 @@ class Server:
         if pos < end:
             self.partial = chunk[pos:]
         self.hub.counters.sent_bytes += len(data)
-        session.write(data)
+        try:
+            session.forward(data)
+        except RuntimeError:
+            # The client's socket has just closed: its loss is about to be reported.
+            return
         if self.hub.draining and not self.pipeline.entries:
             self.hub.drained(self)
 

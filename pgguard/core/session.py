@@ -61,6 +61,7 @@ class Session:
         "client",
         "database",
         "entrance",
+        "forward",
         "gather",
         "gone_at",
         "held",
@@ -98,6 +99,7 @@ class Session:
         self.id = number
         self.out: Out = hub.nowhere
         self.write = self.out.write
+        self.forward = self.out.forward
         self.address = address
         self.port = port
         self.loopback = loopback
@@ -132,6 +134,7 @@ class Session:
         """The connection is on its transport: `out` takes what is written from now on."""
         self.out = out
         self.write = out.write
+        self.forward = out.forward
 
     def receive(self, data: bytes) -> None:
         """A chunk from the socket. The hot loop of requests."""
@@ -274,7 +277,11 @@ class Session:
             # T27: a service connection would make CREATE or DROP DATABASE wait and fail.
             self.held_back = data
         else:
-            server.write(data)
+            try:
+                server.forward(data)
+            except RuntimeError:
+                # The server's socket has just closed: its loss is about to be reported.
+                return
         if later is not None:
             for statement in later:
                 hub.settle(self, statement)

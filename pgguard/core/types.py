@@ -1,7 +1,7 @@
 """What the core is given from outside, and what it hands out: small types shared by its modules.
 
-Laws: `Out` is an asyncio transport seen from the core; it never calls back into the core from
-`write` except to set a flag. `Net` starts slow work and reports the outcome to the hub later.
+Laws: `Out` is a transport seen from the core; it never calls back into the core from `write` except
+to set a flag. `Net` starts slow work and reports the outcome to the hub later.
 """
 
 from __future__ import annotations
@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 
 
 class Out(Protocol):
-    """Where bytes go (asyncio.Transport)."""
+    """Where bytes go. A connection that has closed swallows what is said to it."""
+
+    def forward(self, data: bytes, /) -> object:
+        """As `write`, straight to the socket: may raise RuntimeError once the connection has
+        closed, which the hot loops pass over."""
 
     def write(self, data: bytes, /) -> object: ...
     def close(self) -> object: ...
@@ -35,6 +39,9 @@ class Nowhere:
     """An `Out` for what is not connected."""
 
     __slots__ = ()
+
+    def forward(self, data: bytes, /) -> None:
+        self.write(data)
 
     def write(self, data: bytes, /) -> None: ...
     def close(self) -> None: ...

@@ -100,6 +100,8 @@ class Services:
         self._application_name = application_name
         self._open: dict[str, Connection] = {}
         self._locks: dict[str, asyncio.Lock] = {}
+        self.server_version = ""
+        """Of Postgres, as the newest connection was told."""
         self._unblocked = asyncio.Event()
         self._unblocked.set()
 
@@ -128,8 +130,7 @@ class Services:
     async def version(self, database: str) -> str:
         """The server's version, by connecting. Raises ServerUnavailable."""
         await self.query(database, "SELECT 1")
-        connection = self._open.get(database)
-        return connection.version if connection else ""
+        return self.server_version
 
     async def _connection(self, database: str) -> Connection:
         connection = self._open.get(database)
@@ -142,6 +143,7 @@ class Services:
             }
             connection = await open_connection(self._address, parameters, self._hub)
             self._open[database] = connection
+            self.server_version = connection.version
             self._hub.services = True
         return connection
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from pgguard.core.login import ServerLogin
@@ -16,6 +16,45 @@ if TYPE_CHECKING:
     from pgguard.core.session import Session
 
 Report = Callable[[str, BaseException], None]
+
+
+class Outlet:
+    """A transport as the core wants it: what is said to a closed connection is swallowed.
+
+    uvloop raises RuntimeError between the end of a socket and `connection_lost`.
+    """
+
+    __slots__ = ("_transport", "forward")
+
+    def __init__(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transports do not inherit from asyncio.Transport, but are such.
+        self._transport = cast("asyncio.Transport", transport)
+        self.forward = self._transport.write
+
+    def write(self, data: bytes, /) -> None:
+        self._carefully(self._transport.write, data)
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+    def write_eof(self) -> None:
+        self._carefully(self._transport.write_eof)
+
+    def pause_reading(self) -> None:
+        self._carefully(self._transport.pause_reading)
+
+    def resume_reading(self) -> None:
+        self._carefully(self._transport.resume_reading)
+
+    def _carefully(self, say: Callable[..., object], *what: bytes) -> None:
+        try:
+            say(*what)
+        except RuntimeError:
+            if not self._transport.is_closing():
+                raise
 
 
 class SessionProtocol(asyncio.Protocol):
@@ -31,7 +70,7 @@ class SessionProtocol(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # Before anything else: the loop may deliver more bytes before the listener runs again.
-        self.session.adopt(transport)  # type: ignore[arg-type]
+        self.session.adopt(Outlet(transport))
         self.session.receive(self._head)
 
     def eof_received(self) -> bool:
@@ -56,7 +95,7 @@ class ServerProtocol(asyncio.Protocol):
         self.resume_writing = server.resume_writing  # type: ignore[method-assign]
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.server.hub.server_connected(self.server, transport, self._login)  # type: ignore[arg-type]
+        self.server.hub.server_connected(self.server, Outlet(transport), self._login)
         if self._rest:
             self.server.receive(self._rest)
 

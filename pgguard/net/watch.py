@@ -179,7 +179,7 @@ class Limits:
                 )
                 self._set(FALLBACK_TOTAL)
             return False
-        hub.upstream.is_up("")
+        hub.upstream.is_up(self._services.server_version)
         self._note_ours()
         others = {int(pid or 0): database for pid, database in backends}
         others = {pid: name for pid, name in others.items() if pid not in self._ours}
