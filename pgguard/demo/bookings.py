@@ -1,7 +1,5 @@
 """Bookings of a tenant."""
 
-from __future__ import annotations
-
 from datetime import date
 
 from models import Booking

@@ -1,7 +1,5 @@
 """What every test file of the booking application gets: a named engine and visitors at once."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Callable, Iterator

@@ -3,8 +3,6 @@
 Every row belongs to a tenant: directly, or (`booking_add_ons`) through its booking.
 """
 
-from __future__ import annotations
-
 from datetime import date
 
 from sqlalchemy import ForeignKey, Index
