@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from pgguard.errors import SettingsError
@@ -40,9 +41,7 @@ def loop_name(env: Mapping[str, str]) -> str:
     """`uvloop 0.23.0` or `asyncio`, as `--version` prints it."""
     if loop_factory(env) is asyncio.new_event_loop:
         return "asyncio"
-    import uvloop
-
-    return f"uvloop {uvloop.__version__}"
+    return f"uvloop {version('uvloop')}"
 
 
 def raise_descriptor_limit() -> int:
