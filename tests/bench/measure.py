@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -58,6 +59,30 @@ def pinned_self() -> Iterator[int]:
         yield processor
     finally:
         os.sched_setaffinity(0, before)
+
+
+class Elsewhere:
+    """How busy the other processors are: what runs there slows an interpreter more than C."""
+
+    def __init__(self, processor: int) -> None:
+        self._own = f"cpu{processor}"
+        self._busy, self._at = self._now(), time.monotonic()
+
+    def share(self) -> float:
+        """Seconds that they worked per second since the last call."""
+        busy, at = self._now(), time.monotonic()
+        share = (busy - self._busy) / max(at - self._at, 1e-9)
+        self._busy, self._at = busy, at
+        return share
+
+    def _now(self) -> float:
+        ticks = 0
+        for line in Path("/proc/stat").read_text().splitlines():
+            name, *words = line.split()
+            if name.startswith("cpu") and name not in ("cpu", self._own):
+                user, nice, system, _, _, *others = (int(word) for word in words[:8])
+                ticks += user + nice + system + sum(others)
+        return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def rotated(items: list[T], turn: int) -> list[T]:
