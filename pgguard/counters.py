@@ -49,6 +49,13 @@ class Histogram:
     def count(self) -> int:
         return sum(self.counts)
 
+    def __add__(self, other: Histogram) -> Histogram:
+        """Both together; their bounds must be the same."""
+        both = Histogram(self.bounds)
+        both.counts = [a + b for a, b in zip(self.counts, other.counts, strict=True)]
+        both.sum = self.sum + other.sum
+        return both
+
 
 class ClientCounters:
     """What is counted per client."""
@@ -85,6 +92,7 @@ class ProcessCounters:
         "added_loop",
         "added_wait",
         "analysis_seconds",
+        "autocommit_seconds",
         "cache_hits",
         "cache_misses",
         "cancels",
@@ -119,6 +127,9 @@ class ProcessCounters:
         self.transactions = {"commit": 0, "rollback": 0}
         self.upstream_up = False
         self.loop_lag_seconds = 0.0
+        self.autocommit_seconds = Histogram()
+        """Statements that were a committed transaction of their own: the common case, counted here
+        alone and left out of `statement_seconds`, `transaction_seconds` and `transactions`."""
         self.statement_seconds = Histogram()
         self.transaction_seconds = Histogram()
         self.idle_in_transaction_seconds = Histogram()

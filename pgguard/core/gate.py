@@ -85,7 +85,7 @@ class Gate:
                 return
             judge.judge(statement)
         if statement.effects & (DDL | DATABASE_DDL) and session.server is not None:
-            session.server.ddl = True
+            session.server.noted = session.server.ddl = True
         if judge.version == 0 or judge.unknown_relation:
             if judge.unknown_relation:
                 judge.unknown_relation = False

@@ -337,7 +337,7 @@ class Hub:
     def close_services(self, server: Server) -> bool:
         """A statement about databases is next on `server`: no service connection may stand in its
         way until it is done (T27). Returns whether one has to be closed first."""
-        server.ddl = True
+        server.noted = server.ddl = True
         self.blocking.add(server)
         if self.services and server.session is not None:
             self._holding.append(server.session)

@@ -44,12 +44,14 @@ class Pipeline:
         return bool(self.entries) and self.entries[-1] < READY
 
     def ready(self) -> bool:
-        """A ReadyForQuery came; False if nobody had asked for one."""
+        """A ReadyForQuery came; whether more is owed behind it."""
         entries = self.entries
         while entries:
             if entries.popleft() >= READY:
-                return True
-        return False
+                break
+        while entries and entries[0] == COPY_END:
+            entries.popleft()
+        return bool(entries)
 
     def copy_in_begins(self) -> bool:
         """CopyInResponse came: drop the Syncs that the server will ignore (transparency T14).

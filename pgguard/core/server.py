@@ -10,10 +10,12 @@ total until its socket has given EOF (transparency T12); a reply that breaks the
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from struct import Struct
 from typing import TYPE_CHECKING
 
 from pgguard.core.pipeline import Pipeline
+from pgguard.counters import SECONDS
 from pgguard.errors import ProtocolViolation
 from pgguard.pool.servers import ServerState
 from pgguard.sql.effects import DATABASE_DDL
@@ -48,6 +50,7 @@ class Server:
         "greeting",
         "hub",
         "id",
+        "noted",
         "out",
         "parameters",
         "partial",
@@ -90,6 +93,8 @@ class Server:
         self.partial = b""
         self.skip = 0
         self.copy_in = False
+        self.noted = False
+        """Something came that the end of the transaction must look at: DDL, an error, a COPY."""
         self.ddl = False
         self.failed = False
         self.rolled_back = False
@@ -119,21 +124,22 @@ class Server:
 
     def notable(self, effects: int) -> bool:
         """A statement that changes the catalogue is on its way; True if it is about databases."""
-        self.ddl = True
+        self.noted = self.ddl = True
         return bool(effects & DATABASE_DDL)
 
     def receive(self, data: bytes) -> None:
         """A chunk from Postgres. The hot loop of replies."""
         session = self.session
-        if session is None or session.server is None:
+        if session is None:
             return
+        hub = self.hub
         chunk = data
         pos = 0
         if self.skip:
             pos = self.skip
             if pos >= len(data):
                 self.skip = pos - len(data)
-                self.hub.counters.sent_bytes += len(data)
+                hub.counters.sent_bytes += len(data)
                 session.write(data)
                 return
             self.skip = 0
@@ -152,7 +158,17 @@ class Server:
             elif kind == 0x5A:  # ReadyForQuery
                 if after > end:
                     break
-                self._ready(chr(chunk[pos + 5]))
+                now = self.ready_at = hub.clock()
+                more = self.pipeline.ready()
+                if chunk[pos + 5] == 0x49 and self.status == "I" and not self.noted:
+                    took = now - self.started
+                    autocommit = hub.counters.autocommit_seconds
+                    autocommit.counts[bisect_left(SECONDS, took)] += 1
+                    autocommit.sum += took
+                else:
+                    self._ready(chr(chunk[pos + 5]), now)
+                if more:
+                    self.started = now
             elif kind == 0x43:  # CommandComplete
                 if self.status != "I" and chunk.startswith(b"ROLLBACK", pos + 5):
                     self.rolled_back = True
@@ -162,8 +178,9 @@ class Server:
                 self._look_into(kind, chunk[pos + 5 : after])
             elif kind == 0x47:  # CopyInResponse
                 self.copy_in = not self.pipeline.copy_in_begins()
+                self.noted = True
             elif kind not in KNOWN_BACKEND:
-                self.hub.counters.unknown_messages += 1
+                hub.counters.unknown_messages += 1
             if after > end:
                 self.skip = after - end
                 pos = end
@@ -171,44 +188,33 @@ class Server:
             pos = after
         if pos < end:
             self.partial = chunk[pos:]
-        self.hub.counters.sent_bytes += len(data)
+        hub.counters.sent_bytes += len(data)
         try:
             session.forward(data)
         except RuntimeError:
             # The client's socket has just closed: its loss is about to be reported.
             return
-        if self.hub.draining and not self.pipeline.entries:
+        if hub.draining and not self.pipeline.entries:
             self.hub.drained(self)
 
-    def _ready(self, status: str) -> None:
-        """ReadyForQuery: one promise is kept; time and transactions are counted."""
+    def _ready(self, status: str, now: float) -> None:
+        """ReadyForQuery after anything but a plain statement of its own."""
         hub = self.hub
         counters = hub.counters
-        now = hub.clock()
-        self.ready_at = now
-        self.copy_in = False
-        self.pipeline.ready()
         counters.statement_seconds.observe(now - self.started)
-        before = self.status
-        self.status = status
+        before, self.status = self.status, status
+        self.copy_in = False
         if status == "I":
-            since = self.transaction_since
-            if before == "I":
-                counters.transactions["rollback" if self.failed else "commit"] += 1
-                counters.transaction_seconds.observe(now - self.started)
-            else:
-                undone = self.rolled_back or before == "E"
-                counters.transactions["rollback" if undone else "commit"] += 1
-                counters.transaction_seconds.observe(now - (since or self.started))
-                self.transaction_since = None
-            self.failed = self.rolled_back = False
-            if self.ddl:
-                self.ddl = False
+            failed = self.failed if before == "I" else self.rolled_back or before == "E"
+            counters.transactions["rollback" if failed else "commit"] += 1
+            counters.transaction_seconds.observe(now - (self.transaction_since or self.started))
+            self.transaction_since = None
+            ddl = self.ddl
+            self.noted = self.failed = self.rolled_back = self.ddl = False
+            if ddl:
                 hub.catalogue_changed(self)
         elif before == "I":
             self.transaction_since = self.started
-        if self.pipeline.entries:
-            self.started = now
 
     def _look_into(self, kind: int, body: bytes) -> None:
         try:
@@ -220,7 +226,7 @@ class Server:
         except ProtocolViolation:
             # What cannot be read is still the server's word: it is passed on as it came.
             return
-        self.failed = True
+        self.noted = self.failed = True
         sqlstate = fields.get("C", "?????")[:5]
         errors = self.hub.counters.errors
         if sqlstate in errors or len(errors) < 500:

@@ -115,7 +115,10 @@ def process_families(hub: Hub) -> Iterator[Family]:
         "counter",
         "Transactions ended, by outcome.",
         ("outcome",),
-        [((outcome,), number) for outcome, number in counters.transactions.items()],
+        [
+            (("commit",), counters.transactions["commit"] + counters.autocommit_seconds.count),
+            (("rollback",), counters.transactions["rollback"]),
+        ],
     )
     yield Family(
         "errors",
@@ -138,9 +141,13 @@ def _histograms(hub: Hub) -> Iterator[Family]:
         (
             "statement_seconds",
             "From a statement's arrival to the end of its reply.",
-            counters.statement_seconds,
+            counters.statement_seconds + counters.autocommit_seconds,
         ),
-        ("transaction_seconds", "Length of transactions.", counters.transaction_seconds),
+        (
+            "transaction_seconds",
+            "Length of transactions.",
+            counters.transaction_seconds + counters.autocommit_seconds,
+        ),
         (
             "idle_in_transaction_seconds",
             "How long transactions waited for their client.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
 from hubs import FakeHub, FakeServer, State
 
 from pgguard.findings import Verdict
@@ -107,17 +108,25 @@ def test_each_histogram_is_the_one_of_its_name():
     hub = FakeHub()
     counters = hub.counters
     rows = {name: dict(family.samples) for name, family in every(hub, {}).items()}
-    for name in (
-        "pool_wait_seconds",
-        "statement_seconds",
-        "transaction_seconds",
-        "idle_in_transaction_seconds",
-        "analysis_seconds",
-    ):
+    for name in ("pool_wait_seconds", "idle_in_transaction_seconds", "analysis_seconds"):
         assert rows[name][()] is getattr(counters, name)
     assert rows["added_seconds"]["wait",] is counters.added_wait
     assert rows["added_seconds"]["analysis",] is counters.added_analysis
     assert rows["added_seconds"]["loop",] is counters.added_loop
+
+
+def test_a_statement_of_its_own_counts_as_statement_and_as_committed_transaction():
+    hub = FakeHub()
+    counters = hub.counters
+    counters.autocommit_seconds.observe(0.02)
+    counters.statement_seconds.observe(3.0)
+    counters.transaction_seconds.observe(7.0)
+    counters.transactions = {"commit": 1, "rollback": 0}
+    rows = {name: dict(family.samples) for name, family in every(hub, {}).items()}
+    assert rows["statement_seconds"][()].sum == pytest.approx(3.02)
+    assert rows["statement_seconds"][()].count == 2
+    assert rows["transaction_seconds"][()].sum == pytest.approx(7.02)
+    assert rows["transactions"] == {("commit",): 2, ("rollback",): 0}
 
 
 def test_sqlstates_beyond_the_limit_are_added_up(monkeypatch):
