@@ -73,7 +73,8 @@ def _test(outcome: Outcome, part: Part | None, model: Model) -> str:
     if role is None or not role.columns:
         return ""
     if role.kind != "owned":
-        return f"{column(outcome, role.columns[0], part)} = {parameter(part)}"
+        names = [column(outcome, name, part) for name in role.columns]
+        return " AND ".join(f"{name} = {parameter(part)}" for name in names)
     if not role.owners:
         return ""
     foreign = role.owners[0]

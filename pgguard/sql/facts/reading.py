@@ -63,7 +63,7 @@ def _read_statement(kind: str, body: Node) -> tuple[Part, bool]:
         return _read_write(kind, body)
     if kind == "MergeStmt":
         part, _ = _part("merge", kind, body)
-        part.obstacle = "MERGE is not proved in this version"
+        part.obstacle = "it is a MERGE"
         return part, False
     if kind == "TruncateStmt":
         part, _ = _part("truncate", kind, body)
@@ -139,7 +139,7 @@ def _obstacle(seen: Survey) -> str:
     if seen.set_operation:
         return "it is a set operation"
     if seen.cursor:
-        return "WHERE CURRENT OF names a row by a cursor"
+        return "it names a row by a cursor"
     return "it joins several tables" if seen.occurrences > 1 else ""
 
 

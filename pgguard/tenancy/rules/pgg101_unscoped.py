@@ -35,7 +35,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pgguard.tenancy.wording import column, condition, parameter, quoted, relation
+from pgguard.tenancy.wording import condition, parameter, quoted, relation
 
 if TYPE_CHECKING:
     from pgguard.sql.statement import Part
@@ -71,7 +71,7 @@ def fix(outcome: Outcome, part: Part | None, model: Model) -> str:
             f"or WHERE {target}.{quoted(name)} = excluded.{quoted(name)}"
         )
     if outcome.cure == "assign":
-        return f"do not set {quoted(name)}, or add AND {column(outcome, name, part)} = the old one"
+        return f"do not set {quoted(name)}"
     return _whole(outcome, name) if role.kind != "owned" else ""
 
 

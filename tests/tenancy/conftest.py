@@ -1,0 +1,82 @@
+"""The two schemas of tests/fixtures/scopes on a real Postgres, and judges that know them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+from psycopg.pq import ExecStatus
+
+from pgguard.counters import ProcessCounters
+from pgguard.tenancy.judge import Judge
+from pgguard.tenancy.model import (
+    CATALOGUE_QUERIES,
+    Catalogue,
+    TenancySettings,
+    catalogue_from_rows,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pgguard.launch.embedded import EmbeddedPostgres
+
+SCOPES = Path(__file__).parent.parent / "fixtures" / "scopes"
+
+SETTINGS = {
+    "booking": TenancySettings(functions=("current_tenant",)),
+    "prisma": TenancySettings(shared=("Template",), global_=("Currency",)),
+}
+
+
+def text_rows(connection: psycopg.Connection, sql: str) -> list[list[str | None]]:
+    """Rows of a query over the simple protocol, as the service connection sees them."""
+    result = connection.pgconn.exec_(sql.encode())
+    assert result.status == ExecStatus.TUPLES_OK, result.error_message
+    return [
+        [
+            None if (value := result.get_value(row, column)) is None else value.decode()
+            for column in range(result.nfields)
+        ]
+        for row in range(result.ntuples)
+    ]
+
+
+def read_catalogue(connection: psycopg.Connection) -> Catalogue:
+    return catalogue_from_rows(
+        {name: text_rows(connection, sql) for name, sql in CATALOGUE_QUERIES.items()}
+    )
+
+
+@pytest.fixture(scope="session")
+def schemas(postgres: EmbeddedPostgres) -> Iterator[dict[str, psycopg.Connection]]:
+    """A connection to a database with each of the schemas."""
+    connections = {}
+    for name in SETTINGS:
+        with psycopg.connect(postgres.url, autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE scopes_{name}".encode())
+        url = postgres.url_of(f"scopes_{name}")
+        connections[name] = psycopg.connect(url, autocommit=True)
+        connections[name].execute((SCOPES / f"{name}.schema.sql").read_bytes())
+    yield connections
+    for connection in connections.values():
+        connection.close()
+
+
+@pytest.fixture(scope="session")
+def catalogues(schemas: dict[str, psycopg.Connection]) -> dict[str, Catalogue]:
+    return {name: read_catalogue(connection) for name, connection in schemas.items()}
+
+
+@pytest.fixture
+def judge_of(catalogues: dict[str, Catalogue]) -> Callable[[str], Judge]:
+    """A fresh judge that knows one of the schemas."""
+
+    def make(name: str) -> Judge:
+        judge = Judge(SETTINGS[name], ProcessCounters())
+        judge.set_catalogue(catalogues[name])
+        return judge
+
+    return make
