@@ -21,7 +21,7 @@ from pgguard.net.dialer import Address, Dialer
 from pgguard.net.loop import Tasks, raise_descriptor_limit
 from pgguard.net.peer import Peers
 from pgguard.net.service import Services
-from pgguard.net.watch import Catalogues, Limits
+from pgguard.net.watch import Catalogues, Limits, watch_locks
 from pgguard.pool.limits import AdmissionSettings, ClientLimits, Override
 from pgguard.record.findings import Recorder
 from pgguard.record.log import LogWriter
@@ -193,6 +193,7 @@ class Guard:
         self._tasks.spawn(self._drain_events(), "events")
         self._tasks.spawn(self._limits.run(), "limits")
         self._tasks.spawn(self._catalogues.run(), "catalogues")
+        self._tasks.spawn(watch_locks(self.hub, self._services, self.upstream.database), "locks")
 
     async def _resume_once_known(self) -> None:
         await self._limits.known.wait()
@@ -371,6 +372,7 @@ class Guard:
             await asyncio.sleep(max(0.0, due - loop.time()))
             lag = loop.time() - due
             self.hub.counters.loop_lag_seconds = max(0.0, lag)
+            self.hub.counters.added_loop.observe(max(0.0, lag))
             due = loop.time() + TICK
             self.hub.tick()
             await self._services.tick()

@@ -16,6 +16,8 @@ from pgguard.sql.statement import PENDING
 from pgguard.tenancy.judge import Judge
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from pgguard.core.session import Session
     from pgguard.core.types import Client, Net
     from pgguard.counters import ProcessCounters
@@ -34,6 +36,7 @@ class Gate:
 
     __slots__ = (
         "_analysing",
+        "_clock",
         "_counters",
         "_databases",
         "_net",
@@ -42,7 +45,14 @@ class Gate:
         "judges",
     )
 
-    def __init__(self, settings: TenancySettings, counters: ProcessCounters, net: Net) -> None:
+    def __init__(
+        self,
+        settings: TenancySettings,
+        counters: ProcessCounters,
+        net: Net,
+        clock: Callable[[], float],
+    ) -> None:
+        self._clock = clock
         self._settings = settings
         self._counters = counters
         self._net = net
@@ -83,7 +93,7 @@ class Gate:
                 self._wait(session.database, statement, session.client, now)
                 self._send_to_worker(judge, statement)
                 return
-            judge.judge(statement)
+            self._judge(judge, statement)
         if statement.effects & (DDL | DATABASE_DDL) and session.server is not None:
             session.server.noted = session.server.ddl = True
         if judge.version == 0 or judge.unknown_relation:
@@ -93,6 +103,13 @@ class Gate:
             self._wait(session.database, statement, session.client, now)
             return
         self._count(session.client, statement, 1, now)
+
+    def _judge(self, judge: Judge, statement: Statement) -> None:
+        started = self._clock()
+        judge.judge(statement)
+        took = self._clock() - started
+        self._counters.analysis_seconds.observe(took)
+        self._counters.added_analysis.observe(took)
 
     def _send_to_worker(self, judge: Judge, statement: Statement) -> None:
         if statement not in self._analysing:
@@ -140,7 +157,7 @@ class Gate:
                     self._waiting[database][statement, client] = times
                     self._send_to_worker(judge, statement)
                     continue
-                judge.judge(statement)
+                self._judge(judge, statement)
             self._count(client, statement, times, now)
         judge.unknown_relation = False
 
@@ -155,3 +172,10 @@ class Gate:
     def waiting(self) -> int:
         """Executions whose verdict is not given yet."""
         return sum(sum(waiting.values()) for waiting in self._waiting.values())
+
+
+def readable(parameters: Mapping[str, str]) -> bool:
+    """Whether the parser sees a text as the server does (reliability section 1.3)."""
+    encoding = parameters.get("client_encoding", "UTF8").upper().replace("-", "")
+    strings = parameters.get("standard_conforming_strings", "on")
+    return encoding in ("UTF8", "UNICODE", "SQL_ASCII") and strings == "on"

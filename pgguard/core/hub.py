@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pgguard import events
 from pgguard.core.cancel import CancelKeys
 from pgguard.core.clients import Clients
-from pgguard.core.gate import Gate
+from pgguard.core.gate import Gate, readable
 from pgguard.core.login import Secrets, ServerLogin
 from pgguard.core.session import Session
 from pgguard.core.states import Places, SessionState
@@ -61,7 +61,7 @@ class Hub:
         self.secrets = Secrets(secrets or {})
         self.counters = ProcessCounters()
         self.admission = Admission(settings.admission, settings.total)
-        self.gate = Gate(settings.tenancy, self.counters, net)
+        self.gate = Gate(settings.tenancy, self.counters, net, clock)
         self.upstream = Upstream(self)
         self.keys: CancelKeys[Session] = CancelKeys()
         self.places = Places()
@@ -192,6 +192,7 @@ class Hub:
             self.count_wait(session.client, waited)
             self.emit(events.TicketGranted(now, session.id, session.client.key, waited))
         self.counters.pool_wait_seconds.observe(waited)
+        self.counters.added_wait.observe(waited)
         self.upstream.dial(session, ticket)
 
     def count_wait(self, client: Client, waited: float) -> None:
@@ -483,13 +484,6 @@ class Hub:
             session.out.abort()
         for server in list(self.servers):
             server.out.abort()
-
-
-def readable(parameters: Mapping[str, str]) -> bool:
-    """Whether the parser sees a text as the server does (reliability section 1.3)."""
-    encoding = parameters.get("client_encoding", "UTF8").upper().replace("-", "")
-    strings = parameters.get("standard_conforming_strings", "on")
-    return encoding in ("UTF8", "UNICODE", "SQL_ASCII") and strings == "on"
 
 
 def shutting_down() -> Refusal:

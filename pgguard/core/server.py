@@ -38,6 +38,7 @@ class Server:
     """One backend connection."""
 
     __slots__ = (
+        "blockers",
         "cancelling",
         "client",
         "close_reason",
@@ -101,6 +102,8 @@ class Server:
         self.fatal: dict[str, str] = {}
         self.paused = False
         self.transaction_since: float | None = None
+        self.blockers: frozenset[int] = frozenset()
+        """Pids that held the lock it waited for when that was looked up last."""
         self.cancelling = False
         self.close_reason = ""
 
@@ -119,6 +122,7 @@ class Server:
     def begin(self, now: float) -> None:
         """The first message after everything was answered is about to be written."""
         self.started = now
+        self.blockers = frozenset()
         if self.status != "I":
             self.hub.counters.idle_in_transaction_seconds.observe(now - self.ready_at)
 

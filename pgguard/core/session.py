@@ -404,13 +404,30 @@ class Session:
         return server
 
     def stuck_since(self) -> float | None:
-        """Since when we hold a server that waits for us (pool.admission.Holder)."""
+        """Since when we hold a server that waits for us (pool.admission.Holder), or for the lock of
+        one of our client's that does."""
         server = self.server
-        if server is None or server.pipeline.due:
+        if server is None:
             return None
+        if server.pipeline.due:
+            return self._blocked_since(server)
         if server.status == "I" and not server.pipeline.unsynced:
             return None
         return max(self.last_byte, server.ready_at)
+
+    def _blocked_since(self, server: Server) -> float | None:
+        """Since when a lock of silent sessions of the same client keeps our statement waiting."""
+        waits = [server.started]
+        holding = {other.pid: other for other in self.hub.servers if other.client is self.client}
+        for pid in server.blockers:
+            blocker = holding.get(pid)
+            if blocker is None or blocker.session is None or blocker.pipeline.due:
+                return None
+            since = blocker.session.stuck_since()
+            if since is None:
+                return None
+            waits.append(since)
+        return max(waits) if server.blockers else None
 
     def describe(self, now: float) -> str:
         """One line for the DETAIL of a refusal: plain ASCII, literals masked."""

@@ -42,6 +42,34 @@ BACKENDS_QUERY = (
     " AND backend_type IS DISTINCT FROM 'parallel worker'"
 )
 
+LOCKS_QUERY = (
+    "SELECT pid, blocker FROM pg_catalog.unnest(ARRAY[{pids}]) AS pid,"
+    " pg_catalog.unnest(pg_catalog.pg_blocking_pids(pid)) AS blocker"
+)
+
+
+async def watch_locks(hub: Hub, services: Services, database: str) -> None:
+    """While sessions wait for their own client: whose lock do its running statements wait for?"""
+    while True:
+        await asyncio.sleep(AT_MOST_EVERY / 2)
+        now = hub.clock()
+        waiting = {client for client in hub.clients.values() if client.share.waiting}
+        running = {
+            server.pid: server
+            for server in hub.servers
+            if server.client in waiting and server.pipeline.due and now - server.started > 0.5
+        }
+        if not running:
+            continue
+        pids = ",".join(map(str, running))
+        try:
+            (rows,) = await services.query(database, LOCKS_QUERY.format(pids=pids))
+        except ServerUnavailable as error:
+            log.debug("locks not looked up: %s", error)
+            continue
+        for pid, server in running.items():
+            server.blockers = frozenset(int(b or 0) for p, b in rows if int(p or 0) == pid)
+
 
 @dataclass(slots=True)
 class _Watched:
