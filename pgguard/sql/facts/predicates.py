@@ -301,8 +301,9 @@ class Reader:
         if NULL in {one, two}:
             return NOTHING if null_safe else None
         kinds = {next(iter(side.get("A_Const", {"": 0})), "") for side in (left, right)}
-        if len(kinds) == 1 and kinds <= {"sval", "ival"}:
-            self.by_value = True
+        if len(kinds) == 1 and kinds <= {"sval", "ival", "boolval"}:
+            # true and false are words of the text, not literals.
+            self.by_value = self.by_value or kinds != {"boolval"}
             # Not NOTHING itself: the comparison was understood, it is true.
             return Environment() if one == two else None
         return self._conditional()
