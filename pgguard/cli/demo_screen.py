@@ -119,7 +119,7 @@ def print_result(comparison: Comparison, report: str) -> None:
     for finding in comparison.planted:
         text = " ".join(finding.text.split())
         what = f"{finding.relations[0].name} in {finding.client}"
-        click.echo(f"  {finding.code} {what:<34} {text[:55]}{'...' if len(text) > 55 else ''}")
+        click.echo(f"  {finding.code} {what:<34} {text[:50]}{'...' if len(text) > 50 else ''}")
     click.echo(f"report: {report}")
     for problem in comparison.problems():
         click.echo(style.paint(f"not as it should be: {problem}", RED))
@@ -134,7 +134,8 @@ def _conclusions(comparison: Comparison) -> list[str]:
     direct = f"{len(refused)} of {len(names)} files failed in {seconds.get('direct')}"
     guarded = f"{green} of {len(names)} files passed in {seconds.get('guarded')}"
     return [
-        f"directly:        {direct}; Postgres said: {words}",
+        f"directly:        {direct}; Postgres said:",
+        f"                 {words[:80]}",
         f"through pgguard: {guarded}; {wanted}",
         f"without tenant:  {len(comparison.planted)} of {len(PLANTED)} planted statements found",
     ]
