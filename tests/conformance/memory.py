@@ -1,8 +1,9 @@
 """`memory`: what one side does not take must not pile up in the guard.
 
-A reader that stops while 500 MB wait for it, and a COPY into a server that takes less than it is
-sent. Both go on afterwards and must find every byte in place. The guard's resident memory is
-sampled every 20 ms; growth counts from just before the load, after one round of warming up.
+A reader that stops while 500 MB wait for it, as rows, as a COPY and (200 MB) as a single value;
+and a COPY, a value and a statement that come faster than the server takes them. All go on
+afterwards and must find every byte in place. The guard's resident memory is sampled every 20 ms;
+growth counts from just before the load, after one round of warming up.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import asyncio
 import hashlib
 import threading
 import time
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import psycopg
 
@@ -19,12 +20,16 @@ from tests.conformance import harness
 from tests.conformance.fetching import python_module
 from tests.conformance.slowrelay import SlowRelay
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 MIB = 1024 * 1024
 LIMIT = 32 * MIB
 STALL = 6.0
 """Seconds for which the reader does not read and the server hardly takes anything."""
 
 ROWS = 500_000
+VALUE = 200_000_000
 ROW = "x" * 992
 """A row of 1,000 bytes on the wire and with its newline in a COPY's text, roughly."""
 
@@ -63,9 +68,9 @@ def run(checks: harness.Checks, short: bool) -> None:
     with harness.postgres(max_connections=30) as server:
         with harness.Guard(server.address) as guard:
             _warm_up(guard.address)
-            _stopped_reader(checks, server, guard, "simple")
-            _stopped_reader(checks, server, guard, "COPY")
-        asyncio.run(_fast_copy(checks, server, 200_000 if short else ROWS))
+            for how in ("rows", "COPY", "one value"):
+                _stopped_reader(checks, server, guard, how)
+        asyncio.run(_slow_server(checks, server, 200_000 if short else ROWS))
 
 
 def _connect(address: harness.Address) -> psycopg.Connection[Any]:
@@ -82,11 +87,15 @@ def _stopped_reader(
 ) -> None:
     """libpq sends the query and then reads nothing from the socket until we ask it to."""
     select = f"SELECT n, repeat('x', 992) FROM generate_series(1, {ROWS}) n"
+    texts = {
+        "rows": select,
+        "COPY": f"COPY ({select}) TO STDOUT",
+        "one value": f"SELECT 1, repeat('x', {VALUE})",
+    }
     with _connect(guard.address) as connection, Growth(guard.pid) as growth:
         wire = connection.pgconn
-        text = select if how == "simple" else f"COPY ({select}) TO STDOUT"
-        wire.send_query(text.encode())
-        if how == "simple":
+        wire.send_query(texts[how].encode())
+        if how == "rows":
             wire.set_single_row_mode()
         wire.flush()
         time.sleep(STALL)
@@ -94,52 +103,60 @@ def _stopped_reader(
             query = "SELECT wait_event FROM pg_stat_activity WHERE pid = %s"
             row = witness.execute(query, (wire.backend_pid,)).fetchone()
         checks.claim(row == ("ClientWrite",), "Postgres waits for the reader", row)
-        count = _rows(wire) if how == "simple" else _copied(wire)
+        came = _copied(wire) if how == "COPY" else _received(wire)
     growth.claim(checks, f"reader stopped, {how}")
-    checks.claim(count == ROWS, "rows that came after all", count, str(ROWS))
+    wanted = VALUE if how == "one value" else ROWS * len(ROW)
+    checks.claim(came == wanted, "bytes that came after all", came, str(wanted))
 
 
-def _rows(wire: Any) -> int:
+def _received(wire: Any) -> int:
+    """Bytes of the second column, all rows together."""
     count = 0
     while (result := wire.get_result()) is not None:
         if result.ntuples:
-            assert len(result.get_value(0, 1)) == len(ROW)
-        count += result.ntuples
+            count += len(result.get_value(0, 1)) * result.ntuples
     return count
 
 
 def _copied(wire: Any) -> int:
+    """Bytes of the second column, in lines of a number, a tab and the filler."""
     count = 0
     wire.get_result()
     while True:
-        size, _ = wire.get_copy_data(0)
+        size, line = wire.get_copy_data(0)
         if size < 0:
             break
-        count += 1
+        count += len(bytes(line).split(b"\t")[1]) - 1
     while wire.get_result() is not None:
         pass
     return count
 
 
-async def _fast_copy(checks: harness.Checks, server: harness.Postgres, rows: int) -> None:
+async def _slow_server(checks: harness.Checks, server: harness.Postgres, rows: int) -> None:
     """The client sends as fast as it can; the server's side takes 4 MB a second, then all."""
     with _connect(server.address) as connection:
         connection.execute("CREATE UNLOGGED TABLE sink (n int, filler text)")
+    loads: list[tuple[str, int, Callable[[harness.Address], Any], Any]] = [
+        ("COPY", rows * len(ROW), lambda address: _copy_in(address, rows), f"COPY {rows}"),
+        ("one value", VALUE, _send_value, (VALUE,)),
+        ("one statement", VALUE, _send_statement, (VALUE,)),
+    ]
     async with SlowRelay(server.address, rate=1e9) as relay:
         guard = harness.Guard(relay.address)
         await asyncio.to_thread(guard.__enter__)
         try:
             await asyncio.to_thread(_warm_up, guard.address)
-            relay.rate = 4e6
-            with Growth(guard.pid) as growth:
-                copying = asyncio.create_task(asyncio.to_thread(_copy_in, guard.address, rows))
-                await asyncio.sleep(STALL)
-                taken, relay.rate = relay.passed, 1e12
-                said = await asyncio.wait_for(copying, 60)
-            growth.claim(checks, "COPY faster than the server")
-            whole = rows * len(ROW)
-            checks.claim(taken < whole / 4, "the server was slow", f"{taken / 1e6:.0f} MB taken")
-            checks.claim(said == f"COPY {rows}", "the COPY's end", said, f"COPY {rows}")
+            for what, whole, send, wanted in loads:
+                relay.passed, relay.rate = 0, 4e6
+                with Growth(guard.pid) as growth:
+                    sending = asyncio.create_task(asyncio.to_thread(send, guard.address))
+                    await asyncio.sleep(STALL)
+                    taken, relay.rate = relay.passed, 1e12
+                    said = await asyncio.wait_for(sending, 60)
+                growth.claim(checks, f"slow server, {what}")
+                figure = f"{taken / 1e6:.0f} of {whole / 1e6:.0f} MB taken"
+                checks.claim(taken < whole / 4, "the server was slow", figure)
+                checks.claim(said == wanted, "what the server said at the end", said, str(wanted))
         finally:
             await asyncio.to_thread(guard.stop)
     with _connect(server.address) as connection:
@@ -148,6 +165,16 @@ async def _fast_copy(checks: harness.Checks, server: harness.Postgres, rows: int
     digest = hashlib.md5(ROW.encode()).hexdigest()
     right = (rows, rows * (rows - 1) // 2, digest, digest)
     checks.claim(row == right, "every row arrived whole", row[0] if row else None, str(rows))
+
+
+def _send_value(address: harness.Address) -> Any:
+    with _connect(address) as connection:
+        return connection.execute("SELECT length(%b::bytea)", (b"x" * VALUE,)).fetchone()
+
+
+def _send_statement(address: harness.Address) -> Any:
+    with _connect(address) as connection:
+        return connection.execute(f"SELECT length('{'x' * VALUE}')").fetchone()
 
 
 def _copy_in(address: harness.Address, rows: int) -> str | None:

@@ -36,6 +36,7 @@ PLANTED = {("bookings", "test_cancellations.py"), ("packages", "test_catalog.py"
 """Table and file of the two statements that the demo's suite was given without a tenant."""
 
 DEMO_WITHIN, PYTEST_WITHIN = 420.0, 900.0
+DEMO_BAR = 45
 LINES_SHOWN = 30
 _KEPT = ("PIP_", "SSL_CERT", "REQUESTS_CA_BUNDLE", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 _ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+")
@@ -67,6 +68,10 @@ class Ended:
     connections: set[str] = field(default_factory=set)
     findings: set[str] = field(default_factory=set)
     metrics_address: str = ""
+    told_first: str = ""
+    """The first line of pgguard's own."""
+
+    demo_began: float = 0.0
 
 
 def run(checks: harness.Checks, short: bool) -> None:
@@ -163,6 +168,8 @@ def _execute(person: Person, directory: Path, line: str, within: float) -> Ended
 def _read(output: IO[str], ended: Ended) -> None:
     for text in output:
         ended.screen += text
+        if text.startswith("pgguard") and not ended.told_first:
+            ended.told_first, ended.demo_began = text.strip(), time.monotonic()
         found = _ADDRESS.search(text)
         if found and not ended.metrics_address:
             ended.metrics_address = found.group()
@@ -182,6 +189,10 @@ def _check_demo(checks: harness.Checks, person: Person, directory: Path, line: s
         checks.note(f"| {text}")
     who = f"as {person.name}"
     checks.claim(ended.status == 0, f"demo {who}", f"status {ended.status}, {ended.took:.0f} s")
+    lasted = time.monotonic() - ended.demo_began
+    checks.claim(lasted < DEMO_BAR, "the demo itself", f"{lasted:.0f} s", f"< {DEMO_BAR} s")
+    first = _ADDRESS.search(ended.told_first) is not None
+    checks.claim(first, "its first line has the metrics address", ended.told_first)
     refused = "too many clients" in ended.screen
     checks.claim(refused, "the screen shows Postgres's own 'too many clients'")
     named = sum(table in ended.screen and file in ended.screen for table, file in PLANTED)
