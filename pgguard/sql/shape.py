@@ -45,6 +45,7 @@ an identifier `\\0name"` and a number `\\0\\0`, and no two of them can be mistak
 _TOKEN: Final = re.compile(
     rb"""
       (?P<escape> [eE]' (?: [^'\\] | \\[\s\S] | '' )* ' )
+    | (?P<open> [eE]' )
     | (?P<string> ' [^']* (?: '' [^']* )* ' )
     | (?P<unicode> [uU]&" )
     | (?P<name> " [^"]* (?: "" [^"]* )* " )
@@ -83,6 +84,9 @@ _SHOWN: Final = {
 }
 _DECIMAL: Final = re.compile(rb"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?\Z")
 _HIDDEN: Final = b" '...'"
+_QUOTED: Final = frozenset({"bad", "dollar", "escape", "open", "string", "unicode"})
+_DOUBTFUL: Final = frozenset({"bad", "open", "unicode"})
+_LONGEST_SCAN: Final = 128 * 1024
 
 
 def shape(text: bytes) -> bytes | None:
@@ -110,9 +114,7 @@ def _careful(text: bytes) -> bytes | None:
     at = 0
     for match in _TOKEN.finditer(text):
         kind = match.lastgroup or ""
-        if kind == "tag":
-            kind = "dollar"
-        if kind in {"bad", "unicode"}:
+        if kind in _DOUBTFUL:
             return None
         if kind == "number" and not _DECIMAL.match(match.group()):
             continue
@@ -133,25 +135,41 @@ def fingerprint(key: bytes) -> str:
 
 
 def mask(text: bytes, *, readable: bool = True) -> str:
-    """The text for reports: literals hidden, comments dropped, cut at `LONGEST_MASK` bytes."""
-    cut = len(text) > LONGEST_MASK
-    text = text[:LONGEST_MASK]
+    """The text for reports: literals hidden, comments dropped, cut at `LONGEST_MASK` bytes.
+
+    As soon as something is doubtful (an unterminated token, an escape that the server may read
+    otherwise) everything from the first literal on is hidden.
+    """
     out: list[bytes] = []
     at = 0
-    for match in _TOKEN.finditer(text):
+    safe: tuple[int, bytes] | None = None
+    for match in _TOKEN.finditer(text[:_LONGEST_SCAN]):
         kind = match.lastgroup or ""
         start, end = match.span()
-        doubtful = kind in {"bad", "unicode"} or (
-            not readable and kind in {"escape", "string", "dollar"}
-        )
-        if doubtful or (kind == "string" and b"\\'" in match.group()):
-            out += [text[at:start], _HIDDEN]
-            at, cut = len(text), False
+        if safe is None and kind in _QUOTED:
+            safe = len(out), text[at:start]
+        if kind in _DOUBTFUL or (kind in _QUOTED and not (readable and _is_plain(match))):
+            kept, plain = safe or (len(out), text[at:start])
+            out = [*out[:kept], plain, _HIDDEN]
+            at = len(text)
             break
-        shown = _SHOWN.get("dollar" if kind == "tag" else kind)
+        shown = _SHOWN.get(kind)
         if shown is not None:
             out += [text[at:start], shown]
             at = end
-    out.append(text[at:])
-    masked = b"".join(out).decode("utf-8", "replace").replace("\0", "")
-    return masked.strip() + (" ..." if cut else "")
+    out.append(text[at:_LONGEST_SCAN])
+    masked = b"".join(out)
+    cut = len(masked) > LONGEST_MASK or len(text) > _LONGEST_SCAN
+    shown_text = masked[:LONGEST_MASK].decode("utf-8", "replace").replace("\0", "").strip()
+    return shown_text + (" ..." if cut else "")
+
+
+def _is_plain(match: re.Match[bytes]) -> bool:
+    """Whether a quoted literal surely ends where it seems to.
+
+    A backslash may have hidden a quote from the server; a word that touches the end may be what
+    one quote too many has turned inside out.
+    """
+    if match.lastgroup == "string" and b"\\'" in match.group():
+        return False
+    return not match.string[match.end() : match.end() + 1].isalnum()
