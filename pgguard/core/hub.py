@@ -164,6 +164,9 @@ class Hub:
         session.held = entrance.framer.rest
         session.parameters = entrance.parameters
         session.entrance = None
+        if session.has_left():
+            self.session_gone(session, "client left as soon as it had logged in")
+            return
         self._acquire(session, now)
 
     def _acquire(self, session: Session, now: float) -> None:
@@ -272,11 +275,11 @@ class Hub:
         if server is None:
             if session.ticket is not None:
                 self.upstream.abandon(session, reason)
-        elif session.leaving and server.pipeline.due:
+        elif session.leaving and server.pipeline.due and session.held_back is None:
             self.upstream.run_on(server, reason)
         else:
-            half_sent = bool(session.skip or session.partial or session.gone_at is not None)
-            self.upstream.retire(server, reason, half_sent=half_sent)
+            cut_off = session.skip or session.held_back or session.gone_at is not None
+            self.upstream.retire(server, reason, half_sent=bool(cut_off))
         session.out.close()
 
     def _give_up_ticket(self, session: Session, now: float) -> None:
@@ -463,7 +466,8 @@ class Hub:
     def drained(self, server: Server) -> None:
         """While draining: end the session whose server owes nothing and is in no transaction."""
         session = server.session
-        if session is not None and not server.pipeline.entries and server.status == "I":
+        busy = server.pipeline.entries or server.status != "I" or not server.between_messages()
+        if session is not None and not busy:
             self.refuse(session, shutting_down())
 
     def stop(self) -> None:

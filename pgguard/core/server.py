@@ -141,7 +141,7 @@ class Server:
         pos = 0
         if self.skip:
             pos = self.skip
-            if pos >= len(data):
+            if pos > len(data):
                 self.skip = pos - len(data)
                 hub.counters.sent_bytes += len(data)
                 session.write(data)
@@ -157,11 +157,14 @@ class Server:
             if kind == 0x44:  # DataRow
                 pass
             elif length < 4 or length > BACKEND_LIMIT[kind]:
-                self._violation(kind)
+                self._violation(chunk[:pos], kind)
                 return
             elif kind == 0x5A:  # ReadyForQuery
                 if after > end:
                     break
+                if length != 5:
+                    self._violation(chunk[:pos], kind)
+                    return
                 now = self.ready_at = hub.clock()
                 more = self.pipeline.ready()
                 if chunk[pos + 5] == 0x49 and self.status == "I" and not self.noted:
@@ -174,8 +177,11 @@ class Server:
                 if more:
                     self.started = now
             elif kind == 0x43:  # CommandComplete
-                if self.status != "I" and chunk.startswith(b"ROLLBACK", pos + 5):
-                    self.rolled_back = True
+                if self.status != "I":
+                    if after > end:
+                        break
+                    if chunk.startswith(b"ROLLBACK", pos + 5):
+                        self.rolled_back = True
             elif kind in (0x45, 0x53):  # ErrorResponse, ParameterStatus
                 if after > end and end - pos < MARKED_LIMIT:
                     break
@@ -191,13 +197,16 @@ class Server:
                 break
             pos = after
         if pos < end:
+            # What must be whole to be understood waits here: a message of ours may come before it.
             self.partial = chunk[pos:]
-        hub.counters.sent_bytes += len(data)
-        try:
-            session.forward(data)
-        except RuntimeError:
-            # The client's socket has just closed: its loss is about to be reported.
-            return
+            chunk = chunk[:pos]
+        hub.counters.sent_bytes += len(chunk)
+        if chunk:
+            try:
+                session.forward(chunk)
+            except RuntimeError:
+                # The client's socket has just closed: its loss is about to be reported.
+                return
         if hub.draining and not self.pipeline.entries:
             self.hub.drained(self)
 
@@ -231,6 +240,8 @@ class Server:
             # What cannot be read is still the server's word: it is passed on as it came.
             return
         self.noted = self.failed = True
+        # Postgres takes no more of a copy, and counts Syncs again.
+        self.copy_in = False
         sqlstate = fields.get("C", "?????")[:5]
         errors = self.hub.counters.errors
         if sqlstate in errors or len(errors) < 500:
@@ -238,12 +249,15 @@ class Server:
         if (fields.get("V") or fields.get("S")) in ("FATAL", "PANIC"):
             self.fatal = fields
 
-    def _violation(self, kind: int) -> None:
+    def _violation(self, before: bytes, kind: int) -> None:
+        """A length that no legal message has: what came before it is passed on."""
+        if self.session is not None and before:
+            self.session.write(before)
         self.hub.server_violated(self, f"invalid message length (message type {kind})")
 
     def between_messages(self) -> bool:
         """Nothing is half-sent to the session: a message of ours may follow."""
-        return not self.skip and not self.partial
+        return not self.skip
 
     def pause_writing(self) -> None:
         """Postgres does not read: stop reading from the session."""

@@ -152,11 +152,14 @@ class Session:
             server.begin(now)
         chunk = data
         pos = 0
+        later: list[Statement] | None = None
+        hold = False
         if self.skip:
             pos = self.skip
             if self.gather is not None:
-                self._gathered(data, pos)
-            if pos >= len(data):
+                later = self._gathered(data, pos)
+                hold = later is not None and _touches_databases(later[0].text)
+            if pos >= len(data) and later is None:
                 self.skip = pos - len(data)
                 server.write(data)
                 return
@@ -170,12 +173,10 @@ class Session:
         known = judge.cache.exact.get if self.readable else _unknown
         version = judge.version
         statements = self.client.counters.statements
-        later: list[Statement] | None = None
-        hold = False
         while end - pos >= 5:
             kind, length = _header(chunk, pos)
             if length < 4 or length > FRONTEND_LIMIT[kind]:
-                self._violation(chunk, data, pos, kind)
+                self._violation(chunk[:pos], kind)
                 return
             body = pos + 5
             after = pos + 1 + length
@@ -272,13 +273,15 @@ class Session:
                 break
             pos = after
         if pos < end:
+            # A header that is not whole waits here: it may turn out not to be forwarded at all.
             self.partial = chunk[pos:]
+            chunk = chunk[:pos]
         if hold and hub.close_services(server):
             # T27: a service connection would make CREATE or DROP DATABASE wait and fail.
-            self.held_back = data
-        else:
+            self.held_back = chunk
+        elif chunk:
             try:
-                server.forward(data)
+                server.forward(chunk)
             except RuntimeError:
                 # The server's socket has just closed: its loss is about to be reported.
                 return
@@ -286,22 +289,25 @@ class Session:
             for statement in later:
                 hub.settle(self, statement)
 
-    def _gathered(self, data: bytes, missing: int) -> None:
-        """The next piece of a Query or Parse whose text is needed but was not whole."""
+    def _gathered(self, data: bytes, missing: int) -> list[Statement] | None:
+        """The next piece of a Query or Parse whose text is needed but was not whole.
+
+        Returns the statement of a Query that is whole now: it is executed, and to be settled.
+        """
         gather = self.gather
         assert gather is not None
         assert self.judge is not None
-        gather.append(data[:missing])
+        # Kept just long enough to be seen as too long; the rest only streams through.
+        room = self.judge.settings.max_statement + HELD_LIMIT - sum(map(len, gather))
+        if room > 0:
+            gather.append(data[: min(missing, room)])
         if missing > len(data):
-            if sum(map(len, gather)) > self.judge.settings.max_statement + HELD_LIMIT:
-                # Kept just long enough to be seen as too long; the rest only streams through.
-                self.gather = [gather[0], b"", b""]
-            return
+            return None
         self.gather = None
         body = b"".join(gather[1:])
         if gather[0] == b"Q":
-            statement = self.judge.statement(body[:-1], self.readable)
-            self.hub.settle(self, statement)
+            statement = self.judge.statement(body.removesuffix(b"\0"), self.readable)
+            self.unnamed = None
         else:
             name, _, rest = body.partition(b"\0")
             statement = self.judge.statement(rest.partition(b"\0")[0], self.readable)
@@ -310,17 +316,17 @@ class Session:
             else:
                 self.unnamed = statement
         self.last = statement
+        return [statement] if gather[0] == b"Q" else None
 
     def _prepare(self, name: bytes, statement: Statement) -> None:
         if self.prepared is None:
             self.prepared = {}
         self.prepared[name] = statement
 
-    def _violation(self, chunk: bytes, data: bytes, pos: int, kind: int) -> None:
+    def _violation(self, before: bytes, kind: int) -> None:
         """A length that no legal message has: what came before it is executed, the rest is not."""
-        already_written = len(chunk) - len(data)
-        if self.server is not None and pos > already_written:
-            self.server.write(data[: pos - already_written])
+        if self.server is not None and before:
+            self.server.write(before)
         self.hub.session_violated(self, f"invalid message length (message type {kind})")
 
     def let_go(self) -> None:
@@ -347,10 +353,23 @@ class Session:
                 self.hub.session_violated(self, error.message)
             return
         self.held += data
-        if self.server is None and self.held == TERMINATE:
+        if self.server is None and self.has_left():
             self.hub.session_gone(self, "client closed the session while it waited")
         elif len(self.held) > HELD_LIMIT:
             self.out.pause_reading()
+
+    def has_left(self) -> bool:
+        """Whether a Terminate is among the messages that wait for a server (T4)."""
+        held = self.held
+        if TERMINATE not in held:
+            return False
+        pos = 0
+        while len(held) - pos >= 5:
+            kind, length = _header(held, pos)
+            if kind == TERMINATE[0]:
+                return True
+            pos += 1 + length
+        return False
 
     def eof(self) -> bool:
         """The client sends no more. Returns whether the connection stays open for replies."""
