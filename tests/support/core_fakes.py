@@ -1,8 +1,8 @@
 """The core with everything around it made of plain objects: clock, transports, net.
 
-Laws: a fake behaves as the real one does towards the core: nothing is delivered to a connection that
-was closed, writing after `write_eof` is an error, the end of a closed connection is reported later.
-`World.end` closes all there is and holds the core to its promise that nothing is left of it.
+Laws: a fake behaves as the real one does towards the core: nothing is delivered to a connection
+that was closed, writing after `write_eof` is an error, the end of a closed connection is reported
+later. `World.end` closes all there is and holds the core to its promise that nothing is left of it.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Laws: a line is made of a message's name and its fields; strings are bytes in double quotes with
 Python's escapes, `"x"*70000` repeats one; whatever a line would not give back byte for byte is
-written as `Message 0x51 "body"`. What is random (salts, SASL data, secrets) is left out of the text.
+written as `Message 0x51 "body"`. What is random (salts, SASL data, secrets) is left out.
 """
 
 from __future__ import annotations

@@ -3,20 +3,21 @@
 A file is a title, settings, and lines in order:
 
     # what this dialogue shows
-    set: connection_limit=1 total=2       limits and everything else of HubSettings
-    secrets: app="secret"                 what pgguard holds; `method: scram|md5|ask`, trust if absent
-    from: A=10.0.0.7                      where a session comes from, loopback if absent
-    cuts: off                             where the cut itself changes what is right
-    A> Query "begin"                      session A sends       A> EOF, A> RESET: its connection ends
-    1< Query "begin"                      server 1 must get     1< EOF, CLOSE, ABORT: what the core does
-    A links · A enters                    A logs in, is linked or waits; not looked at
-    N> connected 1 server_version="16.1"  the net reports (see `Player._report`)
-    @ 5s                                  the clock moves
-    ! SessionRefused code=PGG301          an event or a request to the net; `! no cancel`
-    ? A WAITING readable=False            a state; `? 1 LINKED due=1`, `? share a.py held=1`
+    set: connection_limit=1 total=2     limits and everything else of HubSettings
+    secrets: app="secret"               what pgguard holds
+    method: scram                       how Postgres receives us: trust, scram, md5, ask
+    from: A=10.0.0.7                    where a session comes from; loopback if not named
+    cuts: off                           where a cut itself changes what is right
+    A> Query "begin"                    session A sends; EOF and RESET end its connection
+    1< Query "begin"                    server 1 must get; EOF, CLOSE, ABORT: what the core does
+    A links                             A logs in and is linked; `A enters`: it waits
+    N> connected 1 server_version="16"  the net reports (see `Player._report`)
+    @ 5s                                the clock moves
+    ! SessionRefused code=PGG301        an event, or a request to the net; `! no cancel`
+    ? A WAITING readable=False          a state; `? 1 LINKED due=1`, `? share a.py held=1`
 
-Whatever a connection gets must stand in the file, in order; a line that ends in ` ...` matches by its
-beginning. Every play ends with `World.end`: nothing of the dialogue may be left in the hub.
+Whatever a connection gets must stand in the file, in order; a line that ends in ` ...` matches by
+its beginning. Every play ends with `World.end`: nothing of the dialogue may be left in the hub.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from itertools import pairwise
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -264,7 +266,7 @@ class Player:
         self.positions = max(self.positions, len(places))
         if self.cut is None:
             edges = [0, *dict.fromkeys(places), size]
-            return [data[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+            return [data[a:b] for a, b in pairwise(edges)]
         if not 0 < self.cut <= len(places):
             return [data]
         place = places[self.cut - 1]
@@ -356,18 +358,19 @@ class Player:
     def _happened(self, what: str, rest: list[str]) -> str:
         if what == "no":
             return "" if self._happened(rest[0], rest[1:]) else "but it happened"
-        happenings = [
+        happenings: list[tuple[str, list[str], Any]] = [
             (type(event).__name__, [], {n: getattr(event, n) for n in event.__dataclass_fields__})
             for event in self.world.hub.events
         ]
         for name, *values in self.world.net.requests[self.requests :]:
             attributes = values.pop() if values and isinstance(values[-1], dict) else {}
-            happenings.append((name, values, attributes))
+            happenings.append((name, [str(value) for value in values], attributes))
         plain = [field for field in rest if "=" not in field]
+        pairs = _pairs(" ".join(rest))
         for name, values, attributes in happenings:
-            if name == what and [str(value) for value in values[: len(plain)]] == plain:
-                if not _differs(_pairs(" ".join(rest)), attributes.get):
-                    return ""
+            fits = name == what and values[: len(plain)] == plain
+            if fits and not _differs(pairs, attributes.get):
+                return ""
         return f"only {happenings}"
 
     def _is(self, what: str, rest: list[str]) -> str:
