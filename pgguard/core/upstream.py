@@ -218,6 +218,9 @@ class Upstream:
             move(server, ServerState.CLOSING)
             server.since = now
         self._closing[server] = now
+        if server.pipeline.due:
+            # What nobody waits for is not run to its end, or the slot would stay taken (T12).
+            self.cancel(server)
         server.out.resume_reading()
         if half_sent:
             server.out.write_eof()
