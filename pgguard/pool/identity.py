@@ -140,7 +140,7 @@ def clean(name: str) -> str:
     return f"{name[: head - 1]}…{name[-(NAME_LIMIT - head) :]}"
 
 
-_UNFIT = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"})
+_UNFIT = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
 def _test_mark(carriers: Carriers, _separator: str, _order: tuple[str, ...]) -> str:
@@ -162,7 +162,9 @@ def _application_name(carriers: Carriers, _separator: str, order: tuple[str, ...
     if carriers.shared_name and "process" in order and carriers.process is not None:
         return ""
     name = carriers.parameters.get("application_name", "").strip()
-    return "" if name.rpartition("/")[2] in DRIVER_NAMES else name
+    directory, _, script = name.rpartition("/")
+    driver = name in DRIVER_NAMES or (directory.endswith("bin") and script in DRIVER_NAMES)
+    return "" if driver else name
 
 
 def _process(carriers: Carriers, _separator: str, _order: tuple[str, ...]) -> str:

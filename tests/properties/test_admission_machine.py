@@ -1,12 +1,14 @@
-"""Admission against a model of it that is too simple to be fast: every list it returns is predicted.
+"""Admission against a model of it that is too simple to be fast: all that it returns is predicted.
 
-The model keeps plain lists, looks at all of them for each grant and gives every ticket clocks of its
-own. What only lasts (self-starvation) is not predicted but judged when it is declared. The laws of
-the promise are stated apart from the model, as invariants.
+The model keeps plain lists, looks at all of them for each grant and gives every ticket clocks of
+its own. What only lasts (self-starvation) is not predicted but judged when it is declared. The laws
+of the promise are stated apart from the model, as invariants.
 """
 
 from __future__ import annotations
 
+import functools
+import operator
 from dataclasses import dataclass, field
 from math import inf
 
@@ -328,7 +330,9 @@ class AdmissionMachine(RuleBasedStateMachine):
         self.now += seconds
         result = self.admission.tick(self.now)
         if due is None or self.now < due:
-            assert not (result.granted or result.refused or result.notices)
+            assert not (result.granted)
+            assert not (result.refused)
+            assert not (result.notices)
         first = self.model.serve(self.now)
         assert result.granted[: len(first)] == first
         for ticket in self.expire():
@@ -463,7 +467,7 @@ class AdmissionMachine(RuleBasedStateMachine):
         for _ in range(3):
             for group in self.held():
                 for ticket in list(group)[:2]:
-                    self.give_back(sum(self.held(), []).index(ticket))
+                    self.give_back(functools.reduce(operator.iadd, self.held(), []).index(ticket))
             self.limits_hold()
         for _ in range(100):
             self.tick(STEP)

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from pgguard.pool.limits import PRESETS, AdmissionSettings, ClientLimits, Override
+
+RECOMMENDED = """
+| Environment    | connection_limit | pool_timeout |
+| -------------- | ---------------- | ------------ |
+| **Local Dev**  | 10               | 20s          |
+| **CI/CD**      | 10               | 20s          |
+| **Production** | 50-100           | 30s          |
+| **Staging**    | 25               | 25s          |
+"""
+"""The founding document's "Recommended Values", without their rationale."""
+
+PRESET_OF = {
+    "**Local Dev**": "local",
+    "**CI/CD**": "ci",
+    "**Production**": "production",
+    "**Staging**": "staging",
+}
+
+
+def test_presets_are_the_recommended_values() -> None:
+    rows = [line.split("|")[1:4] for line in RECOMMENDED.strip().splitlines()[2:]]
+    assert {PRESET_OF[environment.strip()] for environment, _, _ in rows} == set(PRESETS)
+    for environment, limit, timeout in rows:
+        preset = PRESETS[PRESET_OF[environment.strip()]]
+        lowest, _, highest = limit.strip().partition("-")
+        assert int(lowest) <= preset.connection_limit <= int(highest or lowest)
+        assert f"{preset.pool_timeout:.0f}s" == timeout.strip()
+
+
+def test_the_defaults_are_the_local_preset() -> None:
+    assert AdmissionSettings().limits_for("any") == PRESETS["local"]
+
+
+def test_every_override_that_matches_counts_and_of_one_limit_the_last() -> None:
+    settings = AdmissionSettings(
+        defaults=ClientLimits(10, 20.0),
+        overrides=(
+            Override("tests/*", connection_limit=5, max_waiting=7),
+            Override("tests/slow_*", connection_limit=2, pool_timeout=60.0),
+            Override("other", max_sessions=1),
+        ),
+    )
+    assert settings.limits_for("tests/slow_a.py") == ClientLimits(2, 60.0, 7, None)
+    assert settings.limits_for("tests/a.py") == ClientLimits(5, 20.0, 7, None)
+    assert settings.limits_for("app") == ClientLimits(10, 20.0)
+
+
+def test_globs_keep_case() -> None:
+    settings = AdmissionSettings(overrides=(Override("App", connection_limit=1),))
+    assert settings.limits_for("app").connection_limit == 10
+    assert settings.limits_for("App").connection_limit == 1
+
+
+def test_lowering_only_ever_lowers() -> None:
+    limits = ClientLimits(10, 20.0, 3, 4)
+    assert limits.lowered(5, 7.5) == ClientLimits(5, 7.5, 3, 4)
+    assert limits.lowered(11, 21.0) == limits
+    assert limits.lowered(0, 0.0) == limits
+    assert limits.lowered(-1, -2.0) == limits
+    assert limits.lowered(None, None) == limits
