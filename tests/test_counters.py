@@ -38,7 +38,7 @@ def test_two_histograms_together_have_the_values_of_both() -> None:
 
 
 def test_histograms_of_other_bounds_do_not_add_up() -> None:
-    with pytest.raises(ValueError, match="longer|shorter"):
+    with pytest.raises(ValueError, match=r"longer|shorter"):
         Histogram() + Histogram((1.0,))
 
 
