@@ -228,6 +228,8 @@ class Server:
                 hub.catalogue_changed(self)
         elif before == "I":
             self.transaction_since = self.started
+        if not self.pipeline.entries:
+            hub.blocking.discard(self)
 
     def _look_into(self, kind: int, body: bytes) -> None:
         try:
