@@ -49,6 +49,7 @@ GRACE = 8.0
 """Seconds that running statements get after SIGTERM."""
 GOODBYE = 2.0
 """Seconds in which servers are expected to close once nobody uses them."""
+CANCELLED_WITHIN = 1.0
 NEEDS_RESTART = ("listen.address", "http.address", "upstream", "pool", "auth")
 
 
@@ -191,6 +192,7 @@ class Guard:
         self._listener.start()
         self._tasks.spawn(self._tick(), "tick")
         self._tasks.spawn(self._drain_events(), "events")
+        self._tasks.spawn(self._services.run(), "services")
         self._tasks.spawn(self._limits.run(), "limits")
         self._tasks.spawn(self._catalogues.run(), "catalogues")
         self._tasks.spawn(watch_locks(self.hub, self._services, self.upstream.database), "locks")
@@ -204,15 +206,11 @@ class Guard:
         if self._listener is not None:
             await self._listener.stop()
         self.hub.drain()
-        deadline = time.monotonic() + grace
-        while self._busy() and time.monotonic() < deadline:
-            await asyncio.sleep(0.02)
-        await self._limits.read()
-        await self._catalogues.settle()
+        await _while(self._busy, grace)
+        await self._cancel_running()
+        await self._look_once_more()
         self.hub.stop()
-        deadline = time.monotonic() + GOODBYE
-        while (self.hub.servers or self.hub.places) and time.monotonic() < deadline:
-            await asyncio.sleep(0.02)
+        await _while(lambda: bool(self.hub.servers or self.hub.places), GOODBYE)
         self.hub.abort()
         await self._services.stop()
         await self._tasks.cancel()
@@ -223,24 +221,49 @@ class Guard:
         self._hand_on()
 
     def _busy(self) -> bool:
-        return any(server.session is not None for server in self.hub.servers)
+        return any(server.session is not None or server.due for server in self.hub.servers)
+
+    async def _cancel_running(self) -> None:
+        """Cancel what the grace time was too short for: Postgres would go on with it alone."""
+        running = [server for server in self.hub.servers if server.pid and server.due]
+        if running:
+            works = [self._dialer.cancel(server.pid, server.secret_key) for server in running]
+            await asyncio.wait(
+                [self._tasks.spawn(work, "cancel") for work in works], timeout=GOODBYE
+            )
+            await _while(lambda: any(server.due for server in self.hub.servers), CANCELLED_WITHIN)
+
+    async def _look_once_more(self) -> None:
+        """Who went past us, and what verdicts still wait for; Postgres may be gone already."""
+        try:
+            async with asyncio.timeout(GOODBYE):
+                await self._limits.read()
+        except TimeoutError:
+            log.debug("limits not read again")
+        await self._catalogues.settle(GOODBYE)
 
     async def wait_upstream(self) -> str:
         """Wait for Postgres, `upstream.wait` seconds at most, and return its version.
 
         Raises ServerUnavailable with the last cause.
         """
-        deadline = time.monotonic() + self.settings.upstream.wait
-        while True:
-            try:
-                version = await self._services.version(self.upstream.database)
-            except ServerUnavailable as error:
-                if not error.temporary or time.monotonic() >= deadline:
-                    raise
-                await asyncio.sleep(0.1)
-            else:
-                self.hub.upstream.is_up(version)
-                return version
+        wait = self.settings.upstream.wait
+        last = ServerUnavailable(f"Postgres did not answer within {wait:g} s (upstream.wait)")
+        try:
+            async with asyncio.timeout(wait or None):
+                while True:
+                    try:
+                        version = await self._services.version(self.upstream.database)
+                    except ServerUnavailable as error:
+                        last = error
+                        if not (error.temporary and wait):
+                            raise
+                        await asyncio.sleep(0.1)
+                    else:
+                        self.hub.upstream.is_up(version)
+                        return version
+        except TimeoutError:
+            raise last from None
 
     async def reload(self, settings: Settings) -> None:
         """Take new settings; nobody is dropped. What needs a restart is named in the log."""
@@ -374,8 +397,10 @@ class Guard:
             self.hub.counters.loop_lag_seconds = max(0.0, lag)
             self.hub.counters.added_loop.observe(max(0.0, lag))
             due = loop.time() + TICK
-            self.hub.tick()
-            await self._services.tick()
+            try:
+                self.hub.tick()
+            except Exception as error:  # noqa: BLE001  a deadline that fails must not stop the others
+                self._report("tick", error)
 
     async def _drain_events(self) -> None:
         while True:
@@ -400,6 +425,13 @@ class Guard:
         self.hub.counters.internal_errors += 1
         log.error("internal error in %s", where, exc_info=error)
         self.hub.emit(happenings.InternalFault(self.hub.clock(), where, repr(error)))
+
+
+async def _while(condition: Callable[[], bool], within: float) -> None:
+    """Return once the condition has ended, or the time."""
+    deadline = time.monotonic() + within
+    while condition() and time.monotonic() < deadline:
+        await asyncio.sleep(0.02)
 
 
 def _diagnosis() -> Any:

@@ -119,6 +119,10 @@ class Dialer:
         except ServerUnavailable as error:
             self._hub.upstream.dial_failed(server, error)
             return
+        except asyncio.CancelledError:
+            stopped = ServerUnavailable("pgguard is stopping", temporary=False)
+            self._hub.upstream.dial_failed(server, stopped)
+            raise
         try:
             await asyncio.get_running_loop().create_connection(
                 lambda: ServerProtocol(server, login, rest, self._report), sock=sock

@@ -2,7 +2,8 @@
 
 Opened for a look-up and closed after a second without one, so that no CREATE or DROP DATABASE
 fails because of us; while one of those runs none is opened (transparency T27). Laws: one connection
-for each database, one look-up at a time; every step has a time limit; an error closes it.
+for each database, one look-up at a time; every step has a time limit; an error closes it, and what
+does not answer is not waited for a second time.
 """
 
 from __future__ import annotations
@@ -23,7 +24,11 @@ if TYPE_CHECKING:
     from pgguard.core.hub import Hub
 
 IDLE = 1.0
+LOOK_EVERY = 0.25
 TIMEOUT = 10.0
+POLL = 0.02
+OBJECT_IN_USE = "55006"
+"""What Postgres says of a database that is connected to."""
 Rows = list[list[str | None]]
 
 
@@ -73,6 +78,9 @@ class Connection:
                 await loop.sock_sendall(self._sock, frontend.terminate())
                 while await loop.sock_recv(self._sock, 65536):
                     pass
+        self.abort()
+
+    def abort(self) -> None:
         self._sock.close()
 
 
@@ -102,8 +110,6 @@ class Services:
         self._locks: dict[str, asyncio.Lock] = {}
         self.server_version = ""
         """Of Postgres, as the newest connection was told."""
-        self._unblocked = asyncio.Event()
-        self._unblocked.set()
 
     @property
     def pids(self) -> list[int]:
@@ -112,20 +118,39 @@ class Services:
     async def query(self, database: str, *statements: str) -> list[Rows]:
         """Rows of each statement, in order. Raises ServerUnavailable."""
         lock = self._locks.setdefault(database, asyncio.Lock())
-        async with lock:
-            await self._unblocked.wait()
-            try:
-                async with asyncio.timeout(TIMEOUT):
-                    connection = await self._connection(database)
-                    rows = [await connection.query(sql) for sql in statements]
-            except (OSError, TimeoutError, ProtocolViolation) as error:
-                await self._drop(database)
-                raise ServerUnavailable(f"service connection: {error or 'time out'}") from error
-            except BaseException:
-                await self._drop(database)
-                raise
-            connection.used_at = self._hub.clock()
-            return rows
+        while True:
+            await self._way_is_free()
+            async with lock:
+                if not self._hub.blocking:
+                    return await self._query(database, statements)
+
+    async def _way_is_free(self) -> None:
+        """Wait until no statement about databases runs (T27), but not for ever."""
+        deadline = self._hub.clock() + TIMEOUT
+        while self._hub.blocking:
+            if self._hub.clock() > deadline:
+                raise ServerUnavailable(
+                    "service connection: a statement about databases is still running",
+                    fields={"C": OBJECT_IN_USE},
+                )
+            await asyncio.sleep(POLL)
+
+    async def _query(self, database: str, statements: tuple[str, ...]) -> list[Rows]:
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                connection = await self._connection(database)
+                rows = [await connection.query(sql) for sql in statements]
+        except (OSError, TimeoutError, ProtocolViolation) as error:
+            self._abandon(database)
+            raise ServerUnavailable(f"service connection: {error or 'time out'}") from error
+        except ServerUnavailable:
+            await self._drop(database)
+            raise
+        except BaseException:
+            self._abandon(database)
+            raise
+        connection.used_at = self._hub.clock()
+        return rows
 
     async def version(self, database: str) -> str:
         """The server's version, by connecting. Raises ServerUnavailable."""
@@ -141,10 +166,11 @@ class Services:
                 "application_name": self._application_name,
                 "client_encoding": "UTF8",
             }
+            # From here on it may be in somebody's way.
+            self._hub.services = True
             connection = await open_connection(self._address, parameters, self._hub)
             self._open[database] = connection
             self.server_version = connection.version
-            self._hub.services = True
         return connection
 
     async def _drop(self, database: str) -> None:
@@ -153,22 +179,28 @@ class Services:
             await connection.close()
         self._hub.services = bool(self._open)
 
-    async def tick(self) -> None:
-        """Close what has not been used for a second; open the way again after T27."""
-        if not self._hub.blocking and not self._unblocked.is_set():
-            self._unblocked.set()
-        now = self._hub.clock()
-        for database, connection in list(self._open.items()):
-            lock = self._locks[database]
-            if not lock.locked() and now - connection.used_at > IDLE:
-                async with lock:
-                    await self._drop(database)
+    def _abandon(self, database: str) -> None:
+        """Close without a word what may not answer."""
+        connection = self._open.pop(database, None)
+        if connection is not None:
+            connection.abort()
+        self._hub.services = bool(self._open)
+
+    async def run(self) -> None:
+        """Close what has not been used for a second."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY)
+            now = self._hub.clock()
+            for database, connection in list(self._open.items()):
+                lock = self._locks[database]
+                if not lock.locked() and now - connection.used_at > IDLE:
+                    async with lock:
+                        await self._drop(database)
 
     async def close_all(self) -> None:
         """T27: nothing of ours stands in the way; look-ups wait until `blocking` is empty."""
-        self._unblocked.clear()
-        for database in list(self._open):
-            async with self._locks[database]:
+        for database, lock in list(self._locks.items()):
+            async with lock:
                 await self._drop(database)
         self._hub.services_closed()
 

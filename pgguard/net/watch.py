@@ -146,11 +146,16 @@ class Catalogues:
         catalogue = catalogue_from_rows(dict(zip(names, rows[1:], strict=True)))
         self._hub.gate.catalogue_read(database, catalogue, self._hub.clock())
 
-    async def settle(self) -> None:
+    async def settle(self, within: float) -> None:
         """At the end: read once more what verdicts still wait for, then give them up."""
-        for database, watched in list(self._databases.items()):
-            if watched.wanted:
-                await self.read(database)
+        try:
+            async with asyncio.timeout(within):
+                for database, watched in list(self._databases.items()):
+                    if watched.wanted:
+                        await self.read(database)
+        except TimeoutError:
+            log.debug("catalogues not read again within %g s", within)
+        for database in self._databases:
             self._hub.gate.give_up_waiting(database, self._hub.clock())
 
 
