@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+from guard import RunningGuard, settings_for
 
 from pgguard.launch.embedded import EmbeddedPostgres
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 _numbers = itertools.count(1)
+OF_GUARD = ("factory", "secrets", "reread")
+"""Arguments of `start_guard` that are no settings."""
 
 
 @dataclass(slots=True)
@@ -46,3 +50,28 @@ def database(postgres: EmbeddedPostgres) -> Iterator[Database]:
     )
     with psycopg.connect(postgres.url, autocommit=True) as connection:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def start_guard() -> Iterator[Callable[..., RunningGuard]]:
+    """Starts guards before an upstream URL; settings as `limits__pool_timeout="1s"`. Each is
+    stopped after the test, and nothing may be left of it."""
+    running: list[RunningGuard] = []
+
+    def start(upstream: str, /, **values: Any) -> RunningGuard:
+        own = {
+            name: values.pop(name) for name in ("factory", "secrets", "reread") if name in values
+        }
+        running.append(RunningGuard(settings_for(upstream, **values), **own))
+        return running[-1].start()
+
+    yield start
+    for guard in running:
+        guard.close()
+    gc.collect()
+
+
+@pytest.fixture
+def guard(start_guard: Callable[..., RunningGuard], database: Database) -> RunningGuard:
+    """A guard with default settings before a fresh database."""
+    return start_guard(database.url)
