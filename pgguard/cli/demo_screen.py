@@ -78,7 +78,9 @@ class Progress:
         self._live: Any = None
 
     def __enter__(self) -> Self:
-        if sys.stderr.isatty():
+        from pgguard.report.text import style_of
+
+        if style_of(sys.stderr).color:
             from rich.console import Console
             from rich.live import Live
 

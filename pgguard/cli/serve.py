@@ -180,7 +180,7 @@ def _lines(guard: Guard, secret: str) -> tuple[str, ...]:
     upstream = Address(guard.upstream.host, guard.upstream.port)
     ready, cause = guard.ready()
     version = guard.upstream_version.partition(" ")[0]
-    state = f"PostgreSQL {version}" if ready else f"{cause}; sessions are held"
+    state = f"PostgreSQL {version}" if ready else f"not ready yet: {cause}"
     return (
         f"connect to  {url}",
         f"upstream    {upstream} ({state})",

@@ -35,6 +35,8 @@ DOTENV_FILES = (".env.test", ".env")
 WAYS = "give --upstream URL, set upstream.url in pgguard.toml, or set DATABASE_URL"
 
 _PG_PLACE = ("PGHOST", "PGPORT", "PGHOSTADDR")
+_PG_ELSEWHERE = ("PGHOSTADDR", "PGSERVICE", "PGSSLMODE", "PGCHANNELBINDING", "PGSSLNEGOTIATION")
+"""What means another server than the one that we started, which has no encryption."""
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 _AUTHORITY = re.compile(
     r"(?P<head>(?:jdbc:)?postgres(?:ql)?(?:\+\w+)?://)(?P<userinfo>[^/?#]*@)?(?P<place>[^/?#]*)"
@@ -142,7 +144,8 @@ def provide(env: Mapping[str, str], guard: UpstreamAddress) -> Rewritten:
         "PGPASSWORD": guard.password or "",
         "PGDATABASE": guard.database,
     }
-    done.env.pop("PGHOSTADDR", None)
+    for name in _PG_ELSEWHERE:
+        done.env.pop(name, None)
     done.changed = [*URL_NAMES, "PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE"]
     for name, value in env.items():
         if name not in done.changed and not name.startswith("PGGUARD_") and _is_any_url(value):

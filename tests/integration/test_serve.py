@@ -118,7 +118,7 @@ def test_a_database_that_starts_later_is_served_then(tmp_path: Path) -> None:
         port = probe.getsockname()[1]
     url = f"postgresql://pgguard:unknown@127.0.0.1:{port}/postgres"
     with serving("--upstream", url, "--ready-json", cwd=tmp_path) as process:
-        assert "sessions are held" in lines(process, 2)[1]
+        assert "not ready yet: " in lines(process, 2)[1]
         server = EmbeddedPostgres(settings={"port": str(port)})
         server.password = "unknown"
         with server:

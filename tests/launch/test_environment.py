@@ -249,6 +249,7 @@ def test_with_a_database_of_our_own_the_usual_names_lead_to_it() -> None:
         "DATABASE_URL": "postgresql+asyncpg://me@localhost/dev",
         "OTHER": "postgres://me@localhost/x",
         "PGHOSTADDR": "10.0.0.1",
+        "PGSSLMODE": "require",
     }
     done = provide(env, guard)
     assert done.env == {
