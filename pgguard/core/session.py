@@ -371,6 +371,10 @@ class Session:
             pos += 1 + length
         return False
 
+    def vanished(self) -> bool:
+        """Whether the client has left while so much was held that nothing more was read (T4)."""
+        return len(self.held) > HELD_LIMIT and self.out.gone()
+
     def eof(self) -> bool:
         """The client sends no more. Returns whether the connection stays open for replies."""
         if self.state is SessionState.LINKED and self.server is not None:

@@ -7,7 +7,7 @@ verbatim, once; while Postgres is down sessions are held for `pool_timeout`, tri
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from pgguard import events
 from pgguard.core.login import Method, ServerLogin
@@ -122,6 +122,8 @@ class Upstream:
         self._up(login.parameters.get("server_version", ""))
         move(server, ServerState.IDLE)
         session = server.session
+        if session is not None and session.vanished():
+            hub.session_gone(session, "client left while it waited")
         if session is None or session.state is not SessionState.WAITING:
             server.session = None
             self.retire(server, "client gone while its server was connected")
@@ -307,6 +309,9 @@ class Upstream:
                 hub.emit(events.ServerClosed(now, server.id, server.client.key, reason))
         for session in list(hub.gone):
             self._report_gone(session, now)
+        for place in list(hub.places.of(SessionState.WAITING)):
+            if cast("Session", place).vanished():
+                hub.session_gone(cast("Session", place), "client left while it waited")
 
     def _try_again(self, session: Session, ticket: Ticket | None) -> None:
         if ticket is not None:

@@ -7,6 +7,7 @@ whatever the core raises ends this one connection, is counted and reported, and 
 from __future__ import annotations
 
 import asyncio
+import select
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from pgguard.core.session import Session
 
 Report = Callable[[str, BaseException], None]
+
+HUNG_UP = getattr(select, "POLLRDHUP", 0)
+"""Linux: a FIN is seen although nothing is read. Errors and resets are reported in any case."""
 
 
 class Outlet:
@@ -48,6 +52,14 @@ class Outlet:
 
     def resume_reading(self) -> None:
         self._carefully(self._transport.resume_reading)
+
+    def gone(self) -> bool:
+        sock = self._transport.get_extra_info("socket")
+        if sock is None or self._transport.is_closing():
+            return True
+        poll = select.poll()
+        poll.register(sock.fileno(), HUNG_UP)
+        return bool(poll.poll(0))
 
     def _carefully(self, say: Callable[..., object], *what: bytes) -> None:
         try:

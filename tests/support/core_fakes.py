@@ -47,6 +47,9 @@ class FakeOut:
         self.log: list[bytes | str] = []
         self.closed = self.ended = False
         self.reading = True
+        self.left = False
+        self.finished = False
+        """The other side has sent its last byte."""
         self.reported = False
 
     @property
@@ -90,6 +93,10 @@ class FakeOut:
 
     def resume_reading(self) -> None:
         self.reading = True
+
+    def gone(self) -> bool:
+        """Whether the other side has closed although nothing is read from it."""
+        return self.left
 
 
 class FakeNet:
@@ -196,16 +203,22 @@ class World:
         return session, server
 
     def receive(self, who: Session | Server, data: bytes) -> None:
-        """Bytes arrive on a connection, unless it was closed."""
-        if not self.outs[who].closed:
+        """Bytes arrive on a connection, unless either side has closed it."""
+        if self.alive(who):
             who.receive(data)
         self.settle()
 
     def eof(self, who: Session | Server) -> None:
         """The other side sends no more; for a server that is the end of its socket."""
-        if not self.outs[who].closed and not who.eof():
-            self.outs[who].closed = True
+        if self.alive(who):
+            self.outs[who].finished = True
+            if not who.eof():
+                self.outs[who].closed = True
         self.settle()
+
+    def alive(self, who: Session | Server) -> bool:
+        """Whether bytes can still arrive on a connection."""
+        return not self.outs[who].closed and not self.outs[who].finished
 
     def reset(self, who: Session | Server) -> None:
         """The connection breaks."""
