@@ -129,6 +129,51 @@ def test_a_ctrl_c_at_the_terminal_reaches_the_command_once() -> None:
     assert process.returncode == 42
 
 
+class Recorder:
+    """Stands in for a process: remembers the signals that it was sent."""
+
+    def __init__(self) -> None:
+        self.sent: list[int] = []
+
+    def send_signal(self, number: int) -> None:
+        self.sent.append(number)
+
+
+@pytest.mark.parametrize(
+    ("foreground", "sent"),
+    [(True, [signal.SIGTERM, signal.SIGHUP]), (False, list(child.PASSED_ON[:4]))],
+)
+def test_only_keys_of_a_terminal_that_reaches_the_command_itself_are_not_passed_on(
+    foreground: bool, sent: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child, "_in_foreground", lambda: foreground)
+    supervisor = Supervisor()
+    supervisor._process = process = Recorder()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        supervisor._on_signal(number)
+    assert process.sent == sent
+    assert supervisor.passed_on == signal.SIGQUIT
+
+
+def test_a_process_knows_whether_the_keys_of_a_terminal_reach_its_group() -> None:
+    ask = "from pgguard.launch.child import _in_foreground; print(_in_foreground())"
+    command = [sys.executable, "-c", ask]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    assert done.stdout == "False\n"
+    master, slave = pty.openpty()
+    done = subprocess.run(
+        command,
+        stdin=slave,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: os.close(os.open(os.ttyname(0), os.O_RDWR)),
+    )
+    os.close(slave)
+    os.close(master)
+    assert done.stdout == "True\n"
+
+
 @pytest.mark.parametrize("number", child.ENDING)
 def test_a_signal_while_no_command_runs_ends_us_with_its_number(number: signal.Signals) -> None:
     process = wrapped()
