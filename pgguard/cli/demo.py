@@ -95,9 +95,12 @@ async def _demo(settings: Settings) -> int:
         try:
             say(addresses(guard))
             await guard.wait_upstream()
-            return await _compare(guard, server, supervisor, directory)
+            comparison = await _compare(guard, server, supervisor, directory)
         finally:
             await guard.stop()
+        if supervisor.passed_on:
+            return 128 + supervisor.passed_on
+        return _end(comparison, guard, directory)
 
 
 def _directory(name: str, keep: int) -> Path:
@@ -112,8 +115,8 @@ def _directory(name: str, keep: int) -> Path:
 
 async def _compare(
     guard: Guard, server: EmbeddedPostgres, supervisor: Supervisor, directory: Path
-) -> int:
-    from pgguard.cli.demo_screen import Comparison, Progress, print_result
+) -> Comparison:
+    from pgguard.cli.demo_screen import Comparison, Progress
 
     comparison = Comparison(suite.files())
     say(
@@ -125,11 +128,16 @@ async def _compare(
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pgguard-demo-")))
         await _seed(server.url, supervisor, directory, scratch)
         for kind, url in (("direct", server.url), ("guarded", guard.url)):
-            suite_run = _Phase(kind, url, comparison, progress, guard)
-            status = await suite_run.run(supervisor, directory, scratch)
-            if supervisor.passed_on:
-                return 128 + supervisor.passed_on
-            comparison.statuses[kind] = status
+            if not supervisor.passed_on:
+                phase = _Phase(kind, url, comparison, progress, guard)
+                comparison.statuses[kind] = await phase.run(supervisor, directory, scratch)
+    return comparison
+
+
+def _end(comparison: Comparison, guard: Guard, directory: Path) -> int:
+    """Reports and last screen; the exit code."""
+    from pgguard.cli.demo_screen import print_result
+
     summary = guard.summary()
     comparison.close(summary)
     run = facts(guard, command=suite.pytest_command(), exit_code=comparison.statuses["guarded"])

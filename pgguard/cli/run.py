@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from pgguard.app import Guard
     from pgguard.launch.child import Supervisor
+    from pgguard.launch.embedded import EmbeddedPostgres
     from pgguard.launch.environment import Found, Rewritten
     from pgguard.report.summary import RunSummary
     from pgguard.settings import Loaded, Settings
@@ -127,7 +128,7 @@ async def _run(wanted: Wanted, loaded: Loaded) -> int:
     async with Supervisor() as supervisor:
         if wanted.embedded:
             async with EmbeddedPostgres() as server:
-                found = Found(parse_url(server.url, {}), "--embedded")
+                found = Found(parse_url(server.url, {}), _embedded_origin(server))
                 settings = with_values(settings, {"upstream.url": server.url})
                 return await _guarded(wanted, loaded, settings, found, supervisor)
         sweep()
@@ -135,6 +136,11 @@ async def _run(wanted: Wanted, loaded: Loaded) -> int:
         found = find_upstream(settings.upstream.url, origin, os.environ, Path.cwd())
         settings = with_values(settings, {"upstream.url": found.address.url})
         return await _guarded(wanted, loaded, settings, found, supervisor)
+
+
+def _embedded_origin(server: EmbeddedPostgres) -> str:
+    binaries = server.binaries
+    return f"--embedded: PostgreSQL {binaries.version}, {binaries.source}" if binaries else ""
 
 
 async def _guarded(
@@ -160,10 +166,13 @@ async def _guarded(
         code, ran = await _commands(wanted, supervisor, rewritten)
     finally:
         await guard.stop(GRACE)
-    summary = guard.summary(reason_nothing=_why_nothing(wanted, rewritten, found, ran=ran))
+    reason, remedy = _why_nothing(wanted, rewritten, found, ran=ran)
+    summary = guard.summary(reason_nothing=reason)
     failed = _failed_classes(summary, settings.run.fail_on) if code == 0 else {}
     code = EXIT_POLICY if failed else code
     _tell(wanted, guard, summary, settings.run.keep, code)
+    if remedy and not summary.sessions:
+        wanted.tell(remedy)
     if failed:
         say(f"failed by policy: {', '.join(f'{name} ({n})' for name, n in failed.items())}")
     return code
@@ -218,25 +227,37 @@ async def _commands(
     return await supervisor.run(wanted.command, rewritten.env), True
 
 
-def _why_nothing(wanted: Wanted, rewritten: Rewritten, found: Found, *, ran: bool) -> str:
-    """The likely cause when no connection came."""
+def _why_nothing(
+    wanted: Wanted, rewritten: Rewritten, found: Found, *, ran: bool
+) -> tuple[str, str]:
+    """The likely cause when no connection came, short, and what to do about it."""
     from pgguard.launch.environment import overrides
+    from pgguard.settings.values import Address
 
     if not ran:
-        return "CMD was not started"
-    places = overrides(Path.cwd(), rewritten.changed)
-    if places and not wanted.embedded:
-        return f"{places[0]}, and what loads it may override the environment"
-    if rewritten.left_alone:
-        return f"CMD may have used {rewritten.left_alone[0]}, which is not guarded"
-    names = [name for name in rewritten.changed if not name.startswith("PG")]
-    if not names:
+        return "because CMD was not started", ""
+    place = Address(found.address.host, found.address.port)
+    names = [name.partition(" ")[0] for name in rewritten.changed if not name.startswith("PG")]
+    places = [] if wanted.embedded else overrides(Path.cwd(), names)
+    if places:
         return (
-            "no variable held a URL of the upstream; CMD may have a host of its own in its"
-            " configuration"
+            f"because {places[0]} and may override us",
+            f"load it without override, or take the line out ({', '.join(places)})",
         )
-    where = f"{found.address.host}:{found.address.port}"
-    return f"CMD opened no connection by {names[0]}; look for {where} written in its code"
+    if rewritten.left_alone:
+        return (
+            f"because CMD may use {rewritten.left_alone[0]}",
+            "pgguard guards one server: name the one that the tests use with --upstream",
+        )
+    if names:
+        return (
+            f"because CMD did not use {names[0]}; is {place} hard-coded?",
+            f"look for {place} in the code and its configuration, read {names[0]} instead",
+        )
+    return (
+        "because no variable names the upstream; is its host hard-coded?",
+        f"put the URL of {place} into DATABASE_URL and read it in the code",
+    )
 
 
 def _failed_classes(summary: RunSummary, wanted: Iterable[str]) -> dict[str, int]:

@@ -142,7 +142,7 @@ class EmbeddedPostgres:
                 _end(process)
         finally:
             if directory is not None:
-                shutil.rmtree(directory, ignore_errors=True)
+                _remove(directory)
 
     def __enter__(self) -> Self:
         self.start()
@@ -286,8 +286,8 @@ def sweep() -> list[Path]:
             continue
         if server is not None:
             _end_orphan(server)
-        shutil.rmtree(directory, ignore_errors=True)
-        removed.append(directory)
+        if _remove(directory):
+            removed.append(directory)
     return removed
 
 
@@ -340,6 +340,22 @@ def _read_owner(directory: Path) -> tuple[Process | None, Process | None]:
         return Process(**content["owner"]), Process(**server) if server else None
     except (OSError, ValueError, KeyError, TypeError):
         return None, None
+
+
+def _remove(directory: Path) -> bool:
+    """Remove it, the owner file last: what could not be removed is still ours for a later sweep."""
+    for entry in directory.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry, ignore_errors=True)
+        elif entry.name != OWNER_FILE:
+            entry.unlink(missing_ok=True)
+    try:
+        if {entry.name for entry in directory.iterdir()} <= {OWNER_FILE}:
+            directory.joinpath(OWNER_FILE).unlink(missing_ok=True)
+            directory.rmdir()
+    except OSError:
+        pass
+    return not directory.exists()
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -237,6 +237,18 @@ def test_sweep_follows_no_symbolic_link_and_trusts_no_open_directory(
     assert sweep() == [ours]
 
 
+def test_what_cannot_be_removed_yet_stays_ours_for_the_next_sweep(
+    ours: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planted(ours, None)
+    ours.joinpath("data").mkdir()
+    with monkeypatch.context() as busy:
+        busy.setattr(shutil, "rmtree", lambda path, ignore_errors: None)
+        assert sweep() == []
+    assert sweep() == [ours]
+    assert not ours.exists()
+
+
 def test_root_without_an_unprivileged_user_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedded, "_ACCOUNTS", ("no-such-user-here",))
     with pytest.raises(LaunchError, match="run pgguard as an ordinary user"):
