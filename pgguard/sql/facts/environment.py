@@ -47,25 +47,15 @@ def bounded(constants: Iterable[Constant]) -> Constants:
 
 def both(environments: Iterable[Environment | None]) -> Environment | None:
     """AND: what holds if all of them hold."""
-    groups: list[tuple[set[Term], Constants | None] | None] = []
-    index: dict[Term, int] = {}
+    classes = _Classes()
     conditional = False
     for environment in environments:
         if environment is None:
             return None
         conditional = conditional or environment.conditional
         for terms, constants in environment.groups:
-            merged: set[Term] = set(terms)
-            for place in {index[one] for one in terms if one in index}:
-                earlier = groups[place]
-                groups[place] = None
-                if earlier is not None:
-                    merged |= earlier[0]
-                    constants = _narrower(earlier[1], constants)
-            index.update(dict.fromkeys(merged, len(groups)))
-            groups.append((merged, constants))
-    kept = tuple((frozenset(group[0]), group[1]) for group in groups if group is not None)
-    return Environment(kept, conditional)
+            classes.add(terms, constants)
+    return Environment(classes.groups(), conditional)
 
 
 def either(environments: list[Environment | None], *, hopeful: bool) -> Environment | None:
@@ -97,6 +87,41 @@ def known(environment: Environment | None) -> Known:
     }
     equal = tuple(terms for terms, _ in environment.groups if len(terms) > 1)
     return Known(constants, equal)
+
+
+class _Classes:
+    """Terms in disjoint classes: a forest in which equal terms have one root."""
+
+    __slots__ = ("constants", "parents")
+
+    def __init__(self) -> None:
+        self.parents: dict[Term, Term] = {}
+        self.constants: dict[Term, Constants | None] = {}
+        """By root."""
+
+    def add(self, terms: frozenset[Term], constants: Constants | None) -> None:
+        roots = {self._root(one) for one in terms}
+        top = roots.pop()
+        for root in roots:
+            self.parents[root] = top
+            constants = _narrower(self.constants.pop(root), constants)
+        self.constants[top] = _narrower(self.constants[top], constants)
+
+    def groups(self) -> tuple[tuple[frozenset[Term], Constants | None], ...]:
+        members: dict[Term, list[Term]] = {}
+        for one in list(self.parents):
+            members.setdefault(self._root(one), []).append(one)
+        return tuple((frozenset(terms), self.constants[root]) for root, terms in members.items())
+
+    def _root(self, one: Term) -> Term:
+        parents = self.parents
+        if one not in parents:
+            parents[one] = one
+            self.constants[one] = None
+            return one
+        while (above := parents[one]) != one:
+            parents[one] = one = parents[above]
+        return one
 
 
 def _telling(constant: Constant) -> bool:

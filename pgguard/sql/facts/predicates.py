@@ -163,9 +163,13 @@ class Reader:
         wanted = self._truth_value(body, goal)
         if wanted is not None:
             return _AND, [wanted]
-        if not _is_equality(body, goal) or "lexpr" not in body:
+        if "lexpr" not in body:
             return NOTHING
-        return self.equate(body["lexpr"], body["rexpr"])
+        if _is_equality(body, goal):
+            return self.equate(body["lexpr"], body["rexpr"])
+        return (
+            self._unequal(body["lexpr"], body["rexpr"]) if _is_equality(body, not goal) else NOTHING
+        )
 
     def _truth_value(self, body: Node, goal: bool) -> _Goal | None:
         """What `(p) = true` and its kin ask of p."""
@@ -300,13 +304,25 @@ class Reader:
             return NOTHING
         if NULL in {one, two}:
             return NOTHING if null_safe else None
-        kinds = {next(iter(side.get("A_Const", {"": 0})), "") for side in (left, right)}
-        if len(kinds) == 1 and kinds <= {"sval", "ival", "boolval"}:
-            # true and false are words of the text, not literals.
-            self.by_value = self.by_value or kinds != {"boolval"}
+        if self._comparable(left, right):
             # Not NOTHING itself: the comparison was understood, it is true.
             return Environment() if one == two else None
         return self._conditional()
+
+    def _unequal(self, left: Node, right: Node) -> Environment | None:
+        """left <> right is true, of two literals."""
+        if not self._comparable(left, right):
+            return NOTHING
+        return None if constant(left) == constant(right) else Environment()
+
+    def _comparable(self, left: Node, right: Node) -> bool:
+        """Whether both are literals that are equal exactly if their texts are."""
+        kinds = {next(iter(side.get("A_Const", {"": 0})), "") for side in (left, right)}
+        if len(kinds) != 1 or not kinds <= {"sval", "ival", "boolval"}:
+            return False
+        # true and false are words of the text, not literals.
+        self.by_value = self.by_value or kinds != {"boolval"}
+        return True
 
     def _opaque(self, node: Node) -> Environment:
         """A predicate that says nothing; without columns it depends on values alone."""

@@ -123,7 +123,7 @@ def _part(name: str, kind: str, body: Node) -> tuple[Part, Survey]:
     part = Part(
         name,
         tuple(seen.relations),
-        tuple(dict.fromkeys(seen.functions)),
+        tuple(seen.functions),
         seen.table_function,
         _obstacle(seen),
         parameters=seen.parameters,

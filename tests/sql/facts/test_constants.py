@@ -1,0 +1,132 @@
+"""Constants, and columns seen through casts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pgguard.sql.facts.constants import constant, term, written
+from pgguard.sql.parse import parse
+from pgguard.sql.statement import DEFAULT, NULL, OPAQUE, Name, Occurrence, Term
+
+
+def expression(sql: str) -> dict[str, Any]:
+    tree = parse(f"SELECT {sql}")
+    assert isinstance(tree, list)
+    value: dict[str, Any] = tree[0]["stmt"]["SelectStmt"]["targetList"][0]["ResTarget"]["val"]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("sql", "kind", "value"),
+    [
+        ("$2", "parameter", "2"),
+        ("$2::uuid", "parameter", "2"),
+        ("$2::text::varchar", "parameter", "2"),
+        ("'a'", "literal", "a"),
+        ("''", "literal", ""),
+        ("0", "literal", "0"),
+        ("15", "literal", "15"),
+        ("1.5", "literal", "1.5"),
+        ("true", "literal", "t"),
+        ("false", "literal", "f"),
+        ("'a'::uuid", "literal", "a"),
+        ("NULL", "null", ""),
+        ("NULL::date", "null", ""),
+        ("current_setting('App.Tenant')", "setting", "app.tenant"),
+        ("current_setting('a.b', true)::uuid", "setting", "a.b"),
+        ("pg_catalog.current_setting('a.b')", "setting", "a.b"),
+    ],
+)
+def test_constants_by_kind(sql: str, kind: str, value: str) -> None:
+    found = constant(expression(sql))
+    assert found is not None
+    assert (found.kind, found.value) == (kind, value)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "lower($1)",
+        "$1 || 'a'",
+        "current_user",
+        "ARRAY[$1]",
+        "'a'::varchar(2)",
+        "CASE WHEN $1 THEN 2 END",
+    ],
+)
+def test_expressions_without_columns_are_constants(sql: str) -> None:
+    found = constant(expression(sql))
+    assert found is not None
+    assert found.kind == "expression"
+
+
+@pytest.mark.parametrize(
+    "sql",
+    ["a", "t.a", "lower(a)", "(SELECT 1)", "count(*)", "row_number() OVER ()", "$1 + a", "t.*"],
+)
+def test_what_depends_on_rows_is_no_constant(sql: str) -> None:
+    assert constant(expression(sql)) is None
+
+
+def test_an_expression_names_the_functions_whose_volatility_decides() -> None:
+    found = constant(expression("lower(s.f($1)) || lower('x')"))
+    assert found is not None
+    assert set(found.functions) == {Name("", "lower"), Name("s", "f")}
+
+
+def test_equal_expressions_are_equal_wherever_they_stand() -> None:
+    one, other = constant(expression("lower($1)")), constant(expression("  lower( $1 )"))
+    assert one == other != constant(expression("lower($2)"))
+
+
+def test_a_long_literal_is_kept_as_a_digest() -> None:
+    found = constant(expression("'" + "a" * 100_000 + "'"))
+    assert found is not None
+    assert len(found.value) < 100
+
+
+@pytest.mark.parametrize(
+    ("sql", "expected"),
+    [
+        ("a", Term("a")),
+        ("x.a", Term("a")),
+        ("a::text", Term("a")),
+        ("a::character varying", Term("a")),
+        ("a::uuid", Term("a", "", "uuid")),
+        ("a::int8::int", Term("a", "", "integer")),
+        ("a::uuid::text", Term("a", "", "uuid")),
+        ('a COLLATE "C"', Term("a")),
+        ("excluded.a", Term("a", "excluded")),
+        ("a::int::uuid", None),
+        ("a::varchar(3)", None),
+        ("a::text[]", None),
+        ("a::s.text", None),
+        ("a::name", None),
+        ('a COLLATE "de_DE"', None),
+        ("t.a", None),
+        ("s.t.a", None),
+        ("x.*", None),
+        ("a + 1", None),
+        ("(x).a", None),
+    ],
+)
+def test_columns_seen_through_casts(sql: str, expected: Term | None) -> None:
+    table = Occurrence(Name("", "t"), "x")
+    assert term(expression(sql), table, excluded=True) == expected
+
+
+def test_a_column_is_found_under_the_table_s_full_name() -> None:
+    plain, schema = Occurrence(Name("", "t"), ""), Occurrence(Name("s", "t"), "")
+    assert term(expression("s.t.a"), plain) == Term("a")
+    assert term(expression("s.t.a"), schema) == Term("a")
+    assert term(expression("u.t.a"), schema) is None
+    assert term(expression("t.a"), plain) == Term("a")
+    assert term(expression("excluded.a"), plain) is None
+
+
+def test_values_to_be_written() -> None:
+    assert written({"SetToDefault": {}}) == DEFAULT
+    assert written(expression("a + 1")) == OPAQUE
+    assert written(expression("NULL")) == NULL

@@ -1,0 +1,147 @@
+"""From texts to parts, for every kind of statement, and for texts made to hurt."""
+
+from __future__ import annotations
+
+from time import perf_counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pgguard.sql import effects
+from pgguard.sql.facts.reading import read
+from pgguard.sql.statement import Name
+
+
+@pytest.mark.parametrize(
+    ("sql", "kind", "obstacle"),
+    [
+        ("SELECT * FROM a", "read", ""),
+        ("SELECT 1", "read", ""),
+        ("SELECT * FROM f()", "read", ""),
+        ("SELECT * FROM a, f()", "read", "function"),
+        ("SELECT * FROM a JOIN f() ON true", "read", "function"),
+        ("SELECT * FROM a, b", "read", "joins"),
+        ("SELECT * FROM a a1, a a2", "read", "joins"),
+        ("SELECT * FROM a WHERE x IN (SELECT 1)", "read", "subquery"),
+        ("SELECT 1 FROM a UNION SELECT 2", "read", "set operation"),
+        ("WITH x AS (SELECT 1) SELECT * FROM a", "read", "common table"),
+        ("INSERT INTO a VALUES (1)", "insert", ""),
+        ("INSERT INTO a SELECT * FROM b", "insert", "joins"),
+        ("UPDATE a SET b = 1", "update", ""),
+        ("UPDATE a SET b = 1 FROM f()", "update", "function"),
+        ("DELETE FROM a WHERE CURRENT OF c", "delete", "cursor"),
+        ("MERGE INTO a USING f() ON true WHEN MATCHED THEN DELETE", "merge", "MERGE"),
+        ("TRUNCATE a, b", "truncate", ""),
+        ("COPY a TO STDOUT", "copy_to", ""),
+        ("COPY a FROM STDIN", "copy_from", ""),
+        ("COPY (DELETE FROM a RETURNING *) TO STDOUT", "delete", ""),
+        ("EXPLAIN ANALYZE UPDATE a SET b = 1", "update", ""),
+        ("EXPLAIN (ANALYZE false) UPDATE a SET b = 1", "none", ""),
+        ("EXPLAIN (ANALYZE 1) SELECT * FROM a", "read", ""),
+        ("EXPLAIN ANALYZE EXECUTE p", "opaque", "EXECUTE"),
+        ("CREATE TABLE b AS SELECT * FROM a", "read", ""),
+        ("CREATE TABLE b AS EXECUTE p", "opaque", "EXECUTE"),
+        ("CREATE MATERIALIZED VIEW b AS SELECT * FROM a", "none", ""),
+        ("DECLARE c CURSOR WITH HOLD FOR SELECT * FROM a", "read", ""),
+        ("PREPARE p AS DELETE FROM a", "delete", ""),
+        ("FETCH ALL FROM c", "opaque", "FETCH"),
+        ("MOVE ALL FROM c", "none", ""),
+        ("CALL p()", "opaque", "procedure"),
+        ("DO 'BEGIN END'", "opaque", "DO"),
+        ("GRANT SELECT ON a TO b", "none", ""),
+        ("LOCK TABLE a", "none", ""),
+        ("REFRESH MATERIALIZED VIEW a", "none", ""),
+    ],
+)
+def test_statement_is_of_a_kind_and_may_have_an_obstacle(
+    sql: str, kind: str, obstacle: str
+) -> None:
+    (part,) = read(sql.encode()).parts
+    assert part.kind == kind
+    assert (obstacle in part.obstacle) if obstacle else not part.obstacle
+
+
+@pytest.mark.parametrize(
+    ("sql", "created"),
+    [
+        ("CREATE TEMP TABLE a (b int)", (Name("", "a"),)),
+        ("CREATE TABLE pg_temp.a AS SELECT 1", (Name("pg_temp", "a"),)),
+        ("SELECT 1 AS b INTO TEMPORARY a", (Name("", "a"),)),
+        ("EXPLAIN ANALYZE CREATE TEMP TABLE a AS SELECT 1", (Name("", "a"),)),
+        ("CREATE TABLE a (b int)", ()),
+        ("CREATE TEMP VIEW a AS SELECT 1", ()),
+    ],
+)
+def test_temporary_tables_are_noted(sql: str, created: tuple[Name, ...]) -> None:
+    assert read(sql.encode()).created == created
+
+
+def test_the_condition_and_the_parameters_are_told_for_the_fix() -> None:
+    conditions = [
+        read(sql.encode()).parts[0].condition
+        for sql in (
+            "SELECT * FROM a",
+            "SELECT * FROM a WHERE b = 1",
+            "SELECT * FROM a WHERE b = 1 OR c = 2",
+        )
+    ]
+    assert conditions == ["", "and", "or"]
+    assert read(b"SELECT $3 FROM a WHERE b = $7").parts[0].parameters == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (b"SELECT '\xff'", "UTF-8"),
+        (b"SELECT 1\0", "NUL"),
+        (b"SELECT", ""),
+        (b"SELECT FROM FROM", "syntax error"),
+    ],
+)
+def test_what_cannot_be_read_is_said_to_be_unread(text: bytes, reason: str) -> None:
+    facts = read(text)
+    assert reason in facts.unread
+    assert bool(facts.unread) is bool(reason)
+    assert facts.effects == (effects.ANY if reason else 0)
+
+
+def test_a_text_over_the_limit_is_not_read() -> None:
+    assert "max_statement" in read(b"SELECT 1", 4).unread
+
+
+HOSTILE = {
+    "operators": b"SELECT * FROM t WHERE a = 1" + b" - 1" * 40_000,
+    "list": b"SELECT * FROM t WHERE a IN (" + b",".join(b"%d" % n for n in range(200_000)) + b")",
+    "ors": b"SELECT * FROM t WHERE " + b" OR ".join(b"a = %d" % n for n in range(100_000)),
+    "ands": b"SELECT * FROM t WHERE " + b" AND ".join(b"a%d = a0" % n for n in range(50_000)),
+    "nots": b"SELECT * FROM t WHERE " + b"NOT " * 200 + b"a = 1",
+    "many nots": b"SELECT * FROM t WHERE " + b"NOT " * 20_000 + b"a = 1",
+    "truths": b"SELECT * FROM t WHERE " + b"(" * 150 + b"a = 1" + b") = true" * 150,
+    "casts": b"SELECT * FROM t WHERE a = 1" + b"::text" * 300,
+    "unions": b" UNION ALL ".join([b"SELECT 1 FROM t"] * 15_000),
+    "joins": b"SELECT * FROM t" + b" JOIN t ON true" * 20_000,
+    "rows": b"INSERT INTO t VALUES " + b",".join(b"(%d,'x',$1)" % n for n in range(50_000)),
+    "cases": b"SELECT * FROM t WHERE " + b"CASE WHEN a = 1 THEN " * 150 + b"true" + b" END" * 150,
+    "ctes": b"WITH " + b",".join(b"c%d AS (SELECT 1)" % n for n in range(2_000)) + b" SELECT 1",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", HOSTILE)
+def test_no_text_kills_us_or_takes_long(name: str) -> None:
+    start = perf_counter()
+    read(HOSTILE[name])
+    assert perf_counter() - start < 20
+
+
+@pytest.mark.parametrize("name", ["nots", "truths", "casts", "cases"])
+def test_what_is_deep_but_can_be_read_is_read_rightly(name: str) -> None:
+    facts = read(HOSTILE[name])
+    assert not facts.unread
+    assert facts.parts[0].known.constants
+
+
+@given(text=st.one_of(st.binary(max_size=80), st.text(max_size=80).map(str.encode)))
+def test_no_text_raises(text: bytes) -> None:
+    read(text)
