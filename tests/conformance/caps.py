@@ -16,7 +16,6 @@ from typing import Self
 import asyncpg
 
 from tests.conformance import harness
-from tests.conformance.fetching import python_module
 from tests.conformance.rawsession import RawSession, ServerError
 
 MAX_CONNECTIONS = 30
@@ -74,7 +73,6 @@ class Observer:
 
 def run(checks: harness.Checks, short: bool) -> None:
     """All parts; the short form has fewer transactions in the part with 20 coroutines."""
-    python_module("asyncpg")
     transactions = 60 if short else 200
     settings = {"limits.connection_limit": str(CAP)}
     impatient = {

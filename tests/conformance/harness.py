@@ -29,6 +29,7 @@ from urllib.parse import urlsplit
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from pgguard.errors import LaunchError
 from pgguard.launch.embedded import EmbeddedPostgres
 
 if TYPE_CHECKING:
@@ -111,8 +112,10 @@ def main(package: str, runs: Mapping[str, str], arguments: Sequence[str]) -> int
         checks = Checks(f"{name} (short form)" if short else name)
         try:
             importlib.import_module(runs[name]).run(checks, short)
-        except Missing as missing:
+        except (Missing, LaunchError) as missing:
             checks.claim(False, f"{name} can run", str(missing))
+        except ModuleNotFoundError as missing:
+            checks.claim(False, f"{name} can run", f"{missing}: pip install -e '.[dev]'")
         except Exception:
             traceback.print_exc(file=sys.stdout)
             checks.claim(False, f"{name} came to its end")

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Self
 import psycopg
 
 from tests.conformance import harness
-from tests.conformance.fetching import python_module
 from tests.conformance.slowrelay import SlowRelay
 
 if TYPE_CHECKING:
@@ -64,7 +63,6 @@ class Growth:
 
 def run(checks: harness.Checks, short: bool) -> None:
     """Both parts; the short form sends the COPY 200 MB instead of 500."""
-    python_module("psycopg")
     with harness.postgres(max_connections=30) as server:
         with harness.Guard(server.address) as guard:
             _warm_up(guard.address)
