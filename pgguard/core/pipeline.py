@@ -9,6 +9,7 @@ Query"). Entries are small ints so that the hot loops append and pop constants.
 from __future__ import annotations
 
 from collections import deque
+from itertools import takewhile
 
 PARSE = 1
 BIND = 2
@@ -16,7 +17,7 @@ DESCRIBE = 3
 EXECUTE = 4
 CLOSE = 5
 COPY_END = 6
-"""CopyDone or CopyFail: no reply of its own, but a Sync before it is ignored by the server."""
+"""CopyDone or CopyFail sent before CopyInResponse came: the server ignores Syncs before it."""
 
 READY = 16
 """From here on an entry promises a ReadyForQuery."""
@@ -28,27 +29,45 @@ CALL = 18
 class Pipeline:
     """What one server owes."""
 
-    __slots__ = ("entries",)
+    __slots__ = ("entries", "skipping")
 
     def __init__(self) -> None:
         self.entries: deque[int] = deque()
+        self.skipping = False
+        """After an error in the extended protocol: nothing is answered up to the next Sync."""
 
     @property
     def due(self) -> int:
         """ReadyForQuery outstanding."""
-        return sum(1 for entry in self.entries if entry >= READY)
+        promised = sum(1 for entry in self.entries if entry >= READY)
+        return promised - self._skipped() if self.skipping else promised
+
+    def _skipped(self) -> int:
+        """Promises that the server does not keep: those before the next Sync."""
+        before = takewhile(lambda entry: entry != SYNC, self.entries)
+        return sum(1 for entry in before if entry > SYNC)
 
     @property
     def unsynced(self) -> bool:
         """Extended messages were sent, but the Sync that ends them was not."""
-        return bool(self.entries) and self.entries[-1] < READY
+        entries = self.entries
+        if self.skipping:
+            return SYNC not in entries
+        return bool(entries) and entries[-1] < READY
+
+    def failed(self) -> None:
+        """An ErrorResponse came. The first of several batches is the one that is answered; one that
+        ends in a Query without a Sync before it is taken to have failed before that Query."""
+        self.skipping = bool(self.entries) and self.entries[0] < READY
 
     def ready(self) -> bool:
         """A ReadyForQuery came; whether more is owed behind it."""
         entries = self.entries
         while entries:
-            if entries.popleft() >= READY:
+            entry = entries.popleft()
+            if entry == SYNC or (entry > SYNC and not self.skipping):
                 break
+        self.skipping = False
         while entries and entries[0] == COPY_END:
             entries.popleft()
         return bool(entries)
@@ -59,15 +78,12 @@ class Pipeline:
         Returns whether the end of the copy was sent already, so that later Syncs count again.
         """
         kept: list[int] = []
-        ended = False
-        begun = False
+        begun = ended = False
         for entry in self.entries:
-            if entry == COPY_END and begun:
-                ended = True
-            if entry == SYNC and begun and not ended:
+            if begun and not ended and entry in (SYNC, COPY_END):
+                ended = entry == COPY_END
                 continue
-            if entry in (EXECUTE, QUERY):
-                begun = True
+            begun = begun or entry in (EXECUTE, QUERY)
             kept.append(entry)
         self.entries = deque(kept)
         return ended

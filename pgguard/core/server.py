@@ -242,6 +242,7 @@ class Server:
             # What cannot be read is still the server's word: it is passed on as it came.
             return
         self.noted = self.failed = True
+        self.pipeline.failed()
         # Postgres takes no more of a copy, and counts Syncs again.
         self.copy_in = False
         sqlstate = fields.get("C", "?????")[:5]

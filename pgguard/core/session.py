@@ -260,8 +260,9 @@ class Session:
             elif kind == 0x58:  # Terminate
                 self.leaving = True
             elif kind in (0x63, 0x66):  # CopyDone, CopyFail
-                server.copy_in = False
-                if entries:
+                if server.copy_in:
+                    server.copy_in = False
+                elif entries:
                     entries.append(COPY_END)
             elif kind == 0x46:  # FunctionCall
                 entries.append(18)
