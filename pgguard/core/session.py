@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 _header = Struct(">BI").unpack_from
 _FLAGGED = int(Verdict.by_id)
 _NOTABLE = DDL | DATABASE_DDL
+_NO_CATALOGUE = -2
+"""Stands for version 0, so that no verdict of before the first catalogue passes for known."""
 
 TERMINATE = b"X\0\0\0\4"
 
@@ -171,7 +173,7 @@ class Session:
         judge = self.judge
         assert judge is not None
         known = judge.cache.exact.get if self.readable else _unknown
-        version = judge.version
+        version = judge.version or _NO_CATALOGUE
         statements = self.client.counters.statements
         while end - pos >= 5:
             kind, length = _header(chunk, pos)
