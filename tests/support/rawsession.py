@@ -43,12 +43,14 @@ class RawSession:
         self.socket.close()
 
     @classmethod
-    def log_in(cls, guard: RunningGuard, **parameters: str) -> Self:
+    def log_in(
+        cls, guard: RunningGuard, *, protocol: int = PROTOCOL_3_0, **parameters: str
+    ) -> Self:
         """Up to AuthenticationOk; what comes behind it is unread."""
         session = cls(guard.guard.listen)
         there = guard.guard.upstream
         words = {"user": there.user, "database": there.database, **parameters}
-        session.send(build_startup(PROTOCOL_3_0, words))
+        session.send(build_startup(protocol, words))
         scram = ScramClient("", password=there.password, nonce=os.urandom(18), salted={})
         while True:
             kind, body = session.message()
