@@ -95,30 +95,32 @@ GROUP BY 1""",
 }
 """What `catalogue_from_rows` wants, by name. Valid for Postgres 11 and later."""
 
-NEWEST_ROW_QUERY: Final = """
-SELECT pg_catalog.concat_ws(' ',
-  (SELECT pg_catalog.concat_ws(':', count(*), sum(xmin::text::bigint))
-   FROM pg_catalog.pg_attribute a WHERE a.attrelid >= 16384::oid AND NOT EXISTS (
-     SELECT FROM pg_catalog.pg_class c WHERE c.oid = a.attrelid AND c.relpersistence = 't')),
-  (SELECT pg_catalog.concat_ws(':', count(*), sum(t.xmin::text::bigint))
-   FROM pg_catalog.pg_type t WHERE t.oid >= 16384::oid AND NOT EXISTS (
-     SELECT FROM pg_catalog.pg_namespace n WHERE n.oid = t.typnamespace
-       AND pg_catalog.starts_with(n.nspname, 'pg_temp_'))),
-  (SELECT pg_catalog.concat_ws(':', count(*), sum(xmin::text::bigint))
-   FROM pg_catalog.pg_constraint),
-  (SELECT pg_catalog.concat_ws(':', count(*), sum(xmin::text::bigint))
-   FROM pg_catalog.pg_index WHERE indrelid >= 16384::oid AND indisunique),
-  (SELECT pg_catalog.concat_ws(':', count(*), sum(xmin::text::bigint)) FROM pg_catalog.pg_rewrite),
-  (SELECT pg_catalog.concat_ws(':', count(*), sum(xmin::text::bigint)) FROM pg_catalog.pg_inherits),
-  (SELECT pg_catalog.concat_ws(':', count(*), sum(xmin::text::bigint)) FROM pg_catalog.pg_attrdef),
-  (SELECT pg_catalog.concat_ws(':', count(*), sum(xmin::text::bigint))
-   FROM pg_catalog.pg_trigger WHERE NOT tgisinternal),
-  (SELECT pg_catalog.concat_ws(':', count(*), sum(xmin::text::bigint))
-   FROM pg_catalog.pg_proc WHERE oid >= 16384::oid),
-  (SELECT pg_catalog.concat_ws(':', count(*), sum(n.xmin::text::bigint))
-   FROM pg_catalog.pg_namespace n WHERE NOT pg_catalog.starts_with(n.nspname, 'pg_t')),
-  (SELECT pg_catalog.concat_ws(':', count(*), sum(xmin::text::bigint))
-   FROM pg_catalog.pg_db_role_setting))"""
+_PERMANENT: Final = "NOT IN (SELECT t.oid FROM pg_catalog.pg_class t WHERE t.relpersistence = 't')"
+_WATCHED: Final = {
+    "pg_attribute": f"x.attrelid >= 16384::oid AND x.attrelid {_PERMANENT}",
+    "pg_attrdef": f"x.adrelid {_PERMANENT}",
+    "pg_constraint": f"x.conrelid {_PERMANENT}",
+    "pg_db_role_setting": "true",
+    "pg_index": f"x.indisunique AND x.indrelid >= 16384::oid AND x.indrelid {_PERMANENT}",
+    "pg_inherits": f"x.inhrelid {_PERMANENT}",
+    "pg_namespace": "NOT pg_catalog.starts_with(x.nspname, 'pg_t')",
+    "pg_proc": "x.oid >= 16384::oid",
+    "pg_rewrite": f"x.oid >= 16384::oid AND x.ev_class {_PERMANENT}",
+    "pg_trigger": f"NOT x.tgisinternal AND x.tgrelid {_PERMANENT}",
+    "pg_type": """x.oid >= 16384::oid AND x.typnamespace NOT IN (
+      SELECT n.oid FROM pg_catalog.pg_namespace n
+      WHERE pg_catalog.starts_with(n.nspname, 'pg_temp_'))""",
+}
+"""Catalogues whose rows tell of a change, and which rows of them."""
+
+NEWEST_ROW_QUERY: Final = "SELECT pg_catalog.concat_ws(' ',{})".format(
+    ",".join(
+        f"""
+  (SELECT pg_catalog.concat_ws(':', count(*), sum(x.xmin::text::bigint))
+   FROM pg_catalog.{name} x WHERE {condition})"""
+        for name, condition in _WATCHED.items()
+    )
+)
 """One text that differs when the catalogue does: counts and sums of the rows' creators.
 
 A sum, not the newest: a transaction that began early may commit late. pg_class is left out, for

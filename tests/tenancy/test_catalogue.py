@@ -1,0 +1,176 @@
+"""The catalogue of a real Postgres, and the text that tells whether it has changed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from pgguard.tenancy.catalogue import (
+    CATALOGUE_QUERIES,
+    NEWEST_ROW_QUERY,
+    Catalogue,
+    Column,
+    ForeignKey,
+    Key,
+    catalogue_from_rows,
+)
+
+from .conftest import read_catalogue, text_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def test_tables_have_their_columns_keys_and_foreign_keys(catalogues: dict[str, Catalogue]) -> None:
+    table = catalogues["booking"].tables["public", "bookings"]
+    assert [column.name for column in table.columns[:3]] == ["id", "tenant_id", "package_id"]
+    assert table.column("tenant_id") == Column("tenant_id", "uuid", not_null=True)
+    assert table.column("status") == Column("status", "text")
+    assert Key("bookings_pkey", ("id",), primary=True) in table.keys
+    assert Key("bookings_tenant_reference", ("tenant_id", "reference")) in table.keys
+    assert (
+        ForeignKey("bookings_package_id_fkey", ("package_id",), ("public", "packages"), ("id",))
+        in table.foreign_keys
+    )
+
+
+def test_defaults_are_told_as_the_server_prints_them(catalogues: dict[str, Catalogue]) -> None:
+    column = catalogues["booking"].tables["public", "payments"].column("tenant_id")
+    assert column is not None
+    assert "current_setting('app.tenant_id'" in column.default
+
+
+def test_views_partitions_triggers_and_sequences(catalogues: dict[str, Catalogue]) -> None:
+    tables = catalogues["booking"].tables
+    assert tables["public", "open_bookings"].depends == {("public", "bookings")}
+    assert tables["public", "events_2024"].parents == [("public", "events")]
+    assert tables["public", "invoice_numbers"].kind == "S"
+    assert tables["public", "audit"].fills
+    assert not tables["public", "bookings"].fills
+    assert not tables["public", "open_bookings"].rules
+
+
+def test_functions_and_their_volatility(catalogues: dict[str, Catalogue]) -> None:
+    catalogue = catalogues["booking"]
+    (function,) = catalogue.functions["any_tenant"]
+    assert (function.schema, function.volatility, function.language) == ("public", "v", "sql")
+    assert {"now", "count", "current_setting", "generate_series"} <= catalogue.builtins
+    assert {"random", "nextval", "gen_random_uuid"} <= catalogue.volatile_builtins
+    assert "now" not in catalogue.volatile_builtins
+    assert catalogue.database == "scopes_booking"
+    assert catalogue.search_path == ("public",)
+
+
+def test_names_of_every_kind_survive(database: object) -> None:
+    with psycopg.connect(database.url, autocommit=True) as connection:  # type: ignore[attr-defined]
+        connection.execute(
+            """CREATE SCHEMA "My Schema";
+               CREATE TABLE "My Schema"."T ""x"" {a,b}" ("a,b" int, "{c}" int, "d\\e" text,
+                 PRIMARY KEY ("a,b", "{c}"));
+               ALTER TABLE "My Schema"."T ""x"" {a,b}" DROP COLUMN "d\\e";
+               CREATE DOMAIN tenant AS uuid;
+               CREATE TABLE d (t tenant, n int GENERATED ALWAYS AS IDENTITY);
+               CREATE UNIQUE INDEX whole ON d (t) INCLUDE (n);
+               CREATE UNIQUE INDEX partial ON d (n) WHERE n > 1;
+               CREATE UNIQUE INDEX expression ON d ((n + 1));
+               CREATE RULE r AS ON DELETE TO d DO INSTEAD NOTHING;
+               CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1';
+               CREATE VIEW v AS SELECT f() FROM d"""
+        )
+        catalogue = read_catalogue(connection)
+    table = catalogue.tables["My Schema", 'T "x" {a,b}']
+    assert [column.name for column in table.columns] == ["a,b", "{c}"]
+    assert table.keys[0].columns == ("a,b", "{c}")
+    assert table.shown == 'My Schema.T "x" {a,b}'
+    other = catalogue.tables["public", "d"]
+    assert other.columns[0].type == "uuid"
+    assert [(key.name, key.columns) for key in other.keys] == [("whole", ("t",))]
+    assert other.rules
+    assert catalogue.tables["public", "v"].calls == {("public", "f")}
+
+
+def test_an_empty_answer_is_an_empty_catalogue() -> None:
+    assert catalogue_from_rows({}) == Catalogue()
+    assert set(CATALOGUE_QUERIES) >= {"tables", "columns", "keys", "foreign_keys", "views"}
+
+
+@pytest.fixture(scope="module")
+def changing(schemas: dict[str, psycopg.Connection]) -> Iterator[psycopg.Connection]:
+    connection = schemas["booking"]
+    connection.execute("CREATE TABLE base (id int PRIMARY KEY, tenant int, note text)")
+    connection.execute("CREATE TABLE parent (id int)")
+    yield connection
+    connection.execute("DROP TABLE IF EXISTS base, renamed, parent CASCADE")
+
+
+CHANGES = [
+    "CREATE TABLE empty ()",
+    "DROP TABLE empty",
+    "ALTER TABLE base ADD COLUMN more int",
+    "ALTER TABLE base DROP COLUMN more",
+    "ALTER TABLE base RENAME COLUMN note TO remark",
+    "ALTER TABLE base RENAME TO renamed",
+    "ALTER TABLE renamed RENAME TO base",
+    "ALTER TABLE base ALTER COLUMN tenant SET NOT NULL",
+    "ALTER TABLE base ALTER COLUMN tenant SET DEFAULT 1",
+    "ALTER TABLE base ADD CONSTRAINT own FOREIGN KEY (tenant) REFERENCES base",
+    "ALTER TABLE base DROP CONSTRAINT own",
+    "CREATE UNIQUE INDEX one ON base (tenant)",
+    "DROP INDEX one",
+    "CREATE VIEW seen AS SELECT id FROM base",
+    "CREATE OR REPLACE VIEW seen AS SELECT tenant AS id FROM base",
+    "DROP VIEW seen",
+    "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+    "ALTER FUNCTION f() IMMUTABLE",
+    "DROP FUNCTION f()",
+    "CREATE SCHEMA elsewhere",
+    "ALTER TABLE base SET SCHEMA elsewhere",
+    "ALTER TABLE elsewhere.base SET SCHEMA public",
+    "DROP SCHEMA elsewhere",
+    "ALTER TABLE base INHERIT parent",
+    "ALTER TABLE base NO INHERIT parent",
+    "CREATE TRIGGER t BEFORE INSERT ON base FOR EACH ROW EXECUTE FUNCTION fill_tenant()",
+    "DROP TRIGGER t ON base",
+    "CREATE RULE r AS ON DELETE TO base DO INSTEAD NOTHING",
+    "DROP RULE r ON base",
+]
+
+NO_CHANGES = [
+    "INSERT INTO base VALUES (1, 1, 'x')",
+    "UPDATE base SET tenant = 2",
+    "TRUNCATE base",
+    "ANALYZE base",
+    "VACUUM base",
+    "CREATE TEMP TABLE mine (id int PRIMARY KEY)",
+    "DROP TABLE mine",
+    "CREATE INDEX plain ON base (tenant)",
+]
+
+
+def test_every_change_shows_in_the_newest_row_and_nothing_else_does(
+    changing: psycopg.Connection,
+) -> None:
+    told = []
+    for sql in [*NO_CHANGES, *CHANGES]:
+        before = text_rows(changing, NEWEST_ROW_QUERY)
+        changing.execute(sql.encode())
+        after = text_rows(changing, NEWEST_ROW_QUERY)
+        told.append((sql, before != after))
+    # Columns of a plain index are rows of pg_attribute: one look too many, not one too few.
+    assert told == [(sql, sql.startswith("CREATE INDEX")) for sql in NO_CHANGES] + [
+        (sql, True) for sql in CHANGES
+    ]
+
+
+def test_a_transaction_that_began_early_and_commits_late_shows(
+    changing: psycopg.Connection,
+) -> None:
+    with psycopg.connect(changing.info.dsn, password=changing.info.password) as early:
+        early.execute("ALTER TABLE parent ADD COLUMN late int")
+        changing.execute("CREATE TABLE quick ()")
+        between = text_rows(changing, NEWEST_ROW_QUERY)
+        early.commit()
+        assert text_rows(changing, NEWEST_ROW_QUERY) != between
+    changing.execute("DROP TABLE quick")

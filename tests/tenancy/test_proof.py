@@ -1,0 +1,84 @@
+"""Levels of one occurrence whose statement has a single table; whole statements are fixtures."""
+
+from __future__ import annotations
+
+import pytest
+
+from pgguard.findings import Verdict
+from pgguard.sql.facts.reading import read
+from pgguard.tenancy.catalogue import Catalogue, Column, ForeignKey, Key, Table
+from pgguard.tenancy.model import Model, TenancySettings
+from pgguard.tenancy.proof import Prover, is_single
+
+
+def prover(sql: str, type_name: str = "text", columns: str = "id tenant_id other") -> Prover:
+    table = Table("public", "t", columns=[Column(name, type_name) for name in columns.split()])
+    table.keys = [Key("t_pkey", ("id",), primary=True), Key("pair", ("other", "id"))]
+    table.foreign_keys = [ForeignKey("up", ("other",), table.key, ("id",))]
+    model = Model(Catalogue(tables={table.key: table}), TenancySettings())
+    return Prover(model, read(sql.encode()).parts[0], model.roles[table.key], table)
+
+
+@pytest.mark.parametrize(
+    ("type_name", "condition", "expected"),
+    [
+        ("uuid", "tenant_id::uuid = $1", Verdict.scoped),
+        ("text", "tenant_id::uuid = $1", Verdict.unscoped),
+        ("int4", "tenant_id::int8 = $1", Verdict.scoped),
+        ("text", "tenant_id::int8 = $1", Verdict.unscoped),
+        ("int8", "tenant_id::numeric = $1", Verdict.scoped),
+        ("float8", "tenant_id::int8 = $1", Verdict.unscoped),
+        ("float8", "tenant_id::text = $1", Verdict.scoped),
+    ],
+)
+def test_a_cast_keeps_identity_by_the_type_of_the_column(
+    type_name: str, condition: str, expected: Verdict
+) -> None:
+    assert prover(f"SELECT FROM t WHERE {condition}", type_name).prove().level == expected
+
+
+@pytest.mark.parametrize(
+    ("condition", "expected", "why"),
+    [
+        ("tenant_id = $1", Verdict.scoped, "tenant_id is $1"),
+        ("id = $1", Verdict.by_id, "only id chooses the row"),
+        ("other = $1", Verdict.by_id, "only other chooses the rows, by their t"),
+        ("tenant_id > $1", Verdict.unscoped, "the condition does not fix tenant_id"),
+        ("tenant_id = random()", Verdict.unscoped, "may change from row to row"),
+        ("tenant_id = $1 OR $2", Verdict.unknown, "only if its parameters are not null"),
+        ("id = $1 OR $2", Verdict.unknown, "only if its parameters are not null"),
+        ("tenant_id IN ('a', 'b')", Verdict.cross_tenant, "several tenants"),
+        ("false", Verdict.scoped, "no row can satisfy"),
+    ],
+)
+def test_level_and_reason(condition: str, expected: Verdict, why: str) -> None:
+    outcome = prover(f"SELECT FROM t WHERE {condition}").prove()
+    assert outcome.level == expected
+    assert why in outcome.why
+
+
+@pytest.mark.parametrize(
+    ("condition", "by_value"),
+    [
+        ("tenant_id = 'a'", False),
+        ("tenant_id IN ('a', 'b')", True),
+        ("tenant_id IN ('a', 'a')", False),
+        ("tenant_id IN ($1, 'a')", False),
+        ("id IN (1, 2) AND tenant_id = 'a'", False),
+    ],
+)
+def test_comparing_literals_is_noticed(condition: str, by_value: bool) -> None:
+    one = prover(f"SELECT FROM t WHERE {condition}")
+    one.prove()
+    assert one.by_value is by_value
+
+
+def test_column_aliases_name_other_columns() -> None:
+    assert prover("SELECT FROM t x(a, b) WHERE x.b = $1").prove().level == Verdict.scoped
+    swapped = "SELECT FROM t x(tenant_id, b) WHERE x.tenant_id = $1"
+    assert prover(swapped).prove().level == Verdict.by_id
+
+
+def test_an_array_is_not_a_single_value() -> None:
+    values = prover("SELECT FROM t WHERE id = ANY ($1)").part.known.constants
+    assert not is_single(next(iter(values.values())))
