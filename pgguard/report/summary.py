@@ -199,8 +199,9 @@ def _advice(summary: RunSummary) -> list[str]:
     """The remedies that would remove most findings, errors first, each once, and who needs them."""
     wanted: dict[tuple[str, str], list[Finding]] = {}
     for finding in summary.findings:
-        if finding.remedy and severity(finding) != "note":
-            wanted.setdefault((finding.code, finding.remedy), []).append(finding)
+        remedy = _remedy(finding)
+        if remedy and severity(finding) != "note":
+            wanted.setdefault((finding.code, remedy), []).append(finding)
     lines = []
     for (code, remedy), found in sorted(wanted.items(), key=_urgency):
         names = sorted({finding.client for finding in found})
@@ -209,6 +210,14 @@ def _advice(summary: RunSummary) -> list[str]:
     if summary.one_client:
         lines.insert(min(len(lines), ADVICE - 1), NAME_CLIENTS)
     return lines[:ADVICE]
+
+
+def _remedy(finding: Finding) -> str:
+    """The smallest fix of the table concerned, where there is one, else what helps in general."""
+    for relation in finding.relations:
+        if relation.fix:
+            return f"{relation.name}: {relation.fix}"
+    return finding.remedy
 
 
 def _urgency(item: tuple[tuple[str, str], list[Finding]]) -> tuple[int, int, tuple[str, str]]:
