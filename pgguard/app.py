@@ -241,6 +241,8 @@ class Guard:
         except TimeoutError:
             log.debug("limits not read again")
         await self._catalogues.settle(GOODBYE)
+        await _while(lambda: self.hub.gate.waiting() > 0, GOODBYE)
+        self.hub.gate.close(self.hub.clock())
 
     async def wait_upstream(self) -> str:
         """Wait for Postgres, `upstream.wait` seconds at most, and return its version.
@@ -383,7 +385,11 @@ class Guard:
         from pgguard.launch.analyst import Analyst
 
         self._analyst = self._analyst or Analyst()
-        facts = await self._analyst.facts(statement.text)
+        try:
+            facts = await self._analyst.facts(statement.text)
+        except Exception as error:  # noqa: BLE001  whatever it is, the statement is not analysed
+            self._report("analyse", error)
+            facts = None
         self.hub.gate.analysed(judge, statement, facts, self.hub.clock())
 
     # Loops

@@ -36,6 +36,7 @@ class Gate:
 
     __slots__ = (
         "_analysing",
+        "_changing",
         "_clock",
         "_counters",
         "_databases",
@@ -60,6 +61,8 @@ class Gate:
         self._waiting: dict[str, dict[tuple[Statement, Client], int]] = {}
         self._databases: dict[Judge, str] = {}
         self._analysing: set[Statement] = set()
+        self._changing: set[str] = set()
+        """Databases whose catalogue has changed since it was read."""
 
     def judge(self, database: str) -> Judge:
         judge = self.judges.get(database)
@@ -81,8 +84,15 @@ class Gate:
             judge.version = old.version
             self.judges[database] = judge
             self._databases[judge] = database
-            self._net.read_catalogue(database, soon=True)
+            self.changed(database)
         return True
+
+    def changed(self, database: str) -> None:
+        """The catalogue is not what was read any more: verdicts wait until it is read again."""
+        self._changing.add(database)
+        # No verdict is of the newest version now: every execution comes to `settle`.
+        self.judge(database).version += 1
+        self._net.read_catalogue(database, soon=True)
 
     def settle(self, session: Session, statement: Statement, now: float) -> None:
         """One execution of a statement whose verdict is missing or older than the catalogue."""
@@ -96,7 +106,7 @@ class Gate:
             self._judge(judge, statement)
         if statement.effects & (DDL | DATABASE_DDL) and session.server is not None:
             session.server.noted = session.server.ddl = True
-        if judge.version == 0 or judge.unknown_relation:
+        if judge.version == 0 or judge.unknown_relation or session.database in self._changing:
             if judge.unknown_relation:
                 judge.unknown_relation = False
                 self._net.read_catalogue(session.database, soon=True)
@@ -141,11 +151,18 @@ class Gate:
         else:
             self._count(client, statement, 1, now)
 
-    def catalogue_read(self, database: str, catalogue: Catalogue, now: float) -> None:
-        """The catalogue as it is now: verdicts that waited for it are given."""
+    def catalogue_read(
+        self, database: str, catalogue: Catalogue, now: float, *, newest: bool = True
+    ) -> None:
+        """The catalogue as it was when the reading began: verdicts that waited for it are given.
+
+        Not `newest`: it has been asked for anew since, so they go on waiting.
+        """
         judge = self.judge(database)
         judge.set_catalogue(catalogue)
-        self.give_up_waiting(database, now)
+        if newest:
+            self._changing.discard(database)
+            self.give_up_waiting(database, now)
 
     def give_up_waiting(self, database: str, now: float) -> None:
         """No newer catalogue is to be had: what waits is counted by what is known."""
@@ -165,9 +182,19 @@ class Gate:
         """The worker's facts on a long text; None = it gave up."""
         judge.judge_facts(statement, facts)
         self._analysing.discard(statement)
-        waiting = self._waiting[self._databases[judge]]
+        database = self._databases[judge]
+        if database in self._changing:
+            return
+        waiting = self._waiting[database]
         for key in [key for key in waiting if key[0] is statement]:
             self._count(key[1], statement, waiting.pop(key), now)
+
+    def close(self, now: float) -> None:
+        """The end: what has no verdict yet is counted by what is known of it, else as unknown."""
+        for waiting in self._waiting.values():
+            for (statement, client), times in waiting.items():
+                self._count(client, statement, times, now)
+            waiting.clear()
 
     def waiting(self) -> int:
         """Executions whose verdict is not given yet."""

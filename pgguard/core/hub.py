@@ -336,7 +336,7 @@ class Hub:
     def catalogue_changed(self, server: Server) -> None:
         """A statement that may have changed the catalogue, or databases, is done."""
         self.blocking.discard(server)
-        self.net.read_catalogue(server.database, soon=True)
+        self.gate.changed(server.database)
 
     def close_services(self, server: Server) -> bool:
         """A statement about databases is next on `server`: no service connection may stand in its

@@ -144,7 +144,8 @@ class Catalogues:
         watched.failed = False
         watched.newest = rows[0]
         catalogue = catalogue_from_rows(dict(zip(names, rows[1:], strict=True)))
-        self._hub.gate.catalogue_read(database, catalogue, self._hub.clock())
+        newest = not watched.wanted
+        self._hub.gate.catalogue_read(database, catalogue, self._hub.clock(), newest=newest)
 
     async def settle(self, within: float) -> None:
         """At the end: read once more what verdicts still wait for, then give them up."""
