@@ -191,8 +191,12 @@ class Sessions(RuleBasedStateMachine):
         if how == "reset":
             self.world.reset(wire.session)
 
-    @rule(index=st.integers(0, 7), reset=st.booleans())
-    def a_server_dies(self, index: int, reset: bool) -> None:
+    @rule(index=st.integers(0, 7), reset=st.booleans(), half=st.integers(0, 12))
+    def a_server_dies(self, index: int, reset: bool, half: int) -> None:
+        wire = self._linked(index)
+        if wire is not None:
+            row = encode(f'DataRow "{wire.token}"', BACKEND)
+            self._arrive(wire, "replied", row, len(wire.pending["replied"]) + half)
         alive = [server for server in self.world.hub.servers if server in self.world.outs]
         if alive:
             server = sorted(alive, key=lambda server: server.id)[index % len(alive)]
@@ -261,6 +265,11 @@ class Sessions(RuleBasedStateMachine):
         hub = self.world.hub
         retried = sum(1 for *_, ticket in hub.upstream._retries if ticket is not None)
         assert hub.admission.held == len(hub.servers) + retried
+
+    @invariant()
+    def only_the_living_wait(self) -> None:
+        for share in self.world.hub.admission.shares.values():
+            assert all(ticket.holder.state is SessionState.WAITING for ticket in share.queue)
 
     @invariant()
     def places_and_states_agree(self) -> None:
