@@ -1,7 +1,7 @@
-"""From the bytes of a text to its `Statement`: by exact bytes first, then by shape.
+"""From the bytes of a text to its `Statement`: by exact bytes, by its digits, then by shape.
 
-Laws: `exact` is one dictionary object for the whole life of the cache, so that the hot loop of
-the core may keep `exact.get` and fall back on `get`; everything is bounded in entries and bytes,
+Laws: `exact` and `numbered` are one dictionary object each for the whole life of the cache, so that
+the hot loop of the core may look there itself and fall back on `get`; everything is bounded in entries and bytes,
 in two generations each, so that what is in use survives; a Statement is found by shape only once
 `share` was called for it, after its verdict, since some verdicts depend on literals; texts over
 `EXACT` bytes are kept by digest, and those over `SHAPED` have no shape.
@@ -12,7 +12,7 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, Protocol
 
-from pgguard.sql.shape import shape
+from pgguard.sql.shape import only_literals_vary, shape
 from pgguard.sql.statement import Statement
 
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ EXACT: Final = 8 * 1024
 
 SHAPED: Final = 128 * 1024
 """Bytes of the longest text that is read in this process."""
+
+DIGITS: Final = bytes(0x30 if 0x30 <= byte <= 0x39 else byte for byte in range(256))
+"""Translates every digit to 0."""
 
 _OVERHEAD: Final = 400
 """Bytes counted for an entry beside its key."""
@@ -76,7 +79,7 @@ class _Generations:
 class StatementCache:
     """Statements by text and by shape; `limit` bounds the bytes of all keys and texts."""
 
-    __slots__ = ("_digests", "_exact", "_shapes", "counters", "exact")
+    __slots__ = ("_digests", "_exact", "_numbered", "_shapes", "counters", "exact", "numbered")
 
     def __init__(
         self, counters: Counters, *, limit: int = 32 * 1024 * 1024, entries: int = 40_000
@@ -88,6 +91,10 @@ class StatementCache:
         self._digests = _Generations(min(entries // 4, limit // (8 * EXACT)), limit // 4)
         self.exact: dict[bytes, Statement] = self._exact.young
         """Texts of at most `EXACT` bytes; a hit found here is counted by whoever looked."""
+        self._numbered = _Generations(entries // 4, limit // 4)
+        self.numbered: dict[bytes, Statement] = self._numbered.young
+        """Texts whose digits all stand in literals, each digit read as 0: two texts with one such
+        key have one shape. A hit found here is counted by whoever looked."""
 
     def get(self, text: bytes) -> Statement:
         """The Statement of a text; a new one has no verdict yet."""
@@ -96,6 +103,11 @@ class StatementCache:
             self.counters.cache_hits += 1
             return statement
         level = self._exact if len(text) <= EXACT else self._digests
+        if level is self._exact:
+            statement = self._numbered.find(text.translate(DIGITS))
+            if statement is not None:
+                self.counters.cache_hits += 1
+                return statement
         key = text if level is self._exact else blake2b(text, digest_size=16).digest()
         statement = level.find(key)
         if statement is None:
@@ -106,7 +118,10 @@ class StatementCache:
                 statement = Statement(text, structure)
                 level.put(key, statement)
                 return statement
-            level.put(key, statement)
+            if level is self._exact and structure is not None and only_literals_vary(structure):
+                self._numbered.put(text.translate(DIGITS), statement)
+            else:
+                level.put(key, statement)
         self.counters.cache_hits += 1
         return statement
 
@@ -124,13 +139,13 @@ class StatementCache:
         """Texts must stand for themselves again: the verdict turned out to depend on literals."""
         if statement.shape is None or self._shapes.find(statement.shape) is not statement:
             return
-        for level in (self._shapes, self._exact, self._digests):
+        for level in (self._shapes, self._exact, self._numbered, self._digests):
             level.forget(statement)
 
     def statements(self) -> Iterator[Statement]:
         """Every statement in the cache, once."""
         seen: set[int] = set()
-        for level in (self._exact, self._shapes, self._digests):
+        for level in (self._exact, self._numbered, self._shapes, self._digests):
             for side in (level.young, level.old):
                 for statement in side.values():
                     if id(statement) not in seen:

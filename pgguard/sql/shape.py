@@ -82,6 +82,7 @@ _SHOWN: Final = {
     "line": b"",
     "block": b" ",
 }
+_DIGITS: Final = b"0123456789"
 _DECIMAL: Final = re.compile(rb"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?\Z")
 _HIDDEN: Final = b" '...'"
 _QUOTED: Final = frozenset({"bad", "dollar", "escape", "open", "string", "unicode"})
@@ -106,6 +107,15 @@ def shape(text: bytes) -> bytes | None:
     if b"'" in plain or b'"' in plain:
         return None
     return b"".join([b"\0" if part is None else part for part in parts])
+
+
+def only_literals_vary(structure: bytes) -> bool:
+    """Whether every digit of a text with this shape stands in a plain literal.
+
+    Then other digits in the same places give the same shape: a digit is read as one of ten
+    everywhere, but in prefixes such as `0x`, which stand next to a letter and are no plain number.
+    """
+    return not structure.startswith(b"\1") and structure == structure.translate(None, _DIGITS)
 
 
 def _careful(text: bytes) -> bytes | None:

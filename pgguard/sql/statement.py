@@ -36,12 +36,19 @@ class Constant(NamedTuple):
     `kind` is `parameter` (value = its number), `literal` (its text), `null`, `setting` (the
     setting's name), `expression`, `array` (all elements of one parameter or expression), `more`
     (further constants that are not listed), and in values to be written also `default` and
-    `opaque` (not a constant). `functions` are those whose volatility decides.
+    `opaque` (not a constant). `functions` are those whose volatility decides. `place` keeps apart
+    what literals in different places say: a set of constants must have the same size in every
+    text of a shape, whatever the literals are.
     """
 
     kind: str
     value: str = ""
     functions: tuple[Name, ...] = ()
+    place: int = 0
+
+    def same(self, other: Constant) -> bool:
+        """Whether both are one value, wherever they stand."""
+        return self[:3] == other[:3]
 
 
 NULL: Final = Constant("null")

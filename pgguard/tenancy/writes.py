@@ -218,7 +218,7 @@ class WriteProver(Prover):
             return self.outcome(Verdict.unscoped, why, "assign")
         given = frozenset({constant})
         held = self.value(column) if conflict else self.constants(column, self.part.known)
-        if held == given and is_single(given):
+        if held and is_single(held) and constant.same(next(iter(held))):
             self.by_value = self.by_value or _has_literals(given)
             return outcome
         return self._moved(column, held, given)
@@ -237,4 +237,4 @@ class WriteProver(Prover):
 
 
 def _has_literals(values: frozenset[Constant] | None) -> bool:
-    return any(value.kind in {"literal", "expression"} for value in values or ())
+    return any(value.kind in {"literal", "expression", "setting"} for value in values or ())

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+from schemas import read_catalogue, text_rows
 
 from pgguard.tenancy.catalogue import (
     CATALOGUE_QUERIES,
@@ -16,8 +17,6 @@ from pgguard.tenancy.catalogue import (
     Key,
     catalogue_from_rows,
 )
-
-from .conftest import read_catalogue, text_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from schemas import SETTINGS
 
 from pgguard.sql.statement import Name
 from pgguard.tenancy.catalogue import Catalogue, Column, ForeignKey, Key, Table
 from pgguard.tenancy.model import Model, TenancySettings
-
-from .conftest import SETTINGS
 
 
 def table(

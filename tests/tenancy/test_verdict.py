@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
+from conditions import conditions, leaves
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg.pq import ExecStatus
+from schemas import SCOPES
 
 from pgguard.findings import Verdict
 from pgguard.sql.facts.reading import read
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     import psycopg
 
     from pgguard.tenancy.judge import Judge
-
-SCOPES = Path(__file__).parent.parent / "fixtures" / "scopes"
 
 
 class Case(NamedTuple):
@@ -82,52 +81,7 @@ def test_postgres_accepts_every_statement_that_is_not_marked(
     assert refused == []
 
 
-TENANTS = ("t1", "t2", "t3")
 COLUMNS = ("tenant_id", "other", "id", "flag")
-
-values = st.sampled_from(["'t1'", "'t2'", "NULL", "'t1'::text"])
-columns = st.sampled_from(["tenant_id", "r.tenant_id", "other", "tenant_id::text", "lower(other)"])
-operands = st.one_of(
-    columns, columns, values, st.builds("COALESCE({}, {})".format, columns, values)
-)
-leaves = st.one_of(
-    st.builds("{} = {}".format, operands, operands),
-    st.builds("{} = {}".format, st.just("tenant_id"), values),
-    st.builds("{} <> {}".format, columns, values),
-    st.builds("{} IS NOT DISTINCT FROM {}".format, columns, operands),
-    st.builds("{} IS DISTINCT FROM {}".format, columns, values),
-    st.builds("{} IN ({}, {})".format, columns, values, values),
-    st.builds("{} NOT IN ({}, {})".format, columns, values, values),
-    st.builds("{} = ANY (ARRAY[{}, {}])".format, columns, values, values),
-    st.builds("{} <> ALL (ARRAY[{}, {}])".format, columns, values, values),
-    st.builds("{} = ALL (ARRAY[{}]::text[])".format, columns, values),
-    st.builds("({}, {}) = ({}, {})".format, columns, columns, values, values),
-    st.builds("({}, {}) <> ({}, {})".format, columns, columns, values, values),
-    st.builds("{} BETWEEN {} AND {}".format, columns, values, values),
-    st.builds("{} IS NULL".format, columns),
-    st.builds("{} IS NOT NULL".format, columns),
-    st.sampled_from(
-        ["flag", "NOT flag", "true", "false", "NULL::bool", "1 = 1", "1 = 2", "id = 1"]
-    ),
-)
-
-
-def compounds(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
-    return st.one_of(
-        st.builds("({} AND {})".format, inner, inner),
-        st.builds("({} OR {})".format, inner, inner),
-        st.builds("NOT ({})".format, inner),
-        st.builds("({}) IS {}".format, inner, st.sampled_from(["TRUE", "FALSE", "NOT TRUE"])),
-        st.builds("({}) IS {}".format, inner, st.sampled_from(["NOT FALSE", "UNKNOWN"])),
-        st.builds("({}) {} {}".format, inner, st.sampled_from(["=", "<>"]), st.booleans()),
-        st.builds("({}) IS NOT DISTINCT FROM {}".format, inner, st.booleans()),
-        st.builds("COALESCE({}, {})".format, inner, inner),
-        st.builds("CASE WHEN {} THEN {} ELSE {} END".format, inner, inner, inner),
-        st.builds("CASE WHEN {} THEN {} END".format, inner, inner),
-    )
-
-
-conditions = st.recursive(leaves, compounds, max_leaves=6)
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from schemas import SETTINGS
 
 from pgguard.findings import Verdict
 from pgguard.sql.facts.reading import read
@@ -14,8 +15,6 @@ from pgguard.sql.parse import parse
 from pgguard.tenancy.model import Model
 from pgguard.tenancy.proof import Outcome
 from pgguard.tenancy.wording import column, condition, parameter, quoted, relation
-
-from .conftest import SETTINGS
 
 if TYPE_CHECKING:
     from pgguard.tenancy.catalogue import Catalogue

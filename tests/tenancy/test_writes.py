@@ -118,7 +118,7 @@ def test_a_conflict_that_updates_shared_rows() -> None:
     [
         ("UPDATE t SET tenant_id = 'a' WHERE tenant_id = 'a'", True),
         ("UPDATE t SET tenant_id = $1 WHERE tenant_id = $1", False),
-        ("INSERT INTO t VALUES (1, 'a'), (2, 'a')", False),
+        ("INSERT INTO t VALUES (1, 'a'), (2, 'a')", True),
         ("INSERT INTO t VALUES (1, 'a'), (2, 'b')", True),
     ],
 )

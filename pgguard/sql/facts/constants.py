@@ -146,9 +146,10 @@ def _literal(body: Node) -> Constant:
     for kind in ("sval", "ival", "fval", "boolval", "bsval"):
         if kind in body:
             inner = body[kind]
-            value = inner.get(kind, {"ival": 0, "boolval": False}.get(kind, ""))
-            text = ("t" if value else "f") if kind == "boolval" else str(value)
-            return Constant("literal", text if len(text) <= _LONGEST else _digest([text]))
+            raw = inner.get(kind, {"ival": 0, "boolval": False}.get(kind, ""))
+            text = ("t" if raw else "f") if kind == "boolval" else str(raw)
+            value = text if len(text) <= _LONGEST else _digest([text])
+            return Constant("literal", value, (), body.get("location", 0))
     return Constant("expression", "")
 
 
@@ -159,13 +160,16 @@ def _setting(body: Node) -> Constant | None:
     if name.name != "current_setting" or name.schema not in {"", "pg_catalog"} or not arguments:
         return None
     first = arguments[0].get("A_Const", {}).get("sval")
-    return Constant("setting", first.get("sval", "").lower()) if first is not None else None
+    if first is None:
+        return None
+    return Constant("setting", first.get("sval", "").lower(), (), body.get("location", 0))
 
 
 def _expression(node: Node) -> Constant | None:
     """A compound expression: None as soon as something in it depends on a row."""
     functions: list[Name] = []
     signature: list[str] = []
+    place = 0
     stack: list[Any] = [node]
     while stack:
         item = stack.pop()
@@ -176,6 +180,7 @@ def _expression(node: Node) -> Constant | None:
                 if key in _ROW_DEPENDENT:
                     return None
                 if key == "location":
+                    place = max(place, value)
                     continue
                 if key == "funcname":
                     functions.append(name_of(value))
@@ -183,7 +188,7 @@ def _expression(node: Node) -> Constant | None:
                 stack.append(value)
         else:
             signature.append(str(item))
-    return Constant("expression", _digest(signature), tuple(dict.fromkeys(functions)))
+    return Constant("expression", _digest(signature), tuple(dict.fromkeys(functions)), place)
 
 
 def _digest(words: list[str]) -> str:

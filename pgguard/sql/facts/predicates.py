@@ -230,14 +230,17 @@ class Reader:
             return NOTHING
         if values == NULL:
             return None
-        return _fact(column, frozenset({Constant("array", values.value, values.functions)}))
+        return _fact(column, frozenset({values._replace(kind="array")}))
 
     def _between(self, body: Node, goal: bool) -> Environment | tuple[int, list[_Goal]] | None:
         if body["kind"].startswith("AEXPR_NOT") is goal:
             return NOTHING
         low, high = body["rexpr"]["List"]["items"]
-        value = constant(low)
-        if value is None or value.kind not in {"parameter", "setting"} or value != constant(high):
+        value, other = constant(low), constant(high)
+        if value is None or other is None or not value.same(other):
+            return NOTHING
+        # Literals, and settings named by them, are not compared: texts of one shape would differ.
+        if value.kind != "parameter":
             return NOTHING
         return self.equate(body["lexpr"], low)
 
@@ -306,14 +309,15 @@ class Reader:
             return NOTHING if null_safe else None
         if self._comparable(left, right):
             # Not NOTHING itself: the comparison was understood, it is true.
-            return Environment() if one == two else None
+            return Environment() if one.same(two) else None
         return self._conditional()
 
     def _unequal(self, left: Node, right: Node) -> Environment | None:
         """left <> right is true, of two literals."""
-        if not self._comparable(left, right):
+        one, two = constant(left), constant(right)
+        if one is None or two is None or not self._comparable(left, right):
             return NOTHING
-        return None if constant(left) == constant(right) else Environment()
+        return None if one.same(two) else Environment()
 
     def _comparable(self, left: Node, right: Node) -> bool:
         """Whether both are literals that are equal exactly if their texts are."""

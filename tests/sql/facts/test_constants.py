@@ -78,7 +78,18 @@ def test_an_expression_names_the_functions_whose_volatility_decides() -> None:
 
 def test_equal_expressions_are_equal_wherever_they_stand() -> None:
     one, other = constant(expression("lower($1)")), constant(expression("  lower( $1 )"))
-    assert one == other != constant(expression("lower($2)"))
+    third = constant(expression("lower($2)"))
+    assert one is not None
+    assert other is not None
+    assert third is not None
+    assert one.same(other)
+    assert not one.same(third)
+
+
+def test_literals_in_different_places_are_kept_apart() -> None:
+    row = expression("ROW('a', 'a', current_setting('b'), current_setting('b'), $1, $1)")
+    found = [constant(item) for item in row["RowExpr"]["args"]]
+    assert len(set(found)) == 5
 
 
 def test_a_long_literal_is_kept_as_a_digest() -> None:

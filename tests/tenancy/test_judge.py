@@ -1,0 +1,352 @@
+"""The door of tenancy/: look-ups, verdicts, versions, and everything that must not raise."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+from conditions import conditions
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pgguard.counters import ProcessCounters
+from pgguard.findings import CODES, Verdict
+from pgguard.sql import effects
+from pgguard.sql.cache import SHAPED
+from pgguard.sql.facts.reading import read
+from pgguard.sql.statement import PENDING, Facts, Statement
+from pgguard.tenancy import judge as module
+from pgguard.tenancy.catalogue import Catalogue, Column, Table
+from pgguard.tenancy.judge import Judge
+from pgguard.tenancy.model import TenancySettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ITEMS = Table("public", "items", columns=[Column("tenant_id", "text"), Column("n", "int4")])
+CATALOGUE = Catalogue(
+    tables={ITEMS.key: ITEMS, ("public", "plain"): Table("public", "plain")},
+    builtins=frozenset({"count", "now"}),
+)
+
+
+def fresh(*, catalogue: Catalogue | None = CATALOGUE, **options: int) -> Judge:
+    judge = Judge(TenancySettings(**options), ProcessCounters())  # type: ignore[arg-type]
+    if catalogue is not None:
+        judge.set_catalogue(catalogue)
+    return judge
+
+
+def judged(judge: Judge, sql: str | bytes) -> Statement:
+    statement = judge.statement(sql if isinstance(sql, bytes) else sql.encode())
+    if statement.version != judge.version:
+        judge.judge(statement)
+    return statement
+
+
+def level(judge: Judge, sql: str) -> str:
+    return Verdict(judged(judge, sql).verdict).name
+
+
+def test_a_statement_is_pending_until_it_is_judged() -> None:
+    judge = fresh()
+    statement = judge.statement(b"SELECT * FROM items")
+    assert statement.verdict == PENDING
+    assert statement.version != judge.version
+    judge.judge(statement)
+    assert statement.verdict == Verdict.unscoped
+    assert statement.version == judge.version
+    assert judge.statement(b"SELECT * FROM items") is statement
+
+
+def test_a_finding_s_matter_is_on_the_statement() -> None:
+    statement = judged(fresh(), "SELECT 'é', * FROM items AS i WHERE n = 1")
+    assert (statement.code, statement.position) == ("PGG101", 20)
+    assert statement.remedy == "Tie every tenant table of the statement to one tenant."
+    (relation,) = statement.relations
+    assert relation.to_dict() == {
+        "name": "items",
+        "alias": "i",
+        "level": "unscoped",
+        "why": "the condition does not fix tenant_id",
+        "fix": "add AND i.tenant_id = $1",
+    }
+
+
+@pytest.mark.parametrize(
+    ("sql", "code"),
+    [
+        ("SELECT * FROM items", "PGG101"),
+        ("SELECT * FROM items WHERE tenant_id IN ('a', 'b')", "PGG102"),
+        ("COPY items FROM STDIN", "PGG106"),
+        ("SELECT FROM FROM", "PGG901"),
+        ("SELECT * FROM items WHERE tenant_id = $1", ""),
+        ("SELECT 1", ""),
+    ],
+)
+def test_every_verdict_worth_a_finding_has_a_code(sql: str, code: str) -> None:
+    statement = judged(fresh(), sql)
+    assert statement.code == code
+    assert not code or code in CODES
+    assert bool(statement.remedy) is bool(code)
+
+
+def test_texts_that_differ_in_literals_share_a_verdict_and_an_object() -> None:
+    judge = fresh()
+    first = judged(judge, "SELECT * FROM items WHERE n = 1")
+    assert judge.statement(b"SELECT * FROM items WHERE n = 2") is first
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("tenant_id IN ('a', 'a')", "tenant_id IN ('a', 'b')"),
+        ("1 = 0", "1 = 1"),
+        ("tenant_id = 'a' OR 'x' = 'y'", "tenant_id = 'a' OR 'x' = 'x'"),
+    ],
+)
+def test_texts_whose_literals_decide_share_nothing(one: str, other: str) -> None:
+    for first, second in ((one, other), (other, one)):
+        judge = fresh()
+        levels = [level(judge, f"SELECT * FROM items WHERE {text}") for text in (first, second)]
+        alone = [level(fresh(), f"SELECT * FROM items WHERE {text}") for text in (first, second)]
+        assert levels == alone
+        assert levels[0] != levels[1]
+
+
+def test_texts_that_cannot_be_read_share_nothing() -> None:
+    judge = fresh()
+    broken = judged(judge, "SELECT a b c 1 FROM")
+    assert judge.statement(b"SELECT a b c 2 FROM") is not broken
+
+
+def test_a_new_catalogue_makes_verdicts_old_and_needs_no_second_parse(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    judge = fresh()
+    statement = judged(judge, "SELECT * FROM plain")
+    assert statement.verdict == Verdict.no_tenant_data
+    plain = dataclasses.replace(ITEMS, name="plain")
+    judge.set_catalogue(dataclasses.replace(CATALOGUE, tables={plain.key: plain}))
+    assert statement.version != judge.version
+    monkeypatch.setattr(module, "read", None)
+    judge.judge(statement)
+    assert statement.verdict == Verdict.unscoped
+
+
+def test_the_same_catalogue_again_leaves_verdicts_as_they_are() -> None:
+    judge = fresh()
+    version = judge.version
+    judge.set_catalogue(dataclasses.replace(CATALOGUE))
+    assert judge.version == version
+
+
+def test_a_shared_verdict_that_comes_to_depend_on_literals_is_shared_no_more() -> None:
+    judge = fresh(catalogue=Catalogue(tables={("public", "t"): Table("public", "t")}))
+    first = judged(judge, "SELECT * FROM t WHERE tenant_id IN ('a', 'a')")
+    assert judge.statement(b"SELECT * FROM t WHERE tenant_id IN ('a', 'b')") is first
+    table = dataclasses.replace(ITEMS, name="t")
+    judge.set_catalogue(Catalogue(tables={table.key: table}))
+    judge.judge(first)
+    assert level(judge, "SELECT * FROM t WHERE tenant_id IN ('a', 'b')") == "cross_tenant"
+    assert first.verdict == Verdict.scoped or first.verdict == Verdict.cross_tenant
+
+
+@pytest.mark.parametrize(
+    ("sql", "expected"),
+    [
+        ("SELECT * FROM items", "unknown"),
+        ("SELECT now()", "unknown"),
+        ("SELECT 1", "no_tenant_data"),
+        ("BEGIN", "no_tenant_data"),
+        ("CREATE TABLE x ()", "no_tenant_data"),
+        ("SELECT FROM FROM", "unknown"),
+    ],
+)
+def test_before_the_catalogue_was_read_nothing_is_guessed(sql: str, expected: str) -> None:
+    judge = fresh(catalogue=None)
+    statement = judged(judge, sql)
+    assert Verdict(statement.verdict).name == expected
+    judge.set_catalogue(CATALOGUE)
+    assert statement.version != judge.version
+
+
+def test_a_relation_that_is_not_known_is_asked_for_once() -> None:
+    judge = fresh()
+    statement = judged(judge, "SELECT * FROM fresh_table")
+    assert statement.verdict == Verdict.unknown
+    assert judge.unknown_relation
+    judge.set_catalogue(CATALOGUE)
+    assert not judge.unknown_relation
+    assert statement.version != judge.version
+    judge.judge(statement)
+    assert statement.verdict == Verdict.unknown
+    assert not judge.unknown_relation
+    judged(judge, "SELECT * FROM another_table")
+    assert judge.unknown_relation
+
+
+def test_a_relation_that_has_come_into_being_is_judged() -> None:
+    judge = fresh()
+    statement = judged(judge, "SELECT * FROM orders")
+    table = dataclasses.replace(ITEMS, name="orders")
+    judge.set_catalogue(dataclasses.replace(CATALOGUE, tables={table.key: table}))
+    judge.judge(statement)
+    assert statement.verdict == Verdict.unscoped
+
+
+def test_a_temporary_table_whose_creation_was_seen_is_no_tenant_s() -> None:
+    judge = fresh()
+    assert level(judge, "SELECT * FROM mine") == "unknown"
+    judge.set_catalogue(CATALOGUE)
+    assert level(judge, "SELECT * FROM mine") == "unknown"
+    assert level(judge, "CREATE TEMP TABLE mine AS SELECT 1") == "no_tenant_data"
+    assert level(judge, "SELECT * FROM mine") == "no_tenant_data"
+    assert level(judge, "CREATE TEMP TABLE items (n int)") == "no_tenant_data"
+    assert level(judge, "SELECT * FROM items") == "unscoped"
+
+
+@pytest.mark.parametrize(
+    ("sql", "expected"),
+    [
+        ("CREATE TABLE x ()", True),
+        ("BEGIN; ALTER TABLE items ADD COLUMN x int; COMMIT", True),
+        ("CREATE TEMP TABLE x ()", False),
+        ("DELETE FROM items", False),
+        ("DO 'BEGIN END'", True),
+    ],
+)
+def test_ddl_asks_for_the_catalogue_again(sql: str, expected: bool) -> None:
+    judge = fresh()
+    assert judge.model_changed_by(judged(judge, sql)) is expected
+
+
+def test_an_unreadable_text_is_not_parsed_and_not_mixed_up_with_readable_ones() -> None:
+    judge = fresh()
+    text = b"SELECT * FROM items WHERE tenant_id = 'a\\' OR n = 1 --'"
+    statement = judge.statement(text, readable=False)
+    assert (statement.verdict, statement.code) == (Verdict.unknown, "PGG901")
+    assert statement.effects == effects.ANY
+    assert statement.version == judge.version
+    assert judge.statement(text, readable=False) is statement
+    assert judge.statement(text) is not statement
+    judge.set_catalogue(Catalogue())
+    judge.judge(statement)
+    assert (statement.verdict, statement.version) == (Verdict.unknown, judge.version)
+    assert "n = 1" not in statement.masked
+
+
+LARGE = b"SELECT * FROM items WHERE n IN (" + b"1," * SHAPED + b"1)"
+
+
+def test_a_large_text_is_left_to_the_worker_whose_facts_are_as_good() -> None:
+    judge = fresh()
+    statement = judge.statement(LARGE)
+    assert judge.wants_worker(statement)
+    judge.judge_facts(statement, read(LARGE))
+    assert statement.verdict == Verdict.unscoped
+    assert len(statement.text) < SHAPED
+    assert not judge.wants_worker(statement)
+    assert judge.statement(LARGE) is statement
+    assert not judge.wants_worker(judge.statement(b"SELECT 1"))
+
+
+def test_a_worker_that_gave_up_leaves_the_statement_unknown() -> None:
+    judge = fresh()
+    statement = judge.statement(LARGE)
+    judge.judge_facts(statement, None)
+    assert (statement.verdict, statement.code) == (Verdict.unknown, "PGG901")
+    assert "too long" in statement.why
+    judge.set_catalogue(Catalogue())
+    judge.judge(statement)
+    assert statement.verdict == Verdict.unknown
+
+
+def test_a_text_over_the_limit_is_not_read_anywhere() -> None:
+    judge = fresh(max_statement=SHAPED * 2 - 1)
+    statement = judge.statement(LARGE)
+    assert not judge.wants_worker(statement)
+    judge.judge(statement)
+    assert (statement.verdict, statement.code) == (Verdict.unknown, "PGG901")
+    assert "tenancy.max_statement" in statement.why
+
+
+def test_a_fault_of_ours_is_counted_and_the_statement_is_unknown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(*_: object) -> Facts:
+        raise KeyError("stmt")
+
+    judge = fresh()
+    monkeypatch.setattr(module, "read", broken)
+    statement = judged(judge, "SELECT * FROM items")
+    assert (statement.verdict, statement.code) == (Verdict.unknown, "PGG901")
+    assert judge.counters.internal_errors == 1
+    monkeypatch.setattr(module, "judge_facts", broken)
+    judge.judge_facts(judge.statement(b"SELECT 2"), read(b"SELECT 2"))
+    assert judge.counters.internal_errors == 2
+
+
+def test_ambiguities_of_the_model_are_findings() -> None:
+    assert fresh(catalogue=None).model_findings() == []
+    both = Table("public", "both", columns=[Column("tenant_id", "t"), Column("tenantId", "t")])
+    (finding,) = fresh(catalogue=Catalogue(tables={both.key: both})).model_findings()
+    assert (finding.code, finding.relations[0].name) == ("PGG110", "both")
+    assert "tenant_id, tenantId" in finding.title
+    assert "tenancy.columns" in finding.relations[0].fix
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=st.one_of(st.binary(max_size=100), st.text(max_size=100).map(lambda t: t.encode())))
+def test_judge_never_raises_on_any_bytes(text: bytes) -> None:
+    judge = fresh()
+    for readable in (True, False):
+        statement = judge.statement(text, readable)
+        judge.judge(statement)
+        assert statement.verdict in range(7)
+        assert len(statement.fingerprint) == 16
+        assert isinstance(statement.masked, str)
+    assert judge.counters.internal_errors == 0
+
+
+JUMBLE = """
+SELECT * FROM items plain WHERE tenant_id = $1 'a' 1 AND OR NOT ( ) , NULL IS IN ANY CASE WHEN
+THEN ELSE END UPDATE SET DELETE INSERT INTO VALUES DEFAULT ON CONFLICT DO RETURNING i i.n n AS
+GROUP BY HAVING count(*) WITH x ; COALESCE ::text ARRAY[1] LIMIT BETWEEN true EXISTS UNION
+"""
+
+
+@settings(max_examples=600, deadline=None)
+@given(words=st.lists(st.sampled_from(JUMBLE.split()), min_size=3, max_size=14))
+def test_no_jumble_of_words_is_a_fault_of_ours(words: list[str]) -> None:
+    judge = fresh()
+    judged(judge, " ".join(words))
+    assert judge.counters.internal_errors == 0
+
+
+@pytest.mark.slow
+@settings(max_examples=400, deadline=None)
+@given(condition=conditions, others=st.lists(st.sampled_from(["t1", "t2"]), min_size=8))
+def test_a_text_has_the_verdict_that_it_would_have_had_alone(
+    condition: str, others: list[str]
+) -> None:
+    literals = iter(others)
+    twin = re.sub("'t[12]'", lambda _: f"'{next(literals, 't1')}'", condition)
+    judge = rows_judge()
+    for text in (condition, twin):
+        sql = f"SELECT * FROM r WHERE {text}"
+        assert level(judge, sql) == level(rows_judge(), sql)
+
+
+def rows_judge() -> Judge:
+    columns = [Column(name, "text") for name in ("id", "tenant_id", "other", "flag")]
+    table = Table("public", "r", columns=columns)
+    return fresh(catalogue=Catalogue(tables={table.key: table}, builtins=frozenset({"lower"})))
+
+
+@pytest.mark.parametrize("schema", ["booking", "prisma"])
+def test_a_real_catalogue_is_ready_for_use(schema: str, judge_of: Callable[[str], Judge]) -> None:
+    judge = judge_of(schema)
+    assert level(judge, "SELECT count(*), now() FROM pg_class") == "no_tenant_data"
