@@ -247,6 +247,8 @@ class ServerLogin:
         elif kind == codes.READY_FOR_QUERY:
             self.status = body.decode("ascii", "replace")
             self.done = True
+        elif kind == codes.AUTHENTICATION:
+            raise ProtocolViolation("server began to authenticate us again", peer="server")
         else:
             if kind == codes.PARAMETER_STATUS:
                 name, value = backend.decode_parameter_status(body)
