@@ -1,0 +1,106 @@
+"""What a server owes, entry by entry. The model of Postgres is in tests/properties."""
+
+from __future__ import annotations
+
+import pytest
+
+from pgguard.core.pipeline import (
+    BIND,
+    CALL,
+    COPY_END,
+    EXECUTE,
+    PARSE,
+    QUERY,
+    SYNC,
+    Pipeline,
+)
+
+
+def pipeline(*entries: int) -> Pipeline:
+    pipe = Pipeline()
+    pipe.entries.extend(entries)
+    return pipe
+
+
+@pytest.mark.parametrize(
+    ("entries", "due", "unsynced"),
+    [
+        ((), 0, False),
+        ((QUERY,), 1, False),
+        ((CALL,), 1, False),
+        ((SYNC,), 1, False),
+        ((PARSE, BIND), 0, True),
+        ((PARSE, BIND, EXECUTE, SYNC), 1, False),
+        ((QUERY, PARSE), 1, True),
+        ((QUERY, PARSE, SYNC, QUERY), 3, False),
+    ],
+)
+def test_due_counts_promises_and_unsynced_sees_an_open_batch(
+    entries: tuple[int, ...], due: int, unsynced: bool
+) -> None:
+    pipe = pipeline(*entries)
+    assert (pipe.due, pipe.unsynced) == (due, unsynced)
+
+
+@pytest.mark.parametrize(
+    ("entries", "left"),
+    [
+        ((), ()),
+        ((QUERY,), ()),
+        ((PARSE, BIND, EXECUTE, SYNC), ()),
+        ((QUERY, PARSE, SYNC), (PARSE, SYNC)),
+        ((PARSE, SYNC, BIND), (BIND,)),
+        ((PARSE,), ()),
+        ((QUERY, COPY_END, QUERY), (QUERY,)),
+        ((QUERY, COPY_END), ()),
+    ],
+)
+def test_ready_keeps_one_promise_and_says_whether_more_is_owed(
+    entries: tuple[int, ...], left: tuple[int, ...]
+) -> None:
+    pipe = pipeline(*entries)
+    assert pipe.ready() == bool(left)
+    assert tuple(pipe.entries) == left
+
+
+@pytest.mark.parametrize(
+    ("entries", "due", "unsynced", "left"),
+    [
+        ((PARSE, BIND, SYNC), 1, False, ()),
+        ((PARSE, QUERY, SYNC, QUERY), 2, False, (QUERY,)),
+        ((PARSE, QUERY), 0, True, ()),
+        ((PARSE, CALL, BIND), 0, True, ()),
+        ((QUERY, PARSE, SYNC), 2, False, (PARSE, SYNC)),
+        ((SYNC, QUERY), 2, False, (QUERY,)),
+        ((), 0, False, ()),
+    ],
+)
+def test_an_error_in_a_batch_drops_what_stands_before_its_sync(
+    entries: tuple[int, ...], due: int, unsynced: bool, left: tuple[int, ...]
+) -> None:
+    pipe = pipeline(*entries)
+    pipe.failed()
+    assert (pipe.due, pipe.unsynced) == (due, unsynced)
+    pipe.ready()
+    assert tuple(pipe.entries) == left
+    assert not pipe.skipping
+
+
+@pytest.mark.parametrize(
+    ("entries", "ended", "left"),
+    [
+        ((QUERY,), False, (QUERY,)),
+        ((PARSE, EXECUTE, SYNC), False, (PARSE, EXECUTE)),
+        ((PARSE, EXECUTE, SYNC, SYNC), False, (PARSE, EXECUTE)),
+        ((EXECUTE, SYNC, COPY_END, SYNC), True, (EXECUTE, SYNC)),
+        ((EXECUTE, COPY_END, SYNC, QUERY), True, (EXECUTE, SYNC, QUERY)),
+        ((QUERY, COPY_END, COPY_END, SYNC), True, (QUERY, COPY_END, SYNC)),
+        ((COPY_END, QUERY, SYNC), False, (COPY_END, QUERY)),
+    ],
+)
+def test_a_copy_takes_back_the_syncs_that_postgres_will_ignore(
+    entries: tuple[int, ...], ended: bool, left: tuple[int, ...]
+) -> None:
+    pipe = pipeline(*entries)
+    assert pipe.copy_in_begins() == ended
+    assert tuple(pipe.entries) == left
