@@ -34,11 +34,11 @@ class Constant(NamedTuple):
     """One value that does not depend on a row (M2 of tenancy.md).
 
     `kind` is `parameter` (value = its number), `literal` (its text), `null`, `setting` (the
-    setting's name), `expression`, `array` (all elements of one parameter or expression), `more`
-    (further constants that are not listed), and in values to be written also `default` and
-    `opaque` (not a constant). `functions` are those whose volatility decides. `place` keeps apart
-    what literals in different places say: a set of constants must have the same size in every
-    text of a shape, whatever the literals are.
+    setting's name), `expression`, `array` (all elements of one array; value = JSON list of the
+    different elements if it is a literal), `more` (further constants that are not listed), and in
+    values to be written also `default` and `opaque` (not a constant). `functions` are those whose
+    volatility decides. `place` keeps apart what literals in different places say: a set of
+    constants must have the same size in every text of a shape, whatever the literals are.
     """
 
     kind: str

@@ -8,6 +8,7 @@ there must not share the verdict.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -144,9 +145,13 @@ class Prover:
 
     def differ(self, values: frozenset[Constant], column: Column | None) -> bool:
         literals = [value.value for value in values if value.kind == "literal"]
-        if len(literals) < 2:
+        arrays = [value.value for value in values if value.kind == "array"]
+        lists = [text for text in arrays if text.startswith("[")]
+        if len(literals) < 2 and not lists:
             return False
         self.by_value = True
+        for text in lists:
+            literals += json.loads(text)
         return differ(literals, column.type if column else "")
 
     def outcome(

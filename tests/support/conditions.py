@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 values = st.sampled_from(["'t1'", "'t2'", "NULL", "'t1'::text"])
+words = st.sampled_from(["t1", "t2", "NULL"])
 columns = st.sampled_from(["tenant_id", "r.tenant_id", "other", "tenant_id::text", "lower(other)"])
 operands = st.one_of(
     columns, columns, values, st.builds("COALESCE({}, {})".format, columns, values)
@@ -18,6 +19,7 @@ leaves = st.one_of(
     st.builds("{} IN ({}, {})".format, columns, values, values),
     st.builds("{} NOT IN ({}, {})".format, columns, values, values),
     st.builds("{} = ANY (ARRAY[{}, {}])".format, columns, values, values),
+    st.builds("{} = ANY ('{{{},{}}}')".format, columns, words, words),
     st.builds("{} <> ALL (ARRAY[{}, {}])".format, columns, values, values),
     st.builds("{} = ALL (ARRAY[{}]::text[])".format, columns, values),
     st.builds("({}, {}) = ({}, {})".format, columns, columns, values, values),

@@ -49,6 +49,11 @@ def test_a_cast_keeps_identity_by_the_type_of_the_column(
         ("id = $1 OR $2", Verdict.unknown, "only if its parameters are not null"),
         ("tenant_id IN ('a', 'b')", Verdict.cross_tenant, "several tenants"),
         ("false", Verdict.scoped, "no row can satisfy"),
+        ("tenant_id = ANY ('{a}')", Verdict.scoped, "an element of an array"),
+        ("tenant_id = ANY ('{a,a,NULL}')", Verdict.scoped, "an element of an array"),
+        ("tenant_id = ANY ('{a,b}')", Verdict.cross_tenant, "several tenants"),
+        ("tenant_id = ANY ('{a, \"b\"}'::text[])", Verdict.cross_tenant, "several tenants"),
+        ("tenant_id = ANY ($1::text[])", Verdict.scoped, "an element of an array"),
     ],
 )
 def test_level_and_reason(condition: str, expected: Verdict, why: str) -> None:
@@ -64,6 +69,9 @@ def test_level_and_reason(condition: str, expected: Verdict, why: str) -> None:
         ("tenant_id IN ('a', 'b')", True),
         ("tenant_id IN ('a', 'a')", True),
         ("tenant_id IN ($1, 'a')", False),
+        ("tenant_id = ANY ('{a}')", True),
+        ("tenant_id = ANY ($1)", False),
+        ("id = ANY ('{1,2}')", False),
         ("id IN (1, 2) AND tenant_id = 'a'", False),
     ],
 )

@@ -7,6 +7,8 @@ walks are iterative.
 
 from __future__ import annotations
 
+import json
+import re
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final
 
@@ -39,6 +41,10 @@ _FAMILIES: Final = {
 }
 _DETERMINISTIC: Final = frozenset({"C", "POSIX", "default", "ucs_basic"})
 _LONGEST: Final = 256
+_MOST_ELEMENTS: Final = 64
+_ELEMENT: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[^,{}"\s][^,{}"]*')
+"""An element of an array literal, nested ones too."""
+_BOUNDS: Final = re.compile(r"\A\s*(?:\[[^\]]*\])+\s*=")
 
 
 def constant(node: Node) -> Constant | None:
@@ -132,6 +138,28 @@ def _family(type_name: Node) -> str | None:
     if name.schema not in {"", "pg_catalog"}:
         return None
     return "" if name.name in _TEXT else _FAMILIES.get(name.name)
+
+
+def array_of(node: Node) -> Constant | None:
+    """The constant that stands for all elements of a constant array.
+
+    Of a literal (`'{a,b}'`) the value is a JSON list of its different elements, bounded.
+    """
+    text = node.get("A_Const", {}).get("sval")
+    if text is None:
+        value = constant(node)
+        return value if value is None or value == NULL else value._replace(kind="array")
+    elements: dict[str, None] = {}
+    for match in _ELEMENT.finditer(_BOUNDS.sub("", text.get("sval", ""))):
+        word = match.group()
+        if word.startswith('"'):
+            elements[re.sub(r"\\(.)", r"\1", word[1:-1])] = None
+        elif word.upper() != "NULL":
+            elements[word.strip()] = None
+        if len(elements) >= _MOST_ELEMENTS:
+            break
+    place = node["A_Const"].get("location", 0)
+    return Constant("array", json.dumps(list(elements)), (), place)
 
 
 def _single(node: Node) -> tuple[str, Any]:

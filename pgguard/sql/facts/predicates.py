@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from pgguard.sql.facts.constants import constant, term
+from pgguard.sql.facts.constants import array_of, constant, term
 from pgguard.sql.facts.environment import (
     CONDITIONAL,
     NOTHING,
@@ -225,12 +225,10 @@ class Reader:
             if some is goal:
                 return self._one_of(body["lexpr"], elements)
             return self.equate(body["lexpr"], elements[0]) if elements else NOTHING
-        column, values = self._term(body["lexpr"]), constant(array)
+        column, values = self._term(body["lexpr"]), array_of(array)
         if column is None or values is None or some is not goal:
             return NOTHING
-        if values == NULL:
-            return None
-        return _fact(column, frozenset({values._replace(kind="array")}))
+        return None if values == NULL else _fact(column, frozenset({values}))
 
     def _between(self, body: Node, goal: bool) -> Environment | tuple[int, list[_Goal]] | None:
         if body["kind"].startswith("AEXPR_NOT") is goal:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
-from pgguard.sql.facts.constants import constant, term, written
+from pgguard.sql.facts.constants import array_of, constant, term, written
 from pgguard.sql.parse import parse
 from pgguard.sql.statement import DEFAULT, NULL, OPAQUE, Name, Occurrence, Term
 
@@ -135,6 +136,31 @@ def test_a_column_is_found_under_the_table_s_full_name() -> None:
     assert term(expression("u.t.a"), schema) is None
     assert term(expression("t.a"), plain) == Term("a")
     assert term(expression("excluded.a"), plain) is None
+
+
+@pytest.mark.parametrize(
+    ("literal", "elements"),
+    [
+        ("{}", []),
+        ("{a,b,a}", ["a", "b"]),
+        ("{ a , b }", ["a", "b"]),
+        ('{"a,b","c\\"d","NULL",null}', ["a,b", 'c"d', "NULL"]),
+        ("{{a,b},{c,d}}", ["a", "b", "c", "d"]),
+        ("[0:1]={a,b=c}", ["a", "b=c"]),
+    ],
+)
+def test_elements_of_an_array_literal(literal: str, elements: list[str]) -> None:
+    found = array_of(expression("'" + literal + "'"))
+    assert found is not None
+    assert json.loads(found.value) == elements
+
+
+def test_other_arrays_keep_their_elements_to_themselves() -> None:
+    parameter = array_of(expression("$1"))
+    assert parameter is not None
+    assert (parameter.kind, parameter.value) == ("array", "1")
+    assert array_of(expression("NULL")) == NULL
+    assert array_of(expression("a")) is None
 
 
 def test_values_to_be_written() -> None:
