@@ -7,6 +7,7 @@ of each package before they reach it; a guard that has stopped leaves no task, s
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import time
@@ -18,7 +19,7 @@ from pgguard.core.types import HubSettings
 from pgguard.errors import ServerUnavailable, SettingsError
 from pgguard.net import listener as listening
 from pgguard.net.dialer import Address, Dialer
-from pgguard.net.loop import Tasks, raise_descriptor_limit
+from pgguard.net.loop import Tasks, memory_returner, raise_descriptor_limit
 from pgguard.net.peer import Peers
 from pgguard.net.service import Services
 from pgguard.net.watch import Catalogues, Limits, watch_locks
@@ -44,12 +45,15 @@ if TYPE_CHECKING:
 log = logging.getLogger("pgguard")
 
 TICK = 0.1
+QUIET_TICKS = 10
+"""Ticks in which nobody comes or goes, after which the memory of logins is given back."""
 DRAIN_EVENTS = 0.05
 GRACE = 8.0
 """Seconds that running statements get after SIGTERM."""
-GOODBYE = 2.0
-"""Seconds in which servers are expected to close once nobody uses them."""
-CANCELLED_WITHIN = 1.0
+GOODBYE = 1.0
+"""Seconds in which servers are expected to close once nobody uses them, and to take a cancel."""
+LAST_LOOK = 2.0
+"""Seconds for the look-ups of a guard that stops."""
 NEEDS_RESTART = ("listen.address", "http.address", "upstream", "pool", "auth")
 
 
@@ -178,7 +182,7 @@ class Guard:
             for sock in sockets:
                 sock.close()
             raise SettingsError(
-                f"cannot listen on {http}: {error.strerror or error}",
+                f"cannot listen on {http}: {os.strerror(error.errno or errno.EADDRNOTAVAIL)}",
                 where="--http",
                 hint="another program has that port; choose another with --http HOST:PORT, port 0 "
                 "takes a free one",
@@ -207,8 +211,9 @@ class Guard:
             await self._listener.stop()
         self.hub.drain()
         await _while(self._busy, grace)
-        await self._cancel_running()
-        await self._look_once_more()
+        if await self._cancel_running():
+            await self._look_once_more()
+        self.hub.gate.close(self.hub.clock())
         self.hub.stop()
         await _while(lambda: bool(self.hub.servers or self.hub.places), GOODBYE)
         self.hub.abort()
@@ -223,26 +228,30 @@ class Guard:
     def _busy(self) -> bool:
         return any(server.session is not None or server.due for server in self.hub.servers)
 
-    async def _cancel_running(self) -> None:
-        """Cancel what the grace time was too short for: Postgres would go on with it alone."""
+    async def _cancel_running(self) -> bool:
+        """Cancel what the grace time was too short for: Postgres would go on with it alone.
+
+        Returns whether Postgres still answers.
+        """
         running = [server for server in self.hub.servers if server.pid and server.due]
         if running:
             works = [self._dialer.cancel(server.pid, server.secret_key) for server in running]
             await asyncio.wait(
                 [self._tasks.spawn(work, "cancel") for work in works], timeout=GOODBYE
             )
-            await _while(lambda: any(server.due for server in self.hub.servers), CANCELLED_WITHIN)
+            await _while(lambda: any(server.due for server in self.hub.servers), GOODBYE)
+        return not any(server.due for server in running)
 
     async def _look_once_more(self) -> None:
         """Who went past us, and what verdicts still wait for; Postgres may be gone already."""
         try:
-            async with asyncio.timeout(GOODBYE):
+            async with asyncio.timeout(LAST_LOOK):
                 await self._limits.read()
+                await self._catalogues.settle()
         except TimeoutError:
-            log.debug("limits not read again")
-        await self._catalogues.settle(GOODBYE)
-        await _while(lambda: self.hub.gate.waiting() > 0, GOODBYE)
-        self.hub.gate.close(self.hub.clock())
+            log.debug("no last look at Postgres: it does not answer")
+        else:
+            await _while(lambda: self.hub.gate.waiting() > 0, LAST_LOOK)
 
     async def wait_upstream(self) -> str:
         """Wait for Postgres, `upstream.wait` seconds at most, and return its version.
@@ -396,6 +405,7 @@ class Guard:
 
     async def _tick(self) -> None:
         loop = asyncio.get_running_loop()
+        memory_returner()
         due = loop.time() + TICK
         while True:
             await asyncio.sleep(max(0.0, due - loop.time()))

@@ -8,6 +8,7 @@ is plain TCP in this version.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -62,7 +63,8 @@ async def connect(address: Address) -> socket.socket:
             raise
         else:
             return sock
-    reason = error.strerror or str(error) if error else "no address"
+    # The text that a loop gives such an error is its own, and has the address again.
+    reason = os.strerror(error.errno) if error and error.errno else str(error or "no address")
     raise ServerUnavailable(f"cannot connect to {address.host}:{address.port}: {reason}")
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 IDLE = 1.0
 LOOK_EVERY = 0.25
 TIMEOUT = 10.0
+CLOSE_WITHIN = 2.0
 POLL = 0.02
 OBJECT_IN_USE = "55006"
 """What Postgres says of a database that is connected to."""
@@ -74,7 +75,7 @@ class Connection:
         """Terminate, and wait until Postgres has closed its side too."""
         loop = asyncio.get_running_loop()
         with contextlib.suppress(OSError, TimeoutError):
-            async with asyncio.timeout(5.0):
+            async with asyncio.timeout(CLOSE_WITHIN):
                 await loop.sock_sendall(self._sock, frontend.terminate())
                 while await loop.sock_recv(self._sock, 65536):
                     pass
@@ -205,5 +206,9 @@ class Services:
         self._hub.services_closed()
 
     async def stop(self) -> None:
+        """Close all; what is in the middle of a look-up is not waited for."""
         for database in list(self._open):
-            await self._drop(database)
+            if self._locks[database].locked():
+                self._abandon(database)
+            else:
+                await self._drop(database)

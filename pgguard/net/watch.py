@@ -31,6 +31,9 @@ MARGIN = 3
 FALLBACK_TOTAL = 20
 """The total while Postgres does not let us read its limits."""
 
+NONSENSE = (ValueError, IndexError, TypeError, KeyError)
+"""What reading rows raises when they are not what was asked for."""
+
 LIMITS_QUERY = (
     "SELECT pg_catalog.current_setting('max_connections'),"
     " pg_catalog.current_setting('superuser_reserved_connections'),"
@@ -143,20 +146,19 @@ class Catalogues:
             return
         watched.failed = False
         watched.newest = rows[0]
-        catalogue = catalogue_from_rows(dict(zip(names, rows[1:], strict=True)))
+        try:
+            catalogue = catalogue_from_rows(dict(zip(names, rows[1:], strict=True)))
+        except NONSENSE as error:
+            log.warning("catalogue of %r not understood, verdicts wait: %r", database, error)
+            return
         newest = not watched.wanted
         self._hub.gate.catalogue_read(database, catalogue, self._hub.clock(), newest=newest)
 
-    async def settle(self, within: float) -> None:
+    async def settle(self) -> None:
         """At the end: read once more what verdicts still wait for, then give them up."""
-        try:
-            async with asyncio.timeout(within):
-                for database, watched in list(self._databases.items()):
-                    if watched.wanted:
-                        await self.read(database)
-        except TimeoutError:
-            log.debug("catalogues not read again within %g s", within)
-        for database in self._databases:
+        for database, watched in list(self._databases.items()):
+            if watched.wanted:
+                await self.read(database)
             self._hub.gate.give_up_waiting(database, self._hub.clock())
 
 
@@ -215,10 +217,14 @@ class Limits:
             return False
         hub.upstream.is_up(self._services.server_version)
         self._note_ours()
-        others = {int(pid or 0): database for pid, database in backends}
+        try:
+            maximum, reserved, also_reserved = (int(value or 0) for value in limits[0])
+            others = {int(pid or 0): database for pid, database in backends}
+        except NONSENSE as error:
+            log.warning("limits of Postgres not understood: %r", error)
+            return False
         others = {pid: name for pid, name in others.items() if pid not in self._ours}
         self._see_strangers(others)
-        maximum, reserved, also_reserved = (int(value or 0) for value in limits[0])
         self._set(max(1, maximum - reserved - also_reserved - len(others) - MARGIN))
         return True
 
