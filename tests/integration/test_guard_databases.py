@@ -231,7 +231,7 @@ def test_a_long_statement_is_judged_beside_the_loop(
 def test_a_long_statement_that_nobody_could_judge_is_unknown_at_the_end(
     guard: RunningGuard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(app, "GOODBYE", 0.2)
+    monkeypatch.setattr(app, "LAST_LOOK", 0.2)
     with guard.connect("long") as session:
         session.execute("SELECT '" + "x" * 200_000 + "'")
     guard.stop()

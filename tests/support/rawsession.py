@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
 from guard import WITHIN
@@ -16,6 +17,7 @@ from pgguard.wire.scan import Framer
 from pgguard.wire.startup import build_startup
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import TracebackType
 
     from guard import RunningGuard
@@ -50,25 +52,50 @@ class RawSession:
         session = cls(guard.guard.listen)
         there = guard.guard.upstream
         words = {"user": there.user, "database": there.database, **parameters}
-        session.send(build_startup(protocol, words))
-        scram = ScramClient("", password=there.password, nonce=os.urandom(18), salted={})
+        try:
+            session.send(build_startup(protocol, words))
+            session._authenticate(there.password or "")
+        except BaseException:
+            session.socket.close()
+            raise
+        return session
+
+    def _authenticate(self, password: str) -> None:
+        scram: ScramClient | None = None
         while True:
-            kind, body = session.message()
+            kind, body = self.message()
             assert kind == codes.AUTHENTICATION, (kind, body)
             (step,) = struct.unpack_from("!I", body)
             if step == codes.AUTH_OK:
-                return session
+                return
             if step == codes.AUTH_SASL:
-                session.send(frontend.sasl_initial(b"SCRAM-SHA-256", scram.first()))
-            elif step == codes.AUTH_SASL_CONTINUE:
-                session.send(frontend.sasl_response(scram.final(body[4:])))
+                scram = ScramClient("", password=password, nonce=os.urandom(18), salted={})
+                self.send(frontend.sasl_initial(b"SCRAM-SHA-256", scram.first()))
+            elif step == codes.AUTH_SASL_CONTINUE and scram is not None:
+                self.send(frontend.sasl_response(scram.final(body[4:])))
 
     @classmethod
     def open(cls, guard: RunningGuard, **parameters: str) -> Self:
         """Up to the first ReadyForQuery."""
         session = cls.log_in(guard, **parameters)
-        session.until_ready()
+        try:
+            session.until_ready()
+        except BaseException:
+            session.socket.close()
+            raise
         return session
+
+    @classmethod
+    @contextmanager
+    def open_until_error(
+        cls, guard: RunningGuard, **parameters: str
+    ) -> Iterator[tuple[Self, dict[str, str]]]:
+        """The session and the error that its login without a password ends with."""
+        with cls(guard.guard.listen) as session:
+            there = guard.guard.upstream
+            words = {"user": there.user, "database": there.database, **parameters}
+            session.send(build_startup(PROTOCOL_3_0, words))
+            yield session, session.error()
 
     def send(self, data: bytes) -> None:
         self.socket.sendall(data)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import socket
 import struct
 import threading
-import time
 from dataclasses import dataclass
 from typing import Self
 
@@ -50,12 +49,12 @@ TRUSTING = backend.authentication_ok() + GREETING + KEY + READY
 class ScriptedServer:
     """Listens on a free port for as long as it is entered."""
 
-    def __init__(self, *scripts: list[Step]) -> None:
+    def __init__(self, *scripts: list[Step], port: int = 0) -> None:
         self.scripts = list(scripts)
         self.heard: list[bytes] = []
         self._over = threading.Event()
         self._threads: list[threading.Thread] = []
-        self._listening = socket.create_server((LOCALHOST, 0))
+        self._listening = socket.create_server((LOCALHOST, port))
         self.port = int(self._listening.getsockname()[1])
 
     @property
@@ -148,7 +147,3 @@ def closed_port() -> int:
     """A port on which nobody listens."""
     with socket.create_server((LOCALHOST, 0)) as sock:
         return int(sock.getsockname()[1])
-
-
-def elapsed(since: float) -> float:
-    return time.monotonic() - since
