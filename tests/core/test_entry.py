@@ -1,0 +1,118 @@
+"""How a session comes in, beside what the dialogues show."""
+
+from __future__ import annotations
+
+import pytest
+from core_fakes import World
+from notation import BACKEND, decode
+
+from pgguard.core.entry import BUFFER_LIMIT
+from pgguard.core.states import SessionState
+from pgguard.pool.identity import ProcessInfo
+from pgguard.wire import frontend, startup
+from pgguard.wire.codes import GSSENC_REQUEST, PROTOCOL_3_0, PROTOCOL_3_2, SSL_REQUEST
+
+WITH_PROCESS = ("application_name", "process", "address")
+
+
+def said(world: World, session: object) -> str:
+    return decode(world.outs[session].take(), BACKEND)  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("packet", "words"),
+    [
+        (startup.build_request(SSL_REQUEST), "expected a startup packet"),
+        (startup.build_request(GSSENC_REQUEST), "expected a startup packet"),
+        (startup.build_cancel(7, b"abcd"), "expected a startup packet"),
+        (b"\0\0\0\x07", "invalid length of startup packet"),
+        (b"\0\0\0\x0a\0\3\0\0xx", "invalid startup packet layout"),
+        (b"\0\3\0\0", "invalid length of startup packet"),
+    ],
+)
+def test_what_is_no_startup_packet_ends_the_session(packet: bytes, words: str) -> None:
+    world = World()
+    session = world.open()
+    world.receive(session, packet)
+    assert session.state is SessionState.CLOSED
+    assert words in said(world, session)
+    assert not world.net.requests
+    world.end()
+
+
+@pytest.mark.parametrize(("protocol", "size"), [(PROTOCOL_3_0, 4), (PROTOCOL_3_2, 32)])
+def test_the_secret_has_the_length_of_the_protocol_that_is_spoken(protocol: int, size: int) -> None:
+    world = World()
+    session = world.open()
+    world.receive(session, startup.build_startup(protocol, {"user": "app"}))
+    assert len(session.secret_key) == size
+    assert session.database == "app"
+
+
+def test_bytes_sent_ahead_are_bounded() -> None:
+    world = World(method=None)
+    session = world.enter()
+    world.receive(session, frontend.copy_data(bytes(BUFFER_LIMIT - 5)))
+    assert session.state is SessionState.LOGIN
+    world.receive(session, b"x")
+    assert "too many bytes" in said(world, session)
+    assert session.state is SessionState.CLOSED
+    world.end()
+
+
+def test_a_nameless_session_waits_for_its_process_and_loses_no_byte() -> None:
+    world = World(identify=WITH_PROCESS)
+    session = world.enter(application_name="psql")
+    world.receive(session, frontend.query(b"select 1"))
+    assert not world.net.asked("probe")
+    ((_, who),) = world.net.asked("identify")
+    assert who is session
+    session.process = ProcessInfo(42, "pytest")
+    world.hub.identified(session)
+    world.settle()
+    assert session.client.key == "pytest"
+    assert session.held == frontend.query(b"select 1")
+    world.end()
+
+
+def test_a_session_with_a_name_of_its_own_does_not_wait_for_its_process() -> None:
+    world = World(identify=WITH_PROCESS)
+    session = world.enter(application_name="a.py")
+    assert session.state is SessionState.WAITING
+    session.process = ProcessInfo(42, "pytest")
+    world.hub.identified(session)
+    assert session.client.key == "a.py"
+    world.end()
+
+
+def test_a_process_that_is_found_after_the_client_has_left_changes_nothing() -> None:
+    world = World(identify=WITH_PROCESS)
+    session = world.enter(application_name="psql")
+    world.reset(session)
+    world.hub.identified(session)
+    world.settle()
+    assert session.state is SessionState.CLOSED
+    assert not world.net.asked("probe")
+    world.end()
+
+
+def test_a_method_that_is_learned_after_the_client_has_left_changes_nothing() -> None:
+    world = World(method=None)
+    session = world.enter()
+    world.eof(session)
+    from pgguard.core.login import Method
+
+    world.hub.upstream.probed("app", "shop", Method.TRUST)
+    world.settle()
+    assert session.state is SessionState.CLOSED
+    assert not world.net.dialled
+    world.end()
+
+
+def test_a_parameter_that_comes_twice_counts_as_the_server_reads_it() -> None:
+    world = World()
+    session = world.open()
+    body = b"\0\3\0\0user\0eve\0user\0app\0database\0shop\0\0"
+    world.receive(session, (len(body) + 4).to_bytes(4, "big") + body)
+    assert session.user == "app"
+    assert world.net.asked("dial")[0][2] == {"user": "app", "database": "shop"}

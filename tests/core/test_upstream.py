@@ -1,0 +1,170 @@
+"""The life of servers, beside what the dialogues show."""
+
+from __future__ import annotations
+
+import pytest
+from core_fakes import World
+
+from pgguard import events
+from pgguard.core.login import Method
+from pgguard.core.states import SessionState
+from pgguard.core.upstream import CLOSE_WITHIN, LOWERED_FOR, METHOD_LIFETIME
+from pgguard.errors import ServerUnavailable
+from pgguard.pool.servers import ServerState
+from pgguard.wire import frontend
+
+DOWN = ServerUnavailable("connection refused")
+
+
+def happened(world: World, kind: type[events.Event]) -> list[events.Event]:
+    return [event for event in world.hub.events if isinstance(event, kind)]
+
+
+def test_the_method_of_a_user_is_asked_for_once_for_all_who_wait() -> None:
+    world = World(method=None)
+    first, second = world.enter(), world.enter()
+    assert world.net.asked("probe") == [("probe", "app", "shop")]
+    world.hub.upstream.probed("app", "shop", Method.TRUST)
+    assert {first.state, second.state} == {SessionState.WAITING}
+    world.enter()
+    assert len(world.net.asked("probe")) == 1
+
+
+def test_a_challenge_that_nobody_can_answer_is_looked_at_again_after_a_while() -> None:
+    world = World(method=Method.CHALLENGE)
+    world.enter()
+    world.enter()
+    assert len(world.net.asked("probe")) == 1
+    world.wait(METHOD_LIFETIME + 0.1)
+    world.enter()
+    assert len(world.net.asked("probe")) == 2
+
+
+def test_a_challenge_that_we_can_answer_is_believed_for_good() -> None:
+    world = World(method=Method.CHALLENGE, secrets={"app": "secret"})
+    world.enter()
+    world.wait(METHOD_LIFETIME + 0.1)
+    world.enter()
+    assert len(world.net.asked("probe")) == 1
+
+
+@pytest.mark.parametrize("pool_timeout", [1.0, 3.0])
+def test_who_comes_while_postgres_is_down_is_held_for_pool_timeout(pool_timeout: float) -> None:
+    world = World(method=None, pool_timeout=pool_timeout)
+    session = world.enter()
+    waited = 0.0
+    while session.state is SessionState.LOGIN:
+        world.hub.upstream.probe_failed("app", "shop", DOWN)
+        world.wait(0.3)
+        waited += 0.3
+        assert waited < pool_timeout + 1
+    assert waited > pool_timeout
+    assert b"pgguard: Postgres is not ready: connection refused" in world.outs[session].written
+    world.end()
+
+
+def test_postgres_that_goes_and_comes_is_told_once_each() -> None:
+    world = World(method=None, pool_timeout=60)
+    world.enter()
+    world.hub.upstream.is_up("16.1")
+    world.hub.upstream.is_up("16.1")
+    for _ in range(3):
+        world.hub.upstream.probe_failed("app", "shop", DOWN)
+        world.wait(0.3)
+    assert (len(happened(world, events.UpstreamUp)), world.hub.upstream.version) == (1, "16.1")
+    assert len(happened(world, events.UpstreamDown)) == 1
+    assert world.hub.upstream.last_error == "connection refused"
+    world.hub.upstream.probed("app", "shop", Method.TRUST)
+    assert len(happened(world, events.UpstreamUp)) == 2
+
+
+def test_an_error_of_the_login_is_no_sign_that_postgres_is_down() -> None:
+    world = World()
+    world.hub.upstream.is_up("")
+    world.hub.upstream.is_down(ServerUnavailable("no", fields={"C": "28P01"}, temporary=False))
+    assert world.hub.counters.upstream_up
+
+
+def test_a_server_that_does_not_close_is_reported_once_and_keeps_its_slot() -> None:
+    world = World()
+    session, server = world.link()
+    world.reset(session)
+    assert server.state is ServerState.CLOSING
+    world.wait(CLOSE_WITHIN + 1)
+    assert len(happened(world, events.ServerClosed)) == 1
+    assert world.hub.admission.held == 1
+    world.wait(60)
+    assert len(happened(world, events.ServerClosed)) == 1
+    world.end()
+
+
+def test_several_53300_lower_the_total_to_what_is_held_and_it_comes_back() -> None:
+    world = World(total=10, pool_timeout=60, connection_limit=2, notice_after=None)
+    world.link(application_name="a.py")
+    world.link(application_name="b.py")
+    waiting = [world.enter(application_name=f"{name}.py") for name in "cde"]
+    full = ServerUnavailable("too many", fields={"C": "53300", "M": "too many", "S": "FATAL"})
+    for server in world.net.dialled[2:]:
+        world.hub.upstream.dial_failed(server, full)
+    assert world.hub.admission.total == 2
+    assert {session.state for session in waiting} == {SessionState.WAITING}
+    assert len(world.net.dialled) == 5
+    world.wait(LOWERED_FOR + 0.2)
+    assert world.hub.admission.total == 10
+    assert len(world.net.dialled) == 8
+    world.end()
+
+
+def test_a_total_that_is_read_anew_does_not_undo_what_53300_has_lowered() -> None:
+    world = World(total=10, pool_timeout=60)
+    world.link()
+    world.enter(application_name="b.py")
+    full = ServerUnavailable("too many", fields={"C": "53300", "M": "too many", "S": "FATAL"})
+    world.hub.upstream.dial_failed(world.net.dialled[1], full)
+    world.hub.upstream.set_total(8)
+    assert world.hub.admission.total == 1
+    world.wait(LOWERED_FOR + 0.2)
+    assert world.hub.admission.total == 8
+    world.end()
+
+
+def test_a_client_that_leaves_between_two_tries_gives_its_slot_back() -> None:
+    world = World(pool_timeout=60)
+    session = world.enter()
+    world.hub.upstream.dial_failed(world.net.dialled[0], DOWN)
+    assert world.hub.admission.held == 1
+    world.reset(session)
+    world.wait(0.3)
+    assert world.hub.admission.held == 0
+    assert len(world.net.dialled) == 1
+    world.end()
+
+
+def test_errors_of_postgres_are_passed_on_with_every_field_and_byte() -> None:
+    world = World()
+    session = world.enter()
+    world.outs[session].take()
+    fields = {"S": "FATAL", "V": "FATAL", "C": "28000", "M": "caf\udce9 \u20ac", "q": "?"}
+    error = ServerUnavailable("no", fields=fields, temporary=False)
+    world.hub.upstream.dial_failed(world.net.dialled[0], error)
+    sent = world.outs[session].written
+    assert sent[5:] == b"SFATAL\0VFATAL\0C28000\0Mcaf\xe9 \xe2\x82\xac\0q?\0\0"
+
+
+def test_a_cancel_is_asked_for_once_while_it_is_on_its_way() -> None:
+    world = World()
+    session, server = world.link()
+    world.receive(session, frontend.query(b"select pg_sleep(60)"))
+    world.hub.upstream.cancel(server)
+    world.hub.upstream.cancel(server)
+    assert len(world.net.asked("cancel")) == 1
+
+
+def test_a_half_read_answer_is_read_on_when_its_session_ends() -> None:
+    world = World()
+    session, server = world.link()
+    session.pause_writing()
+    assert not world.outs[server].reading
+    world.reset(session)
+    assert world.outs[server].reading
+    world.end()
