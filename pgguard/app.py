@@ -359,7 +359,11 @@ class Guard:
         loop = asyncio.get_running_loop()
         while self._to_find:
             sessions, ports = self._to_find[:], {session.port for session in self._to_find}
-            found = await loop.run_in_executor(None, self._peers.find, ports, self.listen[1])
+            try:
+                found = await loop.run_in_executor(None, self._peers.find, ports, self.listen[1])
+            except Exception as error:  # noqa: BLE001  who it is stays unknown, and it enters
+                self._report("identify", error)
+                found = {}
             del self._to_find[: len(sessions)]
             for session in sessions:
                 session.process = found.get(session.port)
@@ -415,8 +419,11 @@ class Guard:
             due = loop.time() + TICK
             try:
                 self.hub.tick()
-            except Exception as error:  # noqa: BLE001  a deadline that fails must not stop the others
+            except Exception as error:  # noqa: BLE001  one deadline that fails must not stop others
                 self._report("tick", error)
+            quiet = 0 if self.hub.has_moved() else quiet + 1
+            if quiet == QUIET_TICKS:
+                return_memory()
 
     async def _drain_events(self) -> None:
         while True:

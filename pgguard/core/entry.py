@@ -8,6 +8,7 @@ session's first statements. Nothing of the startup packet reaches SQL text.
 from __future__ import annotations
 
 import os
+from sys import intern
 from typing import TYPE_CHECKING, Any
 
 from pgguard.core.cancel import SECRET_3_0, SECRET_3_2
@@ -92,9 +93,9 @@ class Entrance:
         session = self.session
         hub = session.hub
         known = {k: v for k, v in parameters.items() if not k.startswith("_pq_.")}
-        session.user = hub.login_user(known["user"])
-        session.database = known.get("database") or session.user
-        session.application_name = known.get("application_name", "")
+        session.user = intern(hub.login_user(known["user"]))
+        session.database = intern(known.get("database") or session.user)
+        session.application_name = intern(known.get("application_name", ""))
         forwarded, self.absorbed = absorb(known)
         self.original = known
         self.parameters = {**forwarded, "user": session.user, "database": session.database}

@@ -7,13 +7,14 @@ given EOF or its dial is over. Observers get events in batches and cannot raise 
 
 from __future__ import annotations
 
+from sys import intern
 from typing import TYPE_CHECKING
 
 from pgguard import events
 from pgguard.core.cancel import CancelKeys
 from pgguard.core.clients import Clients
 from pgguard.core.gate import Gate, readable
-from pgguard.core.login import Secrets, ServerLogin
+from pgguard.core.login import Secrets, ServerLogin, shutting_down
 from pgguard.core.session import Session
 from pgguard.core.states import Places, SessionState
 from pgguard.core.types import Client, HubSettings, Net, Nowhere, Out
@@ -80,6 +81,7 @@ class Hub:
         """Sessions whose client has closed its side while its server is still linked."""
         self._holding: list[Session] = []
         self._numbers = 0
+        self._seen = 0
 
     @property
     def sessions(self) -> set[Session]:
@@ -88,6 +90,11 @@ class Hub:
     def number(self) -> int:
         self._numbers += 1
         return self._numbers
+
+    def has_moved(self) -> bool:
+        """Whether sessions or servers came since this was asked last, or are on their way in."""
+        before, self._seen = self._seen, self._numbers
+        return before != self._numbers or bool(self.places.of(SessionState.LOGIN))
 
     def emit(self, event: events.Event) -> None:
         if len(self.events) < EVENTS_LIMIT:
@@ -99,7 +106,7 @@ class Hub:
 
     def open_session(self, address: str, port: int, *, loopback: bool) -> Session:
         """A connection was accepted; its bytes go to `receive` from now on."""
-        session = Session(self, self.number(), address, port, loopback=loopback)
+        session = Session(self, self.number(), intern(address), port, loopback=loopback)
         self.places.add(session)
         return session
 
@@ -128,7 +135,7 @@ class Hub:
         self._enter(session)
 
     def _enter(self, session: Session) -> None:
-        entrance = session.entrance
+        entrance = session.entrance if session.state is SessionState.LOGIN else None
         if entrance is not None and entrance.dialogue is None:
             entrance.begin()
 
@@ -157,7 +164,7 @@ class Hub:
         client.counters.peak_sessions = max(client.counters.peak_sessions, len(client.sessions))
         if absorbed is not None:
             self.admission.lower_cap(client.share, absorbed.connection_limit, absorbed.pool_timeout)
-        session.judge = self.gate.judge(session.database)
+        session.judged_by(self.gate.judge(session.database), readable=True)
         now = self.clock()
         self.places.move(session, SessionState.WAITING, now)
         self.emit(events.SessionOpened(now, session.id, client.key, session.user, session.database))
@@ -362,11 +369,13 @@ class Hub:
         if name == "application_name":
             session.application_name = value
         elif name in ("client_encoding", "standard_conforming_strings"):
-            server.parameters[name] = value
-            session.readable = readable(server.parameters)
+            # Shared by all servers that were told the same at login.
+            server.parameters = {**server.parameters, name: value}
+            self.linking(session, server)
 
     def linking(self, session: Session, server: Server) -> None:
-        session.readable = readable(server.parameters)
+        judge = session.judge or self.gate.judge(session.database)
+        session.judged_by(judge, readable=readable(server.parameters))
 
     def reconfigure(self, settings: HubSettings) -> None:
         """New settings for everything that can change while running; nobody is dropped."""
@@ -378,7 +387,8 @@ class Hub:
         if self.gate.reconfigure(settings.tenancy):
             for session in self.sessions:
                 if session.judge is not None:
-                    session.judge = self.gate.judge(session.database)
+                    judge = self.gate.judge(session.database)
+                    session.judged_by(judge, readable=session.readable)
 
     # Cancel requests
 
@@ -488,12 +498,3 @@ class Hub:
             session.out.abort()
         for server in list(self.servers):
             server.out.abort()
-
-
-def shutting_down() -> Refusal:
-    """Postgres's own words (57P01)."""
-    return Refusal(
-        "terminating connection due to administrator command",
-        sqlstate="57P01",
-        hint="pgguard is shutting down.",
-    )

@@ -16,7 +16,7 @@ from collections.abc import Callable, Generator, Mapping
 from enum import Enum
 from typing import Any
 
-from pgguard.errors import LoginRefused, ProtocolViolation, ServerUnavailable
+from pgguard.errors import LoginRefused, ProtocolViolation, Refusal, ServerUnavailable
 from pgguard.wire import backend, codes, frontend
 from pgguard.wire.auth import (
     AuthenticationFailed,
@@ -104,6 +104,15 @@ def wrong_password(user: str, log: str) -> LoginRefused:
     """Postgres's own words for a password that is wrong, or a user that does not exist."""
     return LoginRefused(
         f'password authentication failed for user "{user}"', sqlstate="28P01", log=log
+    )
+
+
+def shutting_down() -> Refusal:
+    """Postgres's own words (57P01)."""
+    return Refusal(
+        "terminating connection due to administrator command",
+        sqlstate="57P01",
+        hint="pgguard is shutting down.",
     )
 
 

@@ -8,7 +8,6 @@ Query"). Entries are small ints so that the hot loops append and pop constants.
 
 from __future__ import annotations
 
-from collections import deque
 from itertools import takewhile
 
 PARSE = 1
@@ -32,7 +31,7 @@ class Pipeline:
     __slots__ = ("entries", "skipping")
 
     def __init__(self) -> None:
-        self.entries: deque[int] = deque()
+        self.entries: list[int] = []
         self.skipping = False
         """After an error in the extended protocol: nothing is answered up to the next Sync."""
 
@@ -63,13 +62,15 @@ class Pipeline:
     def ready(self) -> bool:
         """A ReadyForQuery came; whether more is owed behind it."""
         entries = self.entries
-        while entries:
-            entry = entries.popleft()
-            if entry == SYNC or (entry > SYNC and not self.skipping):
+        done = 0
+        for entry in entries:
+            done += 1
+            if entry >= SYNC and (entry == SYNC or not self.skipping):
                 break
         self.skipping = False
+        del entries[:done]
         while entries and entries[0] == COPY_END:
-            entries.popleft()
+            del entries[0]
         return bool(entries)
 
     def copy_in_begins(self) -> bool:
@@ -85,5 +86,5 @@ class Pipeline:
                 continue
             begun = begun or entry in (EXECUTE, QUERY)
             kept.append(entry)
-        self.entries = deque(kept)
+        self.entries = kept
         return ended

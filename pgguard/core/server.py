@@ -20,7 +20,7 @@ from pgguard.errors import ProtocolViolation
 from pgguard.pool.servers import ServerState
 from pgguard.sql.effects import DATABASE_DDL
 from pgguard.wire import backend, frontend
-from pgguard.wire.codes import BACKEND_LIMIT, KNOWN_BACKEND
+from pgguard.wire.codes import BACKEND_LIMIT, KNOWN_BACKEND, LIBPQ_SHORT_MESSAGE_LIMIT
 
 if TYPE_CHECKING:
     from pgguard.core.hub import Hub
@@ -29,6 +29,16 @@ if TYPE_CHECKING:
     from pgguard.pool.admission import Ticket
 
 _header = Struct(">BI").unpack_from
+
+_MARKED = frozenset(b"ZCESG")
+"""ReadyForQuery, CommandComplete, ErrorResponse, ParameterStatus, CopyInResponse."""
+_PLAIN = [
+    min(BACKEND_LIMIT[type_], LIBPQ_SHORT_MESSAGE_LIMIT)
+    if type_ in KNOWN_BACKEND and type_ not in _MARKED
+    else 0
+    for type_ in range(256)
+]
+"""Lengths up to which a message needs no second look, by type."""
 
 MARKED_LIMIT = 1 << 20
 """Bytes of an ErrorResponse or ParameterStatus that are kept to be read; more stays unread."""
@@ -154,7 +164,7 @@ class Server:
         while end - pos >= 5:
             kind, length = _header(chunk, pos)
             after = pos + 1 + length
-            if kind == 0x44:  # DataRow
+            if 4 <= length <= _PLAIN[kind]:
                 pass
             elif length < 4 or length > BACKEND_LIMIT[kind]:
                 self._violation(chunk[:pos], kind)

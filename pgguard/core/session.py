@@ -14,14 +14,16 @@ from __future__ import annotations
 from struct import Struct
 from typing import TYPE_CHECKING
 
+from pgguard.core import holding
 from pgguard.core.entry import Entrance
 from pgguard.core.pipeline import COPY_END
 from pgguard.core.states import SessionState
 from pgguard.errors import ProtocolViolation
 from pgguard.findings import Verdict
+from pgguard.sql.cache import DIGITS
 from pgguard.sql.effects import DATABASE_DDL, DDL
 from pgguard.wire import backend
-from pgguard.wire.codes import FRONTEND_LIMIT, KNOWN_FRONTEND
+from pgguard.wire.codes import FRONTEND_LIMIT, KNOWN_FRONTEND, PQ_SMALL_MESSAGE_LIMIT
 
 if TYPE_CHECKING:
     from pgguard.core.hub import Hub
@@ -38,6 +40,9 @@ _NOTABLE = DDL | DATABASE_DDL
 _NO_CATALOGUE = -2
 """Stands for version 0, so that no verdict of before the first catalogue passes for known."""
 
+_NOTHING_MORE: dict[str, str] = {}
+"""The startup parameters of a session that has its server: they are not needed any more."""
+
 TERMINATE = b"X\0\0\0\4"
 
 HELD_LIMIT = 65536
@@ -49,10 +54,6 @@ def _touches_databases(text: bytes) -> bool:
     return b"DATABASE" in text[:4096].upper()
 
 
-def _unknown(_text: bytes) -> None:
-    """The look-up of a session whose texts cannot be read as they are."""
-
-
 class Session:
     """One frontend connection of a client."""
 
@@ -61,8 +62,10 @@ class Session:
         "address",
         "application_name",
         "client",
+        "counters",
         "database",
         "entrance",
+        "exact",
         "forward",
         "gather",
         "gone_at",
@@ -75,6 +78,7 @@ class Session:
         "last_byte",
         "leaving",
         "loopback",
+        "numbered",
         "opened",
         "out",
         "parameters",
@@ -89,6 +93,7 @@ class Session:
         "since",
         "skip",
         "state",
+        "statements",
         "ticket",
         "unnamed",
         "user",
@@ -125,6 +130,10 @@ class Session:
         self.partial = b""
         self.gather: list[bytes] | None = None
         self.readable = True
+        self.exact: dict[bytes, Statement] = {}
+        self.numbered: dict[bytes, Statement] = {}
+        self.counters = hub.counters
+        self.statements = self.client.counters.statements
         self.leaving = False
         self.paused = False
         self.gone_at: float | None = None
@@ -138,6 +147,16 @@ class Session:
         self.write = out.write
         self.forward = out.forward
 
+    def judged_by(self, judge: Judge, *, readable: bool) -> None:
+        """Where statements of this session are looked up from now on.
+
+        `readable`: the parser sees its texts as the server does; else no text is known by itself.
+        """
+        self.judge, self.readable = judge, readable
+        self.statements = self.client.counters.statements
+        self.exact = judge.cache.exact if readable else {}
+        self.numbered = judge.cache.numbered if readable else {}
+
     def receive(self, data: bytes) -> None:
         """A chunk from the socket. The hot loop of requests."""
         hub = self.hub
@@ -147,9 +166,9 @@ class Session:
         if server is None or self.held_back is not None:
             self._receive_unlinked(data)
             return
-        hub.counters.received_bytes += len(data)
-        pipeline = server.pipeline
-        entries = pipeline.entries
+        counters = self.counters
+        counters.received_bytes += len(data)
+        entries = server.pipeline.entries
         if not entries:
             server.begin(now)
         chunk = data
@@ -172,12 +191,12 @@ class Session:
         end = len(chunk)
         judge = self.judge
         assert judge is not None
-        known = judge.cache.exact.get if self.readable else _unknown
+        exact, numbered = self.exact.get, self.numbered.get
         version = judge.version or _NO_CATALOGUE
-        statements = self.client.counters.statements
+        statements = self.statements
         while end - pos >= 5:
             kind, length = _header(chunk, pos)
-            if length < 4 or length > FRONTEND_LIMIT[kind]:
+            if length < 4 or (length > PQ_SMALL_MESSAGE_LIMIT and length > FRONTEND_LIMIT[kind]):
                 self._violation(chunk[:pos], kind)
                 return
             body = pos + 5
@@ -186,7 +205,11 @@ class Session:
                 entries.append(17)
                 if after <= end:
                     text = chunk[body : after - 1]
-                    statement = known(text) or judge.statement(text, self.readable)
+                    statement = exact(text) or numbered(text.translate(DIGITS))
+                    if statement is None:
+                        statement = judge.statement(text, self.readable)
+                    else:
+                        counters.cache_hits += 1
                     self.last = statement
                     self.unnamed = None
                     if statement.version == version:
@@ -202,8 +225,8 @@ class Session:
                     else:
                         later.append(statement)
                         hold |= _touches_databases(text)
-                else:
-                    self.gather = [b"Q", chunk[body:end]]
+                elif statement := self._begin_gather(b"Q", chunk[body:end], length - 5):
+                    later = [*(later or ()), statement]
             elif kind == 0x42:  # Bind
                 entries.append(2)
                 if body + 2 <= end and chunk[body] == 0 and chunk[body + 1] == 0:
@@ -243,14 +266,20 @@ class Session:
                     text_end = chunk.find(b"\0", name_end + 1, after)
                     if name_end >= 0 and text_end >= 0:
                         text = chunk[name_end + 1 : text_end]
-                        statement = known(text) or judge.statement(text, self.readable)
+                        statement = self.exact.get(text) or self.numbered.get(
+                            text.translate(DIGITS)
+                        )
+                        if statement is None:
+                            statement = judge.statement(text, self.readable)
+                        else:
+                            counters.cache_hits += 1
                         self.last = statement
                         if name_end == body:
                             self.unnamed = statement
                         else:
-                            self._prepare(chunk[body:name_end], statement)
+                            self._name(chunk[body:name_end], statement)
                 else:
-                    self.gather = [b"P", chunk[body:end]]
+                    self._begin_gather(b"P", chunk[body:end], length - 5)
             elif kind == 0x44:  # Describe
                 entries.append(3)
             elif kind == 0x43:  # Close
@@ -269,7 +298,7 @@ class Session:
             elif kind == 0x46:  # FunctionCall
                 entries.append(18)
             elif kind not in KNOWN_FRONTEND:
-                hub.counters.unknown_messages += 1
+                counters.unknown_messages += 1
             if after > end:
                 self.skip = after - end
                 pos = end
@@ -292,6 +321,21 @@ class Session:
             for statement in later:
                 hub.settle(self, statement)
 
+    def _begin_gather(self, kind: bytes, start: bytes, size: int) -> Statement | None:
+        """A Query or Parse that is not whole. One that is too long to be read is not kept either:
+        its statement is known at once, and returned if it is a Query."""
+        assert self.judge is not None
+        if size <= self.judge.settings.max_statement:
+            self.gather = [kind, start]
+            return None
+        self.unnamed = None
+        name, _, text = (b"", b"", start) if kind == b"Q" else start.partition(b"\0")
+        statement = self.last = self.judge.too_long(text)
+        if kind == b"Q":
+            return statement
+        self._name(name, statement)
+        return None
+
     def _gathered(self, data: bytes, missing: int) -> list[Statement] | None:
         """The next piece of a Query or Parse whose text is needed but was not whole.
 
@@ -300,10 +344,7 @@ class Session:
         gather = self.gather
         assert gather is not None
         assert self.judge is not None
-        # Kept just long enough to be seen as too long; the rest only streams through.
-        room = self.judge.settings.max_statement + HELD_LIMIT - sum(map(len, gather))
-        if room > 0:
-            gather.append(data[: min(missing, room)])
+        gather.append(data[:missing])
         if missing > len(data):
             return None
         self.gather = None
@@ -314,14 +355,15 @@ class Session:
         else:
             name, _, rest = body.partition(b"\0")
             statement = self.judge.statement(rest.partition(b"\0")[0], self.readable)
-            if name:
-                self._prepare(name, statement)
-            else:
-                self.unnamed = statement
+            self._name(name, statement)
         self.last = statement
         return [statement] if gather[0] == b"Q" else None
 
-    def _prepare(self, name: bytes, statement: Statement) -> None:
+    def _name(self, name: bytes, statement: Statement) -> None:
+        """A prepared statement; the empty name is the unnamed one."""
+        if not name:
+            self.unnamed = statement
+            return
         if self.prepared is None:
             self.prepared = {}
         self.prepared[name] = statement
@@ -414,6 +456,7 @@ class Session:
             b"".join(server.greeting) + key + backend.ready_for_query(server.status.encode())
         )
         server.greeting = []
+        self.parameters = _NOTHING_MORE
         if self.paused:
             server.out.pause_reading()
         held, self.held = self.held, b""
@@ -430,47 +473,9 @@ class Session:
         return server
 
     def stuck_since(self) -> float | None:
-        """Since when we hold a server that waits for us (pool.admission.Holder), or for the lock of
-        one of our client's that does."""
-        server = self.server
-        if server is None:
-            return None
-        if server.pipeline.due:
-            return self._blocked_since(server)
-        if server.status == "I" and not server.pipeline.unsynced:
-            return None
-        return max(self.last_byte, server.ready_at)
-
-    def _blocked_since(self, server: Server) -> float | None:
-        """Since when a lock of silent sessions of the same client keeps our statement waiting."""
-        waits = [server.started]
-        holding = {other.pid: other for other in self.hub.servers if other.client is self.client}
-        for pid in server.blockers:
-            blocker = holding.get(pid)
-            if blocker is None or blocker.session is None or blocker.pipeline.due:
-                return None
-            since = blocker.session.stuck_since()
-            if since is None:
-                return None
-            waits.append(since)
-        return max(waits) if server.blockers else None
+        """Since when we hold a server that waits for us (pool.admission.Holder)."""
+        return holding.stuck_since(self)
 
     def describe(self, now: float) -> str:
         """One line for the DETAIL of a refusal: plain ASCII, literals masked."""
-        server = self.server
-        age = now - self.opened
-        if server is None:
-            doing = f"{self.state.value} for {now - self.since:.1f} s"
-        elif server.pipeline.due:
-            doing = f"active for {now - server.started:.1f} s"
-        elif server.status == "I":
-            doing = f"idle for {now - max(self.last_byte, server.ready_at):.1f} s"
-        else:
-            since = server.transaction_since or server.ready_at
-            doing = f"idle in transaction, transaction open for {now - since:.1f} s"
-        pid = f", pid {server.pid}" if server is not None else ""
-        text = " ".join(self.last.masked.split())[:80] if self.last is not None else ""
-        last = f", last statement: {text}" if text else ""
-        who = f'client "{self.client.key}" session {self.id}{pid}'
-        line = f"{who}, open for {age:.1f} s: {doing}{last}"
-        return line.encode("ascii", "replace").decode("ascii")
+        return holding.describe(self, now)

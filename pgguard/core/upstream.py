@@ -42,6 +42,7 @@ class Upstream:
         "_methods",
         "_probing",
         "_retries",
+        "_told",
         "last_error",
         "total",
         "version",
@@ -57,6 +58,8 @@ class Upstream:
         self.total = hub.settings.total
         self.version = ""
         self.last_error = ""
+        self._told: dict[str, str] = {}
+        """What the newest server told at login: one dictionary for all that are told the same."""
 
     # How Postgres receives a user
 
@@ -115,7 +118,10 @@ class Upstream:
         now = hub.clock()
         server.connected(out)
         server.pid, server.secret_key = login.pid, login.secret_key
-        server.greeting, server.parameters = login.greeting, login.parameters
+        server.greeting = login.greeting
+        if login.parameters != self._told:
+            self._told = login.parameters
+        server.parameters = self._told
         server.status = login.status
         assert login.method is not None
         self.learned(server.user, server.database, login.method)

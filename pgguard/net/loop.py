@@ -7,7 +7,9 @@ Laws: nothing else calls `create_task`; a task that fails is reported, never los
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import logging
+import sys
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +57,20 @@ def raise_descriptor_limit() -> int:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         return hard
     return soft
+
+
+def memory_returner() -> Callable[[], object]:
+    """A function that gives memory which is free back to the system, where the C library can.
+
+    A login leaves as much garbage behind as its session needs for itself (glibc, malloc_trim(3)).
+    """
+    if sys.platform != "linux":
+        return lambda: None
+    try:
+        trim = ctypes.CDLL(None).malloc_trim
+    except (AttributeError, OSError):
+        return lambda: None
+    return lambda: trim(0)
 
 
 class Tasks:

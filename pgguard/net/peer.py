@@ -79,14 +79,14 @@ class Peers:
                 if port in wanted and int(fields[2].rpartition(":")[2], 16) == peer_port:
                     yield port, int(fields[9])
 
-    def _sockets(self, pid: int, wanted: Mapping[str, int]) -> list[str]:
+    def _sockets(self, pid: int, wanted: Mapping[str, int]) -> set[str]:
         directory = f"{self._proc}/{pid}/fd"
-        links = []
+        links = set()
         try:
             for name in os.listdir(directory):  # noqa: PTH208  thousands of names
                 link = os.readlink(f"{directory}/{name}")  # noqa: PTH115
                 if link in wanted:
-                    links.append(link)
+                    links.add(link)
         except OSError:
             # It is another user's, or it has ended, or closed that very descriptor.
             pass

@@ -72,18 +72,24 @@ class Outlet:
 class SessionProtocol(asyncio.Protocol):
     """A frontend connection; `head` is what the listener has read of it already."""
 
+    __slots__ = ("_head", "_report", "data_received", "session")
+
     def __init__(self, session: Session, head: bytes, report: Report) -> None:
         self.session = session
         self._head = head
         self._report = report
         self.data_received = session.receive  # type: ignore[method-assign]
-        self.pause_writing = session.pause_writing  # type: ignore[method-assign]
-        self.resume_writing = session.resume_writing  # type: ignore[method-assign]
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # Before anything else: the loop may deliver more bytes before the listener runs again.
         self.session.adopt(Outlet(transport))
         self.session.receive(self._head)
+
+    def pause_writing(self) -> None:
+        self.session.pause_writing()
+
+    def resume_writing(self) -> None:
+        self.session.resume_writing()
 
     def eof_received(self) -> bool:
         return self.session.eof()
@@ -97,19 +103,27 @@ class SessionProtocol(asyncio.Protocol):
 class ServerProtocol(asyncio.Protocol):
     """A backend connection that has logged in; `rest` came behind its ReadyForQuery."""
 
+    __slots__ = ("_login", "_report", "data_received", "server")
+
     def __init__(self, server: Server, login: ServerLogin, rest: bytes, report: Report) -> None:
         self.server = server
-        self._login = login
-        self._rest = rest
+        self._login: tuple[ServerLogin, bytes] | None = (login, rest)
         self._report = report
         self.data_received = server.receive  # type: ignore[method-assign]
-        self.pause_writing = server.pause_writing  # type: ignore[method-assign]
-        self.resume_writing = server.resume_writing  # type: ignore[method-assign]
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.server.hub.server_connected(self.server, Outlet(transport), self._login)
-        if self._rest:
-            self.server.receive(self._rest)
+        assert self._login is not None
+        login, rest = self._login
+        self._login = None
+        self.server.hub.server_connected(self.server, Outlet(transport), login)
+        if rest:
+            self.server.receive(rest)
+
+    def pause_writing(self) -> None:
+        self.server.pause_writing()
+
+    def resume_writing(self) -> None:
+        self.server.resume_writing()
 
     def eof_received(self) -> bool:
         return self.server.eof()

@@ -1,10 +1,11 @@
 """From the bytes of a text to its `Statement`: by exact bytes, by its digits, then by shape.
 
-Laws: `exact` and `numbered` are one dictionary object each for the whole life of the cache, so
-that the hot loop of the core may look there itself and fall back on `get`; everything is bounded
-in entries and bytes, in two generations each, so that what is in use survives; a Statement is
-found by shape only once `share` was called for it, after its verdict, since some verdicts depend
-on literals; texts over `EXACT` bytes are kept by digest, and those over `SHAPED` have no shape.
+Laws: `exact` and `numbered` are one dictionary object each for the whole life of the cache, so that
+the hot loop of the core may look there itself and fall back on `get`; everything is bounded in
+entries and bytes, in two generations each, so that what is in use survives; a Statement is found by
+shape, and by digits, only once `share` was called for it, after its verdict, since some verdicts
+depend on literals; texts over `EXACT` bytes are kept by digest, and those over `SHAPED` have no
+shape.
 """
 
 from __future__ import annotations

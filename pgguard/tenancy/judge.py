@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from pgguard.findings import Finding, Relation, Verdict
 from pgguard.sql import effects
 from pgguard.sql.cache import SHAPED, StatementCache
-from pgguard.sql.facts.reading import read
+from pgguard.sql.facts.reading import TOO_LONG, read, unread
 from pgguard.sql.statement import Facts, Statement
 from pgguard.tenancy import rules
 from pgguard.tenancy.model import Catalogue, Model, TenancySettings
@@ -94,6 +94,12 @@ class Judge:
             statement.effects = effects.ANY
             self._settle(statement, Judgement(Verdict.unknown, _UNREADABLE), "PGG901")
             self._unreadable.keep(text, statement)
+        return statement
+
+    def too_long(self, start: bytes) -> Statement:
+        """The Statement of a text over `tenancy.max_statement` that begins so: it is not read."""
+        statement = Statement(start[:_KEPT])
+        statement.facts = unread(TOO_LONG)
         return statement
 
     def wants_worker(self, statement: Statement) -> bool:

@@ -26,16 +26,19 @@ _OPAQUE: Final = {
 }
 
 
+TOO_LONG: Final = "the text is longer than tenancy.max_statement"
+
+
 def read(text: bytes, limit: int = LIMIT) -> Facts:
     """Facts of a UTF-8 text; `limit` in bytes."""
     if len(text) > limit:
-        return _unread("the text is longer than tenancy.max_statement")
+        return unread(TOO_LONG)
     try:
         tree = parse(text.decode(), limit)
     except UnicodeDecodeError:
-        return _unread("the text is not UTF-8")
+        return unread("the text is not UTF-8")
     if isinstance(tree, Unparsed):
-        return _unread(tree.reason)
+        return unread(tree.reason)
     facts = Facts()
     parts = []
     for entry in tree:
@@ -49,7 +52,8 @@ def read(text: bytes, limit: int = LIMIT) -> Facts:
     return facts
 
 
-def _unread(reason: str) -> Facts:
+def unread(reason: str) -> Facts:
+    """Facts of a text that could not be read: it may do anything."""
     return Facts(effects=effects.ANY, unread=reason)
 
 

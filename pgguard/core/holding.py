@@ -1,0 +1,62 @@
+"""What a session that holds a server looks like to those who wait: how long silent, doing what.
+
+Laws: a session is stuck only while its server waits for it, never while a statement of its runs,
+but for one that waits for the lock of a silent session of the same client (transparency T11); what
+is said of a session is plain ASCII, one line, literals masked.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pgguard.core.server import Server
+    from pgguard.core.session import Session
+
+
+def stuck_since(session: Session) -> float | None:
+    """Monotonic seconds since when the session's server waits for it; None = it does not."""
+    server = session.server
+    if server is None:
+        return None
+    if server.pipeline.due:
+        return _blocked_since(session, server)
+    if server.status == "I" and not server.pipeline.unsynced:
+        return None
+    return max(session.last_byte, server.ready_at)
+
+
+def _blocked_since(session: Session, server: Server) -> float | None:
+    """Since when a lock of silent sessions of the same client keeps our statement waiting."""
+    waits = [server.started]
+    ours = {other.pid: other for other in session.hub.servers if other.client is session.client}
+    for pid in server.blockers:
+        blocker = ours.get(pid)
+        if blocker is None or blocker.session is None or blocker.pipeline.due:
+            return None
+        since = stuck_since(blocker.session)
+        if since is None:
+            return None
+        waits.append(since)
+    return max(waits) if server.blockers else None
+
+
+def describe(session: Session, now: float) -> str:
+    """Client, session, pid, age, what it does, last statement."""
+    server = session.server
+    age = now - session.opened
+    if server is None:
+        doing = f"{session.state.value} for {now - session.since:.1f} s"
+    elif server.pipeline.due:
+        doing = f"active for {now - server.started:.1f} s"
+    elif server.status == "I":
+        doing = f"idle for {now - max(session.last_byte, server.ready_at):.1f} s"
+    else:
+        since = server.transaction_since or server.ready_at
+        doing = f"idle in transaction, transaction open for {now - since:.1f} s"
+    pid = f", pid {server.pid}" if server is not None else ""
+    text = " ".join(session.last.masked.split())[:80] if session.last is not None else ""
+    last = f", last statement: {text}" if text else ""
+    who = f'client "{session.client.key}" session {session.id}{pid}'
+    line = f"{who}, open for {age:.1f} s: {doing}{last}"
+    return line.encode("ascii", "replace").decode("ascii")
