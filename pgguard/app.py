@@ -409,8 +409,9 @@ class Guard:
 
     async def _tick(self) -> None:
         loop = asyncio.get_running_loop()
-        memory_returner()
+        return_memory = memory_returner()
         due = loop.time() + TICK
+        quiet = 0
         while True:
             await asyncio.sleep(max(0.0, due - loop.time()))
             lag = loop.time() - due
