@@ -24,7 +24,7 @@ from pgguard.net.peer import Peers
 from pgguard.net.service import Services
 from pgguard.net.watch import Catalogues, Limits, watch_locks
 from pgguard.pool.limits import AdmissionSettings, ClientLimits, Override
-from pgguard.record.findings import Recorder
+from pgguard.record.findings import Recorder, rank
 from pgguard.record.log import LogWriter
 from pgguard.settings.upstream import UpstreamAddress, parse_url
 from pgguard.tenancy.model import TenancySettings
@@ -326,7 +326,13 @@ class Guard:
         return False, self.hub.upstream.last_error or "Postgres has not answered yet"
 
     def findings(self) -> list[Finding]:
-        return self.recorder.findings(self.hub)
+        """All findings so far, worst first, those about the tenant models among them."""
+        found = self.recorder.findings(self.hub)
+        for judge in self.hub.gate.judges.values():
+            for finding in judge.model_findings():
+                finding.first_seen = finding.last_seen = self.hub.wall + self._started
+                found.append(finding)
+        return sorted(found, key=rank)
 
     def summary(self, *, reason_nothing: str = "") -> RunSummary:
         from pgguard.report.summary import summarise

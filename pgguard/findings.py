@@ -37,7 +37,7 @@ CODES: dict[str, Code] = {
         Code("PGG102", "cross_tenant", "error", "statement reaches more than one tenant"),
         Code("PGG104", "by_id", "note", "rows are chosen by id alone"),
         Code("PGG106", "unknown", "warning", "scope of the statement is not known"),
-        Code("PGG110", "unscoped", "warning", "tenant model is ambiguous"),
+        Code("PGG110", "unknown", "warning", "tenant model is ambiguous"),
         Code("PGG301", "exhaustion", "error", "client reached its cap"),
         Code("PGG302", "exhaustion", "error", "all server connections are in use"),
         Code("PGG303", "exhaustion", "error", "client waits for itself"),

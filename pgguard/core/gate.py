@@ -82,6 +82,8 @@ class Gate:
             judge = Judge(settings, self._counters)
             # A version is never used twice, so that no verdict of the old settings passes for new.
             judge.version = old.version
+            if old.model is not None:
+                judge.set_catalogue(old.model.catalogue)
             self.judges[database] = judge
             self._databases[judge] = database
             self.changed(database)
