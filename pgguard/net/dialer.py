@@ -171,7 +171,7 @@ class Dialer:
         except ProtocolViolation as error:
             upstream.probe_failed(user, database, ServerUnavailable(error.message, temporary=False))
         except (OSError, TimeoutError) as error:
-            message = f"Postgres does not answer: {error or 'time out'}"
+            message = f"Postgres does not answer: {str(error) or 'time out'}"
             upstream.probe_failed(user, database, ServerUnavailable(message))
         else:
             upstream.probed(user, database, method)

@@ -143,7 +143,7 @@ class Services:
                 rows = [await connection.query(sql) for sql in statements]
         except (OSError, TimeoutError, ProtocolViolation) as error:
             self._abandon(database)
-            raise ServerUnavailable(f"service connection: {error or 'time out'}") from error
+            raise ServerUnavailable(f"service connection: {str(error) or 'time out'}") from error
         except ServerUnavailable:
             await self._drop(database)
             raise
