@@ -82,7 +82,7 @@ class Postgres:
         if kind == "Execute" and self.text.startswith("copy"):
             self.copies, self.extended = 1, True
             return ["CopyInResponse"]
-        return ['CommandComplete ""'] if kind == "Execute" else []
+        return ['CommandComplete ""'] if kind == "Execute" else ["NoData"]
 
     def _copying(self, kind: str, text: str) -> list[str]:
         if kind in ("Sync", "Flush"):
@@ -112,10 +112,12 @@ def line(kind: str, text: str) -> str:
     """The frontend message of that kind."""
     if kind in ("Query", "CopyData", "CopyFail", "FunctionCall"):
         return f'{kind} "{text}"'
-    fields = {"Parse": f' "" "{text}"', "Bind": ' "" ""', "Execute": ' "" 0'}
+    fields = {"Describe": ' P ""', "Parse": f' "" "{text}"', "Bind": ' "" ""', "Execute": ' "" 0'}
     return kind + fields.get(kind, "")
 
 
+USUAL = ("Bind", "Describe", "Execute", "Sync")
+"""What most drivers send in one piece, so that the core has a short way for it."""
 COPYING = ("CopyData", "CopyDone", "CopyFail", "Sync", "Flush")
 
 MESSAGES = st.one_of(
@@ -124,6 +126,7 @@ MESSAGES = st.one_of(
     st.tuples(st.sampled_from(("Bind", "Execute", "FunctionCall")), st.just("")),
     st.tuples(st.sampled_from(COPYING[1:]), st.just("")),
     st.tuples(st.just("CopyData"), st.sampled_from(("fine", "broken"))),
+    st.tuples(st.sampled_from(("Describe", "Usual")), st.just("")),
 )
 STEPS = st.lists(st.tuples(MESSAGES, st.integers(0, 3), st.integers(0, 4)), max_size=25)
 """What the client sends, then how many messages Postgres reads, then how many replies arrive."""
@@ -136,20 +139,26 @@ class Line:
         self.world = World()
         self.session, self.server = self.world.link()
         self.postgres = Postgres()
+        self.written = b""
+        """By the client, and still to arrive in one piece."""
         self.requests: list[tuple[str, str]] = []
         self.replies: list[str] = []
 
     def sends(self, kind: str, text: str) -> None:
         self.requests.append((kind, text))
-        self.world.receive(self.session, encode(line(kind, text), FRONTEND))
+        self.written += encode(line(kind, text), FRONTEND)
 
     def goes_on(self, reads: int, arrive: int) -> None:
-        """Postgres reads some messages, then some of its replies arrive."""
+        """The client's bytes arrive, Postgres reads messages, then replies of it arrive."""
+        if self.written:
+            self.world.receive(self.session, self.written)
+            self.written = b""
         for request in self.requests[:reads]:
             self.replies += self.postgres.receive(*request)
         del self.requests[:reads]
-        for reply in self.replies[:arrive]:
-            self.world.receive(self.server, encode(reply, BACKEND))
+        replies = b"".join(encode(reply, BACKEND) for reply in self.replies[:arrive])
+        if replies:
+            self.world.receive(self.server, replies)
         del self.replies[:arrive]
 
     def owed(self) -> int:
@@ -168,12 +177,15 @@ def play(messages: list[tuple[tuple[str, str], int, int]]) -> Iterator[Line]:
     line = Line()
     future = Postgres()
     """As the model will be when all that was sent has been read."""
-    for (kind, text), reads, arrive in messages:
-        if future.accepts(kind):
-            future.receive(kind, text)
-            line.sends(kind, text)
-            bad = (kind, text) == ("CopyData", "broken")
-            line.goes_on(99 if bad else reads, 99 if bad else arrive)
+    for (name, text), reads, arrive in messages:
+        for kind in USUAL if name == "Usual" else (name,):
+            if future.accepts(kind):
+                future.receive(kind, text)
+                line.sends(kind, text)
+        if (name, text) == ("CopyData", "broken"):
+            line.goes_on(99, 99)
+        elif reads or arrive:
+            line.goes_on(reads, arrive)
             yield line
     line.goes_on(99, 99)
     yield line
