@@ -81,7 +81,10 @@ class Entrance:
             session.hub.refuse(session, error)
             return
         if not isinstance(message, startup.StartupMessage):
-            raise ProtocolViolation("expected a startup packet")
+            # A second SSLRequest: Postgres takes its number for a version.
+            code = int.from_bytes(packets[0][4:8], "big")
+            session.hub.refuse(session, startup.unsupported_protocol(code))
+            return
         negotiation = startup.negotiation(message)
         if negotiation:
             session.write(negotiation)

@@ -30,7 +30,10 @@ def _blocked_since(session: Session, server: Server) -> float | None:
     """Since when a lock of silent sessions of the same client keeps our statement waiting."""
     waits = [server.started]
     ours = {other.pid: other for other in session.hub.servers if other.client is session.client}
-    for pid in server.blockers:
+    started, blockers = server.blockers
+    if started != server.started or not blockers:
+        return None
+    for pid in blockers:
         blocker = ours.get(pid)
         if blocker is None or blocker.session is None or blocker.pipeline.due:
             return None
@@ -38,7 +41,7 @@ def _blocked_since(session: Session, server: Server) -> float | None:
         if since is None:
             return None
         waits.append(since)
-    return max(waits) if server.blockers else None
+    return max(waits)
 
 
 def describe(session: Session, now: float) -> str:

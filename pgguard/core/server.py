@@ -20,7 +20,15 @@ from pgguard.errors import ProtocolViolation
 from pgguard.pool.servers import ServerState
 from pgguard.sql.effects import DATABASE_DDL
 from pgguard.wire import backend, frontend
-from pgguard.wire.codes import BACKEND_LIMIT, KNOWN_BACKEND, LIBPQ_SHORT_MESSAGE_LIMIT
+from pgguard.wire.codes import (
+    BACKEND_LIMIT,
+    BIND_COMPLETE,
+    COMMAND_COMPLETE,
+    KNOWN_BACKEND,
+    LIBPQ_SHORT_MESSAGE_LIMIT,
+    PARSE_COMPLETE,
+)
+from pgguard.wire.scan import message
 
 if TYPE_CHECKING:
     from pgguard.core.hub import Hub
@@ -30,6 +38,7 @@ if TYPE_CHECKING:
 
 _header = Struct(">BI").unpack_from
 
+USUAL_HEAD = message(PARSE_COMPLETE) + message(BIND_COMPLETE)
 _MARKED = frozenset(b"ZCESG")
 """ReadyForQuery, CommandComplete, ErrorResponse, ParameterStatus, CopyInResponse."""
 _PLAIN = [
@@ -39,6 +48,9 @@ _PLAIN = [
     for type_ in range(256)
 ]
 """Lengths up to which a message needs no second look, by type."""
+_PLAIN_IDLE = _PLAIN[:]
+_PLAIN_IDLE[COMMAND_COMPLETE] = BACKEND_LIMIT[COMMAND_COMPLETE]
+"""The same outside of a transaction, where no ROLLBACK has to be seen."""
 
 MARKED_LIMIT = 1 << 20
 """Bytes of an ErrorResponse or ParameterStatus that are kept to be read; more stays unread."""
@@ -53,6 +65,7 @@ class Server:
         "client",
         "close_reason",
         "copy_in",
+        "counters",
         "database",
         "ddl",
         "failed",
@@ -86,6 +99,7 @@ class Server:
     def __init__(self, hub: Hub, number: int, session: Session, ticket: Ticket) -> None:
         self.hub = hub
         self.id = number
+        self.counters = hub.counters
         self.session: Session | None = session
         self.client: Client = session.client
         self.ticket = ticket
@@ -112,8 +126,8 @@ class Server:
         self.fatal: dict[str, str] = {}
         self.paused = False
         self.transaction_since: float | None = None
-        self.blockers: frozenset[int] = frozenset()
-        """Pids that held the lock it waited for when that was looked up last."""
+        self.blockers: tuple[float, frozenset[int]] = (0.0, frozenset())
+        """The statement's `started`, and the pids that held the lock it waited for."""
         self.cancelling = False
         self.close_reason = ""
 
@@ -129,12 +143,9 @@ class Server:
         self.write = out.write
         self.forward = out.forward
 
-    def begin(self, now: float) -> None:
-        """The first message after everything was answered is about to be written."""
-        self.started = now
-        self.blockers = frozenset()
-        if self.status != "I":
-            self.hub.counters.idle_in_transaction_seconds.observe(now - self.ready_at)
+    def resumed(self, now: float) -> None:
+        """The client goes on in its transaction."""
+        self.hub.counters.idle_in_transaction_seconds.observe(now - self.ready_at)
 
     def notable(self, effects: int) -> bool:
         """A statement that changes the catalogue is on its way; True if it is about databases."""
@@ -153,39 +164,49 @@ class Server:
             pos = self.skip
             if pos > len(data):
                 self.skip = pos - len(data)
-                hub.counters.sent_bytes += len(data)
+                self.counters.sent_bytes += len(data)
                 session.write(data)
                 return
             self.skip = 0
         elif self.partial:
             chunk = self.partial + data
             self.partial = b""
+        elif data[0] == 0x31 and data.startswith(USUAL_HEAD):
+            # ParseComplete and BindComplete in one step: they begin most extended replies.
+            pos = 10
         end = len(chunk)
+        plain = _PLAIN_IDLE if self.status == "I" else _PLAIN
         while end - pos >= 5:
             kind, length = _header(chunk, pos)
             after = pos + 1 + length
-            if 4 <= length <= _PLAIN[kind]:
+            if 4 <= length <= plain[kind]:
                 pass
-            elif length < 4 or length > BACKEND_LIMIT[kind]:
-                self._violation(chunk[:pos], kind)
-                return
             elif kind == 0x5A:  # ReadyForQuery
-                if after > end:
-                    break
                 if length != 5:
                     self._violation(chunk[:pos], kind)
                     return
+                if after > end:
+                    break
                 now = self.ready_at = hub.clock()
-                more = self.pipeline.ready()
+                entries = self.pipeline.entries
                 if chunk[pos + 5] == 0x49 and self.status == "I" and not self.noted:
                     took = now - self.started
-                    autocommit = hub.counters.autocommit_seconds
+                    autocommit = self.counters.autocommit_seconds
                     autocommit.counts[bisect_left(SECONDS, took)] += 1
                     autocommit.sum += took
+                    if len(entries) == 1:
+                        del entries[0]
+                    elif self.pipeline.ready():
+                        self.started = now
                 else:
+                    more = self.pipeline.ready()
                     self._ready(chr(chunk[pos + 5]), now)
-                if more:
-                    self.started = now
+                    plain = _PLAIN_IDLE if self.status == "I" else _PLAIN
+                    if more:
+                        self.started = now
+            elif length < 4 or length > BACKEND_LIMIT[kind]:
+                self._violation(chunk[:pos], kind)
+                return
             elif kind == 0x43:  # CommandComplete
                 if self.status != "I":
                     if after > end:
@@ -200,7 +221,7 @@ class Server:
                 self.copy_in = not self.pipeline.copy_in_begins()
                 self.noted = True
             elif kind not in KNOWN_BACKEND:
-                hub.counters.unknown_messages += 1
+                self.counters.unknown_messages += 1
             if after > end:
                 self.skip = after - end
                 pos = end
@@ -210,8 +231,8 @@ class Server:
             # What must be whole to be understood waits here: a message of ours may come before it.
             self.partial = chunk[pos:]
             chunk = chunk[:pos]
-        hub.counters.sent_bytes += len(chunk)
-        if chunk:
+        if pos:
+            self.counters.sent_bytes += pos
             try:
                 session.forward(chunk)
             except RuntimeError:

@@ -16,14 +16,15 @@ from typing import TYPE_CHECKING
 
 from pgguard.core import holding
 from pgguard.core.entry import Entrance
-from pgguard.core.pipeline import COPY_END
+from pgguard.core.pipeline import COPY_END, DESCRIBE, EXECUTE, SYNC
 from pgguard.core.states import SessionState
 from pgguard.errors import ProtocolViolation
 from pgguard.findings import Verdict
 from pgguard.sql.cache import DIGITS
 from pgguard.sql.effects import DATABASE_DDL, DDL
 from pgguard.wire import backend
-from pgguard.wire.codes import FRONTEND_LIMIT, KNOWN_FRONTEND, PQ_SMALL_MESSAGE_LIMIT
+from pgguard.wire.codes import FRONTEND_LIMIT, KNOWN_FRONTEND, PORTAL, PQ_SMALL_MESSAGE_LIMIT
+from pgguard.wire.frontend import describe_message, execute_message, sync
 
 if TYPE_CHECKING:
     from pgguard.core.hub import Hub
@@ -39,6 +40,9 @@ _FLAGGED = int(Verdict.by_id)
 _NOTABLE = DDL | DATABASE_DDL
 _NO_CATALOGUE = -2
 """Stands for version 0, so that no verdict of before the first catalogue passes for known."""
+
+USUAL_TAIL = describe_message(PORTAL, b"") + execute_message(b"") + sync()
+USUAL_ENTRIES = (DESCRIBE, EXECUTE, SYNC)
 
 _NOTHING_MORE: dict[str, str] = {}
 """The startup parameters of a session that has its server: they are not needed any more."""
@@ -170,7 +174,9 @@ class Session:
         counters.received_bytes += len(data)
         entries = server.pipeline.entries
         if not entries:
-            server.begin(now)
+            server.started = now
+            if server.status != "I":
+                server.resumed(now)
         chunk = data
         pos = 0
         later: list[Statement] | None = None
@@ -191,7 +197,6 @@ class Session:
         end = len(chunk)
         judge = self.judge
         assert judge is not None
-        exact, numbered = self.exact.get, self.numbered.get
         version = judge.version or _NO_CATALOGUE
         statements = self.statements
         while end - pos >= 5:
@@ -205,7 +210,7 @@ class Session:
                 entries.append(17)
                 if after <= end:
                     text = chunk[body : after - 1]
-                    statement = exact(text) or numbered(text.translate(DIGITS))
+                    statement = self.exact.get(text) or self.numbered.get(text.translate(DIGITS))
                     if statement is None:
                         statement = judge.statement(text, self.readable)
                     else:
@@ -239,6 +244,10 @@ class Session:
                         break
                     name = chunk[portal_end + 1 : name_end]
                     bound = self.prepared.get(name) if name and self.prepared else self.unnamed
+                if chunk.startswith(USUAL_TAIL, after):
+                    # Describe, Execute and Sync as libpq and most drivers send them: one step.
+                    entries.extend(USUAL_ENTRIES)
+                    after += 22
                 if bound is not None:
                     self.last = bound
                     if bound.version == version:

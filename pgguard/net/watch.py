@@ -71,7 +71,8 @@ async def watch_locks(hub: Hub, services: Services, database: str) -> None:
             log.debug("locks not looked up: %s", error)
             continue
         for pid, server in running.items():
-            server.blockers = frozenset(int(b or 0) for p, b in rows if int(p or 0) == pid)
+            blockers = frozenset(int(b or 0) for p, b in rows if int(p or 0) == pid)
+            server.blockers = (server.started, blockers)
 
 
 @dataclass(slots=True)
