@@ -22,9 +22,9 @@ def said(world: World, session: object) -> str:
 @pytest.mark.parametrize(
     ("packet", "words"),
     [
-        (startup.build_request(SSL_REQUEST), "expected a startup packet"),
-        (startup.build_request(GSSENC_REQUEST), "expected a startup packet"),
-        (startup.build_cancel(7, b"abcd"), "expected a startup packet"),
+        (startup.build_request(SSL_REQUEST), '0A000 "unsupported frontend protocol 1234.'),
+        (startup.build_request(GSSENC_REQUEST), '0A000 "unsupported frontend protocol 1234.'),
+        (startup.build_cancel(7, b"abcd"), '0A000 "unsupported frontend protocol 1234.'),
         (b"\0\0\0\x07", "invalid length of startup packet"),
         (b"\0\0\0\x0a\0\3\0\0xx", "invalid startup packet layout"),
         (b"\0\3\0\0", "invalid length of startup packet"),
