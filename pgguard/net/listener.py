@@ -31,6 +31,7 @@ log = logging.getLogger("pgguard.net")
 BACKLOG = 1024
 NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 PAUSE_WITHOUT_DESCRIPTORS = 0.2
+COMPLAIN_EVERY = 10.0
 
 
 def bind(host: str, port: int, *, what: str) -> list[socket.socket]:
@@ -92,6 +93,7 @@ class Listener:
         self._report = report
         self._cancel = cancel
         self._accepting: list[asyncio.Task[None]] = []
+        self._complained_at = float("-inf")
 
     def start(self) -> None:
         for sock in self._sockets:
@@ -114,10 +116,16 @@ class Listener:
             except OSError as error:
                 if error.errno not in NO_DESCRIPTORS:
                     continue
-                log.warning("no descriptors left to accept connections: %s", error.strerror)
+                self._complain(error)
                 await asyncio.sleep(PAUSE_WITHOUT_DESCRIPTORS)
                 continue
             self._tasks.spawn(self._welcome(sock, str(peer[0]), int(peer[1])), "negotiate")
+
+    def _complain(self, error: OSError) -> None:
+        now = self._hub.clock()
+        if now - self._complained_at >= COMPLAIN_EVERY:
+            self._complained_at = now
+            log.warning("no descriptors left to accept connections: %s", error.strerror)
 
     async def _welcome(self, sock: socket.socket, address: str, port: int) -> None:
         loop = asyncio.get_running_loop()
