@@ -1,0 +1,303 @@
+"""The frontend port on raw sockets: negotiation, cancels, bad peers, and no descriptor left."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import errno
+import socket
+import struct
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import uvloop
+from core_fakes import FakeNet, hub_settings
+
+from pgguard.core.hub import Hub
+from pgguard.core.login import Method
+from pgguard.errors import SettingsError
+from pgguard.net import listener as module
+from pgguard.net.listener import Listener, bind, is_loopback
+from pgguard.net.loop import Tasks
+from pgguard.wire.codes import GSSENC_REQUEST, PROTOCOL_3_0, SSL_REQUEST
+from pgguard.wire.startup import build_cancel, build_request, build_startup
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from pgguard.core.session import Session
+
+LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+STARTUP = build_startup(PROTOCOL_3_0, {"user": "app", "database": "db", "application_name": "a"})
+AUTHENTICATED = b"R\0\0\0\x08\0\0\0\0"
+
+
+class TrustingNet(FakeNet):
+    """Postgres trusts everybody, and is never connected."""
+
+    hub: Hub
+
+    def probe(self, user: str, database: str) -> None:
+        asyncio.get_running_loop().call_soon(self.hub.upstream.probed, user, database, Method.TRUST)
+
+
+class Port:
+    """A listener before a hub."""
+
+    def __init__(self) -> None:
+        net = TrustingNet()
+        self.hub = net.hub = Hub(hub_settings(), net, clock=time.monotonic)
+        self.faults: list[tuple[str, BaseException]] = []
+        self.cancels: list[tuple[int, bytes]] = []
+        self.may_end = asyncio.Event()
+        self.may_end.set()
+        self.tasks = Tasks(lambda *fault: self.faults.append(fault))
+        self.sockets = bind("127.0.0.1", 0, what="--listen")
+        self.address = self.sockets[0].getsockname()
+        self.listener = Listener(
+            self.hub, self.sockets, self.tasks, lambda *f: self.faults.append(f), self._cancel
+        )
+
+    async def _cancel(self, pid: int, secret: bytes) -> None:
+        self.cancels.append((pid, secret))
+        await self.may_end.wait()
+
+    async def connect(self, *pieces: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_connection(*self.address)
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+        return reader, writer
+
+    @property
+    def sessions(self) -> list[Session]:
+        return sorted(self.hub.sessions, key=lambda session: session.id)
+
+
+@contextlib.asynccontextmanager
+async def listening() -> AsyncIterator[Port]:
+    port = Port()
+    port.listener.start()
+    yield port
+    await port.listener.stop()
+    port.hub.abort()
+    await asyncio.sleep(0.01)
+    await port.tasks.cancel()
+    assert port.faults == []
+
+
+def on_both_loops(test: Callable[[], Any]) -> Any:
+    """Run the coroutine function on the stock loop and on uvloop."""
+
+    @pytest.mark.parametrize("loop", LOOPS)
+    def run(loop: str) -> None:
+        with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
+            runner.run(asyncio.wait_for(test(), 10))
+
+    run.__doc__ = test.__doc__
+    return run
+
+
+async def gone(reader: asyncio.StreamReader) -> bytes:
+    """All that comes until the connection ends."""
+    try:
+        return await reader.read()
+    except ConnectionResetError:
+        return b""
+
+
+# Startup
+
+
+@on_both_loops
+async def test_a_session_comes_in() -> None:
+    async with listening() as port:
+        reader, writer = await port.connect(STARTUP)
+        assert await reader.readexactly(9) == AUTHENTICATED
+        (session,) = port.sessions
+        assert (session.user, session.database, session.address) == ("app", "db", "127.0.0.1")
+        assert session.loopback
+        assert session.port == writer.get_extra_info("sockname")[1]
+        writer.close()
+
+
+@on_both_loops
+async def test_a_startup_packet_may_come_byte_by_byte() -> None:
+    async with listening() as port:
+        ssl = build_request(SSL_REQUEST)
+        reader, writer = await port.connect(*[bytes([byte]) for byte in ssl])
+        assert await reader.readexactly(1) == b"N"
+        for byte in STARTUP:
+            writer.write(bytes([byte]))
+            await writer.drain()
+        assert await reader.readexactly(9) == AUTHENTICATED
+        writer.close()
+
+
+@on_both_loops
+async def test_encryption_is_declined_once_each() -> None:
+    async with listening() as port:
+        requests = build_request(GSSENC_REQUEST), build_request(SSL_REQUEST)
+        reader, writer = await port.connect(*requests, STARTUP)
+        assert await reader.readexactly(11) == b"NN" + AUTHENTICATED
+        writer.close()
+        reader, writer = await port.connect(requests[0], requests[0])
+        assert (await reader.readexactly(1)) == b"N"
+        assert b"C0A000" in await gone(reader)
+        writer.close()
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [b"\xff" * 64, b"GET / HTTP/1.1\r\n\r\n", b"\0\0\0\x08\0\0\0\0", b"\0\0\0\x07\0\x03\0\0"],
+    ids=["ones", "http", "version", "short"],
+)
+async def test_what_is_no_startup_packet_gets_a_clear_end(junk: bytes) -> None:
+    loop = asyncio.get_running_loop()
+    async with listening() as port:
+        with socket.create_connection(port.address) as sock:
+            sock.setblocking(False)
+            await loop.sock_sendall(sock, junk)
+            answer = await loop.sock_recv(sock, 1000)
+        assert answer.startswith(b"E")
+        assert b"SFATAL" in answer
+        reader, writer = await port.connect(STARTUP)
+        assert await reader.readexactly(9) == AUTHENTICATED
+        writer.close()
+
+
+async def test_one_slow_peer_delays_nobody() -> None:
+    async with listening() as port:
+        _, slow = await port.connect(b"\0")
+        reader, writer = await port.connect(STARTUP)
+        assert await reader.readexactly(9) == AUTHENTICATED
+        writer.close()
+        slow.close()
+
+
+async def test_a_peer_that_says_nothing_is_dropped_in_time() -> None:
+    async with listening() as port:
+        hub = port.hub
+        hub.settings = dataclasses.replace(hub.settings, login_timeout=0.1)
+        reader, writer = await port.connect(b"\0\0\0")
+        assert await gone(reader) == b""
+        writer.close()
+
+
+async def test_a_peer_that_leaves_at_once_leaves_nothing() -> None:
+    async with listening() as port:
+        for piece in (b"", b"\0", STARTUP[:12]):
+            _, writer = await port.connect(piece)
+            linger = struct.pack("ii", 1, 0)
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            writer.close()
+        reader, writer = await port.connect(STARTUP)
+        assert await reader.readexactly(9) == AUTHENTICATED
+        writer.close()
+        async with asyncio.timeout(5):
+            while port.sessions:
+                await asyncio.sleep(0.01)
+
+
+# Cancels
+
+
+async def test_a_cancel_is_carried_out_before_its_connection_ends() -> None:
+    async with listening() as port:
+        port.may_end.clear()
+        request = build_cancel(4711, b"key!")
+        reader, writer = await port.connect(*[bytes([byte]) for byte in request])
+        async with asyncio.timeout(5):
+            while not port.cancels:
+                await asyncio.sleep(0)
+        assert port.cancels == [(4711, b"key!")]
+        assert not reader.at_eof()
+        port.may_end.set()
+        assert await gone(reader) == b""
+        assert port.sessions == []
+        writer.close()
+
+
+@pytest.mark.parametrize("length", [8, 12, 269, 2**31])
+async def test_a_cancel_of_a_wrong_length_is_dropped_without_a_word(length: int) -> None:
+    async with listening() as port:
+        reader, writer = await port.connect(struct.pack("!II", length, 80877102))
+        assert await gone(reader) == b""
+        assert port.cancels == []
+        writer.close()
+
+
+# The port
+
+
+def test_a_port_that_is_taken_is_named_with_the_way_out() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(SettingsError) as caught:
+            bind("127.0.0.1", port, what="--listen")
+    assert str(caught.value).startswith(
+        f"--listen: cannot listen on 127.0.0.1:{port}: Address already in use"
+    )
+    assert "port 0 takes a free one" in caught.value.hint
+
+
+def test_an_address_that_is_not_ours_is_named() -> None:
+    with pytest.raises(SettingsError, match=r"cannot listen on 192\.0\.2\.1:0: "):
+        bind("192.0.2.1", 0, what="--listen")
+
+
+def test_every_address_of_a_host_is_listened_on() -> None:
+    sockets = bind("127.0.0.1", 0, what="--listen")
+    assert [sock.getsockname()[0] for sock in sockets] == ["127.0.0.1"]
+    for sock in sockets:
+        sock.close()
+
+
+@pytest.mark.parametrize(
+    ("address", "so"),
+    [
+        ("127.0.0.1", True),
+        ("127.9.9.9", True),
+        ("::1", True),
+        ("::ffff:127.0.0.1", False),
+        ("10.0.0.1", False),
+        ("fe80::1%eth0", False),
+        ("nonsense", False),
+    ],
+)
+def test_loopback_is_known(address: str, so: bool) -> None:
+    assert is_loopback(address) is so
+
+
+async def test_accepting_goes_on_after_descriptors_have_run_out(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "PAUSE_WITHOUT_DESCRIPTORS", 0.01)
+    loop = asyncio.get_running_loop()
+    accept, failures = loop.sock_accept, [OSError(errno.EMFILE, "Too many open files")] * 3
+
+    async def scarce(sock: socket.socket) -> Any:
+        if failures:
+            raise failures.pop()
+        return await accept(sock)
+
+    monkeypatch.setattr(loop, "sock_accept", scarce)
+    async with listening() as port:
+        reader, writer = await port.connect(STARTUP)
+        assert await reader.readexactly(9) == AUTHENTICATED
+        writer.close()
+    lines = [line for line in caplog.messages if "no descriptors left" in line]
+    assert len(lines) == 1
+
+
+async def test_stopping_ends_no_connection_that_is_there() -> None:
+    async with listening() as port:
+        reader, writer = await port.connect(STARTUP)
+        await reader.readexactly(9)
+        await port.listener.stop()
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection(*port.address)
+        assert len(port.sessions) == 1
+        writer.close()
