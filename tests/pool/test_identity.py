@@ -1,3 +1,5 @@
+"""Who a session belongs to, and what of its start-up parameters is for us alone."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -30,27 +32,28 @@ EVERYTHING: dict[str, Any] = {
 
 
 @pytest.mark.parametrize(
-    ("rule", "name", "without"),
+    ("rule", "name"),
     [
-        ("test_mark", "tests/test_a.py", {}),
-        ("startup_setting", "set", {"test_mark": ""}),
-        ("user_suffix", "suffix", {"parameters": {"application_name": "app"}}),
-        ("application_name", "app", {"user": "joe"}),
-        ("process", "pytest (gw3)", {"parameters": {}}),
-        ("address", "10.0.0.7", {"process": None}),
+        ("test_mark", "tests/test_a.py"),
+        ("startup_setting", "set"),
+        ("user_suffix", "suffix"),
+        ("application_name", "app"),
+        ("process", "pytest (gw3)"),
+        ("address", "10.0.0.7"),
     ],
 )
-def test_the_first_rule_that_applies_decides(rule: str, name: str, without: dict[str, Any]) -> None:
+def test_the_first_rule_that_applies_decides(rule: str, name: str) -> None:
     carriers = dict(EVERYTHING)
-    for changes in (
+    absent: list[dict[str, Any]] = [
         {"test_mark": ""},
         {"parameters": {"application_name": "app"}},
         {"user": "joe"},
         {"parameters": {}},
         {"process": None},
-    )[: RULES.index(rule)]:
+    ]
+    for changes in absent[: RULES.index(rule)]:
         carriers |= changes
-    assert identify(RULES, Carriers(**(carriers | without))) == ClientKey(name, rule)
+    assert identify(RULES, Carriers(**carriers)) == ClientKey(name, rule)
 
 
 def test_the_order_of_the_rules_is_the_users() -> None:

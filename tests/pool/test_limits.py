@@ -1,3 +1,5 @@
+"""Presets, overrides by glob, and what a client may lower."""
+
 from __future__ import annotations
 
 from pgguard.pool.limits import PRESETS, AdmissionSettings, ClientLimits, Override

@@ -1,3 +1,5 @@
+"""The order of those who wait for room, and that it is kept without garbage."""
+
 from __future__ import annotations
 
 from collections.abc import Callable

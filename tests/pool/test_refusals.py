@@ -1,3 +1,5 @@
+"""The texts of surface.md to the letter, in ASCII and within bounds."""
+
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -1,3 +1,5 @@
+"""Whose turn it is: one table of small scenes, clients being letters."""
+
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -1,3 +1,5 @@
+"""The table of moves of a server, every cell of it."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass

@@ -1,3 +1,5 @@
+"""When a state has lasted long enough, and who blocks whom."""
+
 from __future__ import annotations
 
 from collections.abc import Callable

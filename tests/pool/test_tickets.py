@@ -1,3 +1,5 @@
+"""Moves of a ticket, the two clocks of a share, and its queue."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -48,7 +50,7 @@ def test_clocks_run_for_what_blocks_the_queue(share: Share, holder: Holders) -> 
     share.block("total", 14.0)
     assert ticket.waited_for(15.0) == (3.0, 2.0)
     share.block("", 15.0)
-    assert ticket.blocked_by == ""
+    assert not ticket.blocked_by
     assert ticket.waited_for(99.0) == (3.0, 2.0)
     assert ticket.waited(99.0) == 89.0
 

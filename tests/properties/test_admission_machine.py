@@ -7,15 +7,13 @@ of the promise are stated apart from the model, as invariants.
 
 from __future__ import annotations
 
-import functools
-import operator
 from dataclasses import dataclass, field
 from math import inf
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from pgguard.errors import AdmissionRefused, InternalError
 from pgguard.pool.admission import (
@@ -32,7 +30,7 @@ from pgguard.pool.starvation import PACE
 
 NAMES = ("one", "two", "three", "many")
 STEP = 0.25
-AFTER = 2.0
+AFTER = 1.0
 SETTINGS = tuple(
     AdmissionSettings(
         defaults=ClientLimits(cap, 4.0, max_waiting=6),
@@ -41,11 +39,11 @@ SETTINGS = tuple(
             Override("t*", connection_limit=2),
             Override("three", connection_limit=3, pool_timeout=3.0),
         ),
-        total_timeout=6.0,
+        total_timeout=total_timeout,
         self_starvation_after=AFTER,
         serial=serial,
     )
-    for cap, serial in ((10, False), (4, False), (10, True))
+    for cap, serial, total_timeout in ((10, False, 24.0), (4, False, 6.0), (10, True, 6.0))
 )
 WEIGHTED = (0, 0, 0, 1, 2)
 
@@ -60,6 +58,11 @@ class FakeHolder:
 
     def describe(self, now: float) -> str:
         return f"session {self.number}"
+
+
+def silent_since(ticket: Ticket) -> float:
+    since = ticket.holder.stuck_since()
+    return inf if since is None else since
 
 
 @dataclass(eq=False)
@@ -225,10 +228,23 @@ class AdmissionMachine(RuleBasedStateMachine):
             expected = self.model.serve(self.now)
             assert expected == ([ticket] if ticket.state is TicketState.GRANTED else [])
 
+    @initialize(total=st.integers(3, 8), index=st.sampled_from(WEIGHTED))
+    def start(self, total: int, index: int) -> None:
+        self.set_total(total)
+        self.reconfigure(index)
+        self.crowd([3, 2, 1, 0])
+
+    @rule(order=st.permutations(range(4)))
+    def crowd(self, order: list[int]) -> None:
+        for client in order:
+            self.acquire(client, 2)
+
     @precondition(lambda self: any(self.held()))
     @rule(index=st.integers(0, 1000))
     def give_back(self, index: int) -> None:
-        ticket = self.pick(self.held(), index)
+        self.hand_back(self.pick(self.held(), index))
+
+    def hand_back(self, ticket: Ticket) -> None:
         granted = self.admission.give_back(ticket, self.now)
         self.model.free(self.model.owner(ticket), ticket, self.now)
         self.ended.append(ticket)
@@ -237,7 +253,15 @@ class AdmissionMachine(RuleBasedStateMachine):
     @precondition(lambda self: any(self.waiting()))
     @rule(index=st.integers(0, 1000))
     def abandon(self, index: int) -> None:
-        ticket = self.pick(self.waiting(), index)
+        self.withdraw(self.pick(self.waiting(), index))
+
+    @rule(client=st.integers(0, 3))
+    def abandon_all(self, client: int) -> None:
+        """A whole test process is killed."""
+        while self.model.clients[client].waiting:
+            self.withdraw(self.model.clients[client].waiting[-1])
+
+    def withdraw(self, ticket: Ticket) -> None:
         granted = self.admission.abandon(ticket, self.now)
         self.model.owner(ticket).waiting.remove(ticket)
         self.ended.append(ticket)
@@ -248,25 +272,22 @@ class AdmissionMachine(RuleBasedStateMachine):
     def requeue(self, index: int, lower: bool) -> None:
         ticket = self.pick(self.held(), index)
         if lower:
-            self.total(max(self.model.held - 1, 1))
+            self.set_total(max(self.model.held - 1, 1))
         granted = self.admission.requeue(ticket, self.now)
         client = self.model.owner(ticket)
         self.model.free(client, ticket, self.now)
         client.waiting = sorted([*client.waiting, ticket], key=lambda ticket: ticket.seq)
         assert granted == self.model.serve(self.now)
 
-    @rule(total=st.one_of(st.none(), st.integers(0, 12)))
+    @rule(total=st.sampled_from([None, 0, 1, 2, 3, 4, 5, 5, 6, 6, 7, 8]))
     def set_total(self, total: int | None) -> None:
-        self.total(total)
-
-    def total(self, total: int | None) -> None:
         granted = self.admission.set_total(total, self.now)
         self.model.total = None if total is None else max(total, 1)
         assert granted == self.model.serve(self.now)
 
-    @rule(client=st.integers(2, 3), cap=st.integers(-1, 4), timeout=st.sampled_from([0.0, 2.0]))
-    def lower_cap(self, client: int, cap: int, timeout: float) -> None:
-        chosen = self.model.clients[client]
+    @rule(cap=st.sampled_from([-1, 0, 1, 2, 4, 6, 8, 9]), timeout=st.sampled_from([0.0, 3.0]))
+    def lower_cap(self, cap: int, timeout: float) -> None:
+        chosen = self.model.clients[3]
         self.admission.lower_cap(chosen.share, cap, timeout)
         chosen.asked.append((cap if cap > 0 else 1000, timeout or 1000.0))
         self.tick(0.0)
@@ -295,17 +316,17 @@ class AdmissionMachine(RuleBasedStateMachine):
     @rule(index=st.integers(0, 1000), stuck=st.booleans(), whole=st.booleans())
     def hold_still(self, index: int, stuck: bool, whole: bool) -> None:
         chosen = self.pick(self.held(), index)
-        tickets = self.model.owner(chosen).held if whole else [chosen]
-        for ticket in tickets:
-            assert isinstance(ticket.holder, FakeHolder)
-            ticket.holder.stuck = self.now if stuck else None
+        self.keep_still(self.model.owner(chosen).held if whole else [chosen], stuck)
 
     @rule(stuck=st.booleans())
     def all_hold_still(self, stuck: bool) -> None:
         for group in self.held():
-            for ticket in group:
-                assert isinstance(ticket.holder, FakeHolder)
-                ticket.holder.stuck = self.now if stuck else None
+            self.keep_still(group, stuck)
+
+    def keep_still(self, tickets: list[Ticket], stuck: bool) -> None:
+        for ticket in tickets:
+            assert isinstance(ticket.holder, FakeHolder)
+            ticket.holder.stuck = self.now if stuck else None
 
     @rule(steps=st.integers(1, 12))
     def wait(self, steps: int) -> None:
@@ -374,11 +395,7 @@ class AdmissionMachine(RuleBasedStateMachine):
         return expired
 
     def still(self, tickets: list[Ticket]) -> bool:
-        return all(
-            ticket.holder.stuck_since() is not None
-            and self.now - ticket.holder.stuck_since() >= AFTER
-            for ticket in tickets
-        )
+        return all(self.now - silent_since(ticket) >= AFTER for ticket in tickets)
 
     def deadlocked(self) -> bool:
         holding = [client for client in self.model.clients if client.held]
@@ -452,30 +469,29 @@ class AdmissionMachine(RuleBasedStateMachine):
         for client in self.model.clients:
             if not (client.waiting and client.cause == "cap" and self.still(client.held)):
                 continue
-            since = max(t.holder.stuck_since() for t in client.held)
-            since = max(since, client.waiting[0].queued_at, self.declared.get(client, -inf))
-            since = max(since, self.model.back, self.resumed)
-            assert self.now - since < 2 * AFTER + PACE + 11.0
+            since = max(
+                self.resumed,
+                self.model.back,
+                self.declared.get(client, -inf),
+                client.waiting[0].queued_at,
+                *(silent_since(ticket) for ticket in client.held),
+            )
+            assert self.now - since < 2 * AFTER + PACE
 
     def teardown(self) -> None:
         """Every ticket ends: by its deadline if nothing comes back, by a grant if all does."""
-        self.admission.reconfigure(SETTINGS[0], self.now)
-        self.config, self.model.serial = SETTINGS[0], False
-        for client in self.model.clients:
-            client.limits = self.config.limits_for(client.share.name)
-        self.model.serve(self.now)
-        for _ in range(3):
-            for group in self.held():
-                for ticket in list(group)[:2]:
-                    self.give_back(functools.reduce(operator.iadd, self.held(), []).index(ticket))
-            self.limits_hold()
-        for _ in range(100):
+        self.reconfigure(0)
+        for group in self.held():
+            for ticket in group[:2]:
+                self.hand_back(ticket)
+        self.limits_hold()
+        for _ in range(120):
             self.tick(STEP)
         assert not any(self.waiting())
 
 
 AdmissionMachine.TestCase.settings = settings(
-    max_examples=60,
+    max_examples=100,
     stateful_step_count=60,
     deadline=None,
     report_multiple_bugs=False,

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
+from functools import partial
 from heapq import heappop, heappush
 from itertools import count
 from math import ceil
@@ -23,6 +24,7 @@ from pgguard.pool.admission import (
     Admission,
     AdmissionSettings,
     ClientLimits,
+    Holder,
     Override,
     Share,
     Ticket,
@@ -163,7 +165,7 @@ class Simulation:
                     fickle = self.random.random() < crowd.vanish
                     session = FakeSession(crowd, share, patience if fickle else None)
                     self.open += 1
-                    self.at(crowd.start + turn * crowd.every, lambda s=session: self.ask(s))
+                    self.at(crowd.start + turn * crowd.every, partial(self.ask, session))
         self.at(TICK, self.tick)
         while self.open and self.now < GIVE_UP:
             when, _, what = heappop(self.events)
@@ -177,7 +179,7 @@ class Simulation:
         if ticket.state is TicketState.GRANTED:
             self.granted([ticket])
         elif session.vanishes_after is not None:
-            self.at(self.now + session.vanishes_after, lambda: self.vanish(ticket))
+            self.at(self.now + session.vanishes_after, partial(self.vanish, ticket))
 
     def vanish(self, ticket: Ticket) -> None:
         if ticket.state is TicketState.QUEUED:
@@ -193,11 +195,11 @@ class Simulation:
             self.waits[crowd.name].append(ticket.waited(self.now))
             session.tickets.append(ticket)
             if crowd.second and len(session.tickets) == 1:
-                self.at(self.now + 0.05, lambda s=session: self.ask(s))
+                self.at(self.now + 0.05, partial(self.ask, session))
             elif self.random.random() < crowd.lose:
-                self.at(self.now + crowd.hold / 2, lambda s=session: self.lose(s))
+                self.at(self.now + crowd.hold / 2, partial(self.lose, session))
             else:
-                self.at(self.now + crowd.hold, lambda s=session: self.finish(s))
+                self.at(self.now + crowd.hold, partial(self.finish, session))
 
     def lose(self, session: FakeSession) -> None:
         self.lost += 1
@@ -258,7 +260,7 @@ class OneQueue(Admission):
         self.size = workload.total
         self.line: dict[Ticket, None] = {}
 
-    def acquire(self, share: Share, holder: FakeSession, now: float) -> Ticket:
+    def acquire(self, share: Share, holder: Holder, now: float) -> Ticket:
         self._room.paused = True
         ticket = super().acquire(share, holder, now)
         self.line[ticket] = None
