@@ -277,9 +277,9 @@ class Admission:
         starving, self._watch_at = starvation.look(room.holders(), oldest, after, now)
         if not starving:
             return
-        lender = room.lendable()
-        if lender is not None:
-            tick.granted.append(room.grant(lender.head, now))
+        borrower = room.borrower()
+        if borrower is not None:
+            tick.granted.append(room.grant(borrower.head, now))
         else:
             self._refuse_newest(max(deadlocked, key=lambda s: s.newest.seq), now, tick)
 

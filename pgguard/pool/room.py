@@ -96,7 +96,7 @@ class Room:
         lent_at = self.lent_at()
         return ones if lent_at is not None and lent_at <= now else None
 
-    def lendable(self) -> Share | None:
+    def borrower(self) -> Share | None:
         """Who would use the slot that is kept back, if one is."""
         if self.total is None or self.reserved >= self.total or self.paused or self.serial:
             return None
@@ -105,7 +105,7 @@ class Room:
     def lent_at(self) -> float | None:
         """When the slot kept back goes to somebody else; None when there is none or no use."""
         twos = self._lines[2].first()
-        if twos is None or self.lendable() is None:
+        if twos is None or self.borrower() is None:
             return None
         return max(self._given_back_at, twos.head.queued_at) + KEPT_BACK
 

@@ -120,7 +120,7 @@ def test_a_free_slot_is_kept_back_for_who_needs_two(play: Play) -> None:
     stage.ask("b", 1)
     stage.end("a")
     assert stage.served() == ""
-    assert stage.room.lendable() is stage.shares["a"]
+    assert stage.room.borrower() is stage.shares["a"]
     assert stage.room.lent_at() == 1.0 + KEPT_BACK
 
 
