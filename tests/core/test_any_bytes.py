@@ -1,0 +1,98 @@
+"""Whatever bytes come, however cut: no exception, and the same bytes on either side."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from core_fakes import World
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from notation import BACKEND, FRONTEND, encode
+
+HEADS = st.sampled_from([bytes((kind,)) for kind in b"QPBDECSHFXdcfp!TZ1IK~GWRAN"])
+MESSAGES = st.builds(
+    lambda kind, body, wrong: kind + max(len(body) + 4 + wrong, 0).to_bytes(4, "big") + body,
+    HEADS,
+    st.one_of(st.binary(max_size=12), st.sampled_from([b"a\0b\0\0\0", b"\0\0", b"I", b"S1\0"])),
+    st.sampled_from([0, 0, 0, 0, 0, 0, -5, -1, 1, 70_000, 0x3FFF_FFFF]),
+)
+STREAMS = st.one_of(st.binary(max_size=40), st.lists(MESSAGES, max_size=8).map(b"".join))
+CUTS = st.lists(st.integers(0, 120), max_size=5)
+BEGUN = encode('Query "copy t from stdin"', FRONTEND)
+COPYING = encode('CopyInResponse "\\x00\\x00\\x00"', BACKEND)
+
+
+def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
+    edges = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
+    return [data[a:b] for a, b in pairwise(edges)]
+
+
+def session_hears(data: list[bytes], *, copying: bool) -> tuple[object, ...]:
+    """What came out of both ends when a session has sent these chunks, and what is then owed."""
+    world = World()
+    session, server = world.link()
+    if copying:
+        world.receive(session, BEGUN)
+        world.receive(server, COPYING)
+    for piece in data:
+        world.receive(session, piece)
+    outcome = (
+        world.outs[server].written,
+        world.outs[session].written,
+        session.state,
+        list(server.pipeline.entries),
+        session.leaving,
+    )
+    world.end()
+    return outcome
+
+
+def server_hears(data: list[bytes]) -> tuple[object, ...]:
+    """The same when a server has sent them."""
+    world = World()
+    session, server = world.link()
+    world.receive(session, BEGUN)
+    for piece in data:
+        world.receive(server, piece)
+    outcome = (
+        world.outs[session].written,
+        session.state,
+        list(server.pipeline.entries),
+        server.status,
+        session.readable,
+        dict(world.hub.counters.errors),
+    )
+    world.end()
+    return outcome
+
+
+@given(STREAMS, CUTS, st.booleans())
+@settings(max_examples=200, deadline=None)
+def test_a_session_may_send_anything_cut_anywhere(
+    data: bytes, cuts: list[int], copying: bool
+) -> None:
+    whole = session_hears([data] if data else [], copying=copying)
+    assert session_hears(pieces(data, cuts), copying=copying) == whole
+
+
+@given(STREAMS, CUTS)
+@example(b"Z\0\0\0\5Z\0\0\0\5I", [])
+@example(b"S\0\0\0\x05a", [3])
+@settings(max_examples=200, deadline=None)
+def test_a_server_may_send_anything_cut_anywhere(data: bytes, cuts: list[int]) -> None:
+    assert server_hears(pieces(data, cuts)) == server_hears([data] if data else [])
+
+
+@given(st.one_of(st.binary(max_size=60), STREAMS), CUTS)
+@settings(max_examples=200, deadline=None)
+def test_a_login_may_be_anything_cut_anywhere(data: bytes, cuts: list[int]) -> None:
+    def hears(chunks: list[bytes]) -> tuple[object, ...]:
+        world = World()
+        session = world.open()
+        for piece in chunks:
+            world.receive(session, piece)
+        outcome = (world.outs[session].written, session.state, len(world.net.dialled))
+        world.end()
+        return outcome
+
+    assert hears(pieces(data, cuts)) == hears([data] if data else [])
