@@ -216,3 +216,34 @@ def test_a_name_that_does_not_end_is_not_waited_for_without_bound() -> None:
     sends(world, session, "Sync")
     assert world.outs[server].written == data + frontend.sync()
     assert list(server.pipeline.entries) == [2, 16]
+
+
+def test_a_session_that_is_let_go_waits_for_a_server_that_does_not_read() -> None:
+    world = World()
+    session, server = world.link()
+    world.hub.services = True
+    sends(world, session, 'Query "create database x"')
+    world.receive(session, frontend.copy_data(bytes(HELD_LIMIT)))
+    assert not world.outs[session].reading
+    server.pause_writing()
+    world.hub.services_closed()
+    assert not world.outs[session].reading
+    server.resume_writing()
+    assert world.outs[session].reading
+    world.end()
+
+
+def test_a_session_that_breaks_the_protocol_while_it_is_held_back_holds_up_nobody() -> None:
+    world = World()
+    (first, one), (second, two) = world.link(), world.link()
+    world.hub.services = True
+    for session in (first, second):
+        sends(world, session, 'Query "drop database x"')
+    world.receive(first, b"Q\0\0\0\0")
+    world.eof(first)
+    world.hub.services_closed()
+    world.settle()
+    assert first.state is SessionState.CLOSED
+    for server in (one, two):
+        assert world.outs[server].written.startswith(frontend.query(b"drop database x"))
+    world.end()
