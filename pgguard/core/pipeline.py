@@ -28,10 +28,12 @@ CALL = 18
 class Pipeline:
     """What one server owes."""
 
-    __slots__ = ("entries", "skipping")
+    __slots__ = ("entries", "mixed", "skipping")
 
     def __init__(self) -> None:
         self.entries: list[int] = []
+        self.mixed = False
+        """A Query or FunctionCall was sent while something else was owed."""
         self.skipping = False
         """After an error in the extended protocol: nothing is answered up to the next Sync."""
 
@@ -71,7 +73,19 @@ class Pipeline:
         del entries[:done]
         while entries and entries[0] == COPY_END:
             del entries[0]
+        if not entries:
+            self.mixed = False
         return bool(entries)
+
+    def one_batch(self) -> bool:
+        """Whether one extended batch up to its Sync is all that is owed: the common case."""
+        entries = self.entries
+        return (
+            not self.mixed
+            and bool(entries)
+            and entries[-1] == SYNC
+            and entries.index(SYNC) == len(entries) - 1
+        )
 
     def copy_in_begins(self) -> bool:
         """CopyInResponse came: drop the Syncs that the server will ignore (transparency T14).

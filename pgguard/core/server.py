@@ -194,8 +194,8 @@ class Server:
                     autocommit = self.counters.autocommit_seconds
                     autocommit.counts[bisect_left(SECONDS, took)] += 1
                     autocommit.sum += took
-                    if len(entries) == 1:
-                        del entries[0]
+                    if len(entries) == 1 or self.pipeline.one_batch():
+                        entries.clear()
                     elif self.pipeline.ready():
                         self.started = now
                 else:

@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 _header = Struct(">BI").unpack_from
 _FLAGGED = int(Verdict.by_id)
 _NOTABLE = DDL | DATABASE_DDL
-_NO_CATALOGUE = -2
-"""Stands for version 0, so that no verdict of before the first catalogue passes for known."""
 
 USUAL_TAIL = describe_message(PORTAL, b"") + execute_message(b"") + sync()
 USUAL_ENTRIES = (DESCRIBE, EXECUTE, SYNC)
@@ -197,7 +195,7 @@ class Session:
         end = len(chunk)
         judge = self.judge
         assert judge is not None
-        version = judge.version or _NO_CATALOGUE
+        version = judge.version
         statements = self.statements
         while end - pos >= 5:
             kind, length = _header(chunk, pos)
@@ -207,14 +205,14 @@ class Session:
             body = pos + 5
             after = pos + 1 + length
             if kind == 0x51:  # Query
+                if entries:
+                    server.pipeline.mixed = True
                 entries.append(17)
                 if after <= end:
                     text = chunk[body : after - 1]
                     statement = self.exact.get(text) or self.numbered.get(text.translate(DIGITS))
                     if statement is None:
                         statement = judge.statement(text, self.readable)
-                    else:
-                        counters.cache_hits += 1
                     self.last = statement
                     self.unnamed = None
                     if statement.version == version:
@@ -232,6 +230,25 @@ class Session:
                         hold |= _touches_databases(text)
                 elif statement := self._begin_gather(b"Q", chunk[body:end], length - 5):
                     later = [*(later or ()), statement]
+            elif kind == 0x50:  # Parse
+                entries.append(1)
+                if after <= end:
+                    name_end = body if chunk[body] == 0 else chunk.find(b"\0", body, after)
+                    text_end = chunk.find(b"\0", name_end + 1, after)
+                    if name_end >= 0 and text_end >= 0:
+                        text = chunk[name_end + 1 : text_end]
+                        statement = self.exact.get(text) or self.numbered.get(
+                            text.translate(DIGITS)
+                        )
+                        if statement is None:
+                            statement = judge.statement(text, self.readable)
+                        self.last = statement
+                        if name_end == body:
+                            self.unnamed = statement
+                        else:
+                            self._name(chunk[body:name_end], statement)
+                else:
+                    self._begin_gather(b"P", chunk[body:end], length - 5)
             elif kind == 0x42:  # Bind
                 entries.append(2)
                 if body + 2 <= end and chunk[body] == 0 and chunk[body + 1] == 0:
@@ -268,27 +285,6 @@ class Session:
             elif kind == 0x53:  # Sync
                 if not server.copy_in:
                     entries.append(16)
-            elif kind == 0x50:  # Parse
-                entries.append(1)
-                if after <= end:
-                    name_end = chunk.find(b"\0", body, after)
-                    text_end = chunk.find(b"\0", name_end + 1, after)
-                    if name_end >= 0 and text_end >= 0:
-                        text = chunk[name_end + 1 : text_end]
-                        statement = self.exact.get(text) or self.numbered.get(
-                            text.translate(DIGITS)
-                        )
-                        if statement is None:
-                            statement = judge.statement(text, self.readable)
-                        else:
-                            counters.cache_hits += 1
-                        self.last = statement
-                        if name_end == body:
-                            self.unnamed = statement
-                        else:
-                            self._name(chunk[body:name_end], statement)
-                else:
-                    self._begin_gather(b"P", chunk[body:end], length - 5)
             elif kind == 0x44:  # Describe
                 entries.append(3)
             elif kind == 0x43:  # Close
@@ -305,6 +301,8 @@ class Session:
                 elif entries:
                     entries.append(COPY_END)
             elif kind == 0x46:  # FunctionCall
+                if entries:
+                    server.pipeline.mixed = True
                 entries.append(18)
             elif kind not in KNOWN_FRONTEND:
                 counters.unknown_messages += 1
@@ -390,11 +388,11 @@ class Session:
             return
         self.server.write(data)
         held, self.held = self.held, b""
-        if len(held) > HELD_LIMIT:
+        if len(held) > HELD_LIMIT and not self.server.paused:
             self.out.resume_reading()
         if held:
             self.receive(held)
-        if self.gone_at is not None and self.held_back is None:
+        if self.server is not None and self.gone_at is not None and self.held_back is None:
             self.server.write_eof()
 
     def _receive_unlinked(self, data: bytes) -> None:

@@ -44,6 +44,7 @@ class Upstream:
         "_retries",
         "_told",
         "last_error",
+        "pids",
         "total",
         "version",
     )
@@ -58,6 +59,8 @@ class Upstream:
         self.total = hub.settings.total
         self.version = ""
         self.last_error = ""
+        self.pids: set[int] = set()
+        """Of all servers that there were: who else is connected is not ours."""
         self._told: dict[str, str] = {}
         """What the newest server told at login: one dictionary for all that are told the same."""
 
@@ -118,6 +121,7 @@ class Upstream:
         now = hub.clock()
         server.connected(out)
         server.pid, server.secret_key = login.pid, login.secret_key
+        self.pids.add(login.pid)
         server.greeting = login.greeting
         if login.parameters != self._told:
             self._told = login.parameters

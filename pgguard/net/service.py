@@ -109,6 +109,8 @@ class Services:
         self._application_name = application_name
         self._open: dict[str, Connection] = {}
         self._locks: dict[str, asyncio.Lock] = {}
+        self.used_pids: set[int] = set()
+        """Of all service connections that there were."""
         self.server_version = ""
         """Of Postgres, as the newest connection was told."""
 
@@ -171,6 +173,7 @@ class Services:
             self._hub.services = True
             connection = await open_connection(self._address, parameters, self._hub)
             self._open[database] = connection
+            self.used_pids.add(connection.pid)
             self.server_version = connection.version
         return connection
 

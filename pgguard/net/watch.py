@@ -172,7 +172,8 @@ class Limits:
         self._database = database
         self._wake = asyncio.Event()
         self._strangers: set[int] | None = None
-        self._ours: set[int] = set()
+        self._seen: set[int] = set()
+        """Connections of others at the last reading, ours that were being made then included."""
         self.bypassed: set[int] = set()
         """Pids that appeared in a guarded database while we ran, and are not ours."""
         self.known = asyncio.Event()
@@ -183,7 +184,6 @@ class Limits:
     async def run(self) -> None:
         while True:
             self._wake.clear()
-            self._note_ours()
             ok = True
             if not self.known.is_set() or self._hub.places:
                 ok = await self.read()
@@ -194,13 +194,10 @@ class Limits:
             except TimeoutError:
                 pass
 
-    def _note_ours(self) -> None:
-        self._ours.update(server.pid for server in self._hub.servers)
-        self._ours.update(self._services.pids)
-
     async def read(self) -> bool:
         """Read the limits now; False if Postgres could not be asked."""
         hub = self._hub
+        before = self._connecting()
         try:
             limits, backends = await self._services.query(
                 self._database, LIMITS_QUERY, BACKENDS_QUERY
@@ -217,28 +214,40 @@ class Limits:
                 self._set(FALLBACK_TOTAL)
             return False
         hub.upstream.is_up(self._services.server_version)
-        self._note_ours()
         try:
             maximum, reserved, also_reserved = (int(value or 0) for value in limits[0])
             others = {int(pid or 0): database for pid, database in backends}
         except NONSENSE as error:
             log.warning("limits of Postgres not understood: %r", error)
             return False
-        others = {pid: name for pid, name in others.items() if pid not in self._ours}
-        self._see_strangers(others)
-        self._set(max(1, maximum - reserved - also_reserved - len(others) - MARGIN))
+        ours = hub.upstream.pids | self._services.used_pids
+        others = {pid: name for pid, name in others.items() if pid not in ours}
+        connecting = max(before, self._connecting())
+        self._see_strangers(others, certain=not connecting)
+        new = len(others.keys() - self._seen)
+        self._seen = set(others)
+        known = len(others) - min(new, connecting)
+        self._set(max(1, maximum - reserved - also_reserved - known - MARGIN))
         return True
+
+    def _connecting(self) -> int:
+        """Servers whose pids are not known yet: Postgres may list them already."""
+        return sum(1 for server in self._hub.servers if not server.pid)
 
     def _set(self, total: int) -> None:
         if self._hub.settings.total is None:
             self._hub.upstream.set_total(total)
         self.known.set()
 
-    def _see_strangers(self, others: dict[int, str | None]) -> None:
+    def _see_strangers(self, others: dict[int, str | None], *, certain: bool) -> None:
+        """Note who went past us; in doubt whether it is one of ours, at the next reading."""
         if self._strangers is None:
             self._strangers = set(others)
             return
         guarded = self._hub.gate.judges
         for pid, database in others.items():
             if pid not in self._strangers and database in guarded:
-                self.bypassed.add(pid)
+                if certain or pid in self._seen:
+                    self.bypassed.add(pid)
+                else:
+                    self.want()

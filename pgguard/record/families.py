@@ -103,8 +103,11 @@ def process_families(hub: Hub) -> Iterator[Family]:
         ("loop_lag_seconds", "How late the event loop runs its timers.", counters.loop_lag_seconds),
     ):
         yield Family(name, "gauge", text, (), [((), value)])
+    # The hot loop looks known texts up without counting: what was executed and not missed is a hit.
+    executed = sum(sum(client.counters.statements) for client in list(hub.clients.values()))
+    hits = max(counters.cache_hits, executed - counters.cache_misses)
     for name, text, number in (
-        ("statement_cache_hits", "Statements whose facts were known.", counters.cache_hits),
+        ("statement_cache_hits", "Executions of statements whose facts were known.", hits),
         ("statement_cache_misses", "Statements seen for the first time.", counters.cache_misses),
         ("received_bytes", "Bytes received from sessions.", counters.received_bytes),
         ("sent_bytes", "Bytes sent to sessions.", counters.sent_bytes),

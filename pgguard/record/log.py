@@ -1,7 +1,7 @@
 """Events as lines of the log: the human trace of what happened, at the level it deserves.
 
-Laws: a subscriber, so it runs in batches beside the traffic; text from clients is escaped by
-`repr`; no statement and no secret is written here.
+Laws: a subscriber, so it runs in batches beside the traffic; an event is one line, whatever text
+from clients and from Postgres is in it; no statement and no secret is written here.
 """
 
 from __future__ import annotations
@@ -72,6 +72,15 @@ _LINES: dict[type[events.Event], tuple[int, Callable[..., str]]] = {
 }
 
 
+def one_line(text: str) -> str:
+    """The text with everything escaped that does not print: line ends, colours, stray bytes."""
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text
+    )
+
+
 class LogWriter:
     """A subscriber of the event stream."""
 
@@ -79,4 +88,4 @@ class LogWriter:
         for event in batch:
             entry = _LINES.get(type(event))
             if entry is not None and log.isEnabledFor(entry[0]):
-                log.log(entry[0], "%s", entry[1](event))
+                log.log(entry[0], "%s", one_line(entry[1](event)))

@@ -110,7 +110,7 @@ class Judge:
     def judge(self, statement: Statement) -> None:
         """Analyse now, or judge anew what was analysed before."""
         if not statement.readable:
-            statement.version = self.version
+            statement.version = self._seen()
             return
         facts = statement.facts
         try:
@@ -160,6 +160,10 @@ class Judge:
             )
             for ambiguity in self.model.ambiguities
         ]
+
+    def _seen(self) -> int:
+        """The version of a verdict given now: none, so that it is given anew, without a model."""
+        return self.version if self.model is not None else -1
 
     def _judge(self, statement: Statement, facts: Facts) -> None:
         statement.facts = facts
@@ -214,7 +218,7 @@ class Judge:
         statement.code, statement.why = code, judgement.why
         statement.remedy = rules.remedy(code, outcomes, judgement.why) if code else ""
         statement.position = _position(statement.text, judgement)
-        statement.verdict, statement.version = int(level), self.version
+        statement.verdict, statement.version = int(level), self._seen()
 
     def _fault(self, statement: Statement) -> None:
         self.counters.internal_errors += 1

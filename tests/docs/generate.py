@@ -179,7 +179,7 @@ def metrics() -> Iterator[tuple[str, str, tuple[str, ...], str]]:
     """(name as Prometheus shows it, kind, labels, help) of every metric."""
     suffixes = {"counter": "_total", "info": "_info"}
     hub: Any = SimpleNamespace(
-        servers=[], counters=ProcessCounters(), admission=SimpleNamespace(total=0)
+        clients={}, servers=[], counters=ProcessCounters(), admission=SimpleNamespace(total=0)
     )
     for family in (
         *client_families({}),
