@@ -83,6 +83,7 @@ class Pipeline:
         return (
             not self.mixed
             and bool(entries)
+            and entries[0] < READY
             and entries[-1] == SYNC
             and entries.index(SYNC) == len(entries) - 1
         )

@@ -233,7 +233,7 @@ class Session:
             elif kind == 0x50:  # Parse
                 entries.append(1)
                 if after <= end:
-                    name_end = body if chunk[body] == 0 else chunk.find(b"\0", body, after)
+                    name_end = chunk.find(b"\0", body, after)
                     text_end = chunk.find(b"\0", name_end + 1, after)
                     if name_end >= 0 and text_end >= 0:
                         text = chunk[name_end + 1 : text_end]
