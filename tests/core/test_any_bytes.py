@@ -67,6 +67,8 @@ def server_hears(data: list[bytes]) -> tuple[object, ...]:
 
 
 @given(STREAMS, CUTS, st.booleans())
+@example(b"P\0\0\0\4", [], False)
+@example(b"B\0\0\0\4", [], False)
 @settings(max_examples=200, deadline=None)
 def test_a_session_may_send_anything_cut_anywhere(
     data: bytes, cuts: list[int], copying: bool
