@@ -70,8 +70,13 @@ async def watch_locks(hub: Hub, services: Services, database: str) -> None:
         except ServerUnavailable as error:
             log.debug("locks not looked up: %s", error)
             continue
+        try:
+            pairs = [(int(pid or 0), int(blocker or 0)) for pid, blocker in rows]
+        except NONSENSE as error:
+            log.debug("locks not understood: %r", error)
+            continue
         for pid, server in running.items():
-            blockers = frozenset(int(b or 0) for p, b in rows if int(p or 0) == pid)
+            blockers = frozenset(blocker for waiter, blocker in pairs if waiter == pid)
             server.blockers = (server.started, blockers)
 
 
@@ -182,14 +187,15 @@ class Limits:
         self._wake.set()
 
     async def run(self) -> None:
+        wanted = True
         while True:
             self._wake.clear()
-            ok = True
-            if not self.known.is_set() or self._hub.places:
-                ok = await self.read()
+            if wanted or self._hub.places:
+                wanted = not await self.read()
             try:
-                async with asyncio.timeout(EVERY if ok else RETRY_AFTER):
+                async with asyncio.timeout(RETRY_AFTER if wanted else EVERY):
                     await self._wake.wait()
+                    wanted = True
                     await asyncio.sleep(AT_MOST_EVERY / 4)
             except TimeoutError:
                 pass
