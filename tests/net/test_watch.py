@@ -195,15 +195,17 @@ async def test_limits_are_read_again_while_there_are_sessions(
     monkeypatch.setattr(watch, "EVERY", 0.01)
     world, services = World(), FakeServices()
     limits = limits_of(world, services)
-    await run_until(limits, limits.known.is_set)
-    read = len(services.asked)
-    await limits.read()
     running = asyncio.ensure_future(limits.run())
+    await limits.known.wait()
     await asyncio.sleep(0.05)
-    assert len(services.asked) == read + 1
+    assert len(services.asked) == 1
+    limits.want()
+    async with asyncio.timeout(5):
+        while len(services.asked) < 2:
+            await asyncio.sleep(0.001)
     world.link()
     async with asyncio.timeout(5):
-        while len(services.asked) < read + 4:
+        while len(services.asked) < 5:
             await asyncio.sleep(0.001)
     running.cancel()
     await asyncio.wait([running])
