@@ -20,7 +20,7 @@ from pgguard.errors import ServerUnavailable, SettingsError
 from pgguard.net import listener as listening
 from pgguard.net.dialer import Address, Dialer
 from pgguard.net.loop import Tasks, memory_returner, raise_descriptor_limit
-from pgguard.net.peer import Peers
+from pgguard.net.peer import Peers, ask_kernel
 from pgguard.net.service import Services
 from pgguard.net.watch import Catalogues, Limits, watch_locks
 from pgguard.pool.limits import AdmissionSettings, ClientLimits, Override
@@ -151,7 +151,7 @@ class Guard:
         self._subscribers: list[Subscriber] = [self.recorder, LogWriter()]
         self._listener: listening.Listener | None = None
         self._http: HttpServer | None = None
-        self._peers = Peers()
+        self._peers = Peers(ask=ask_kernel)
         self._to_find: list[Session] = []
         self.listen = ("", 0)
         self.http_address = ("", 0)

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pgguard.net.peer import Peers, command_of
+from pgguard.net.peer import Peers, ask_kernel, command_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 GUARD = 6433
+WORKER = "pytest-xdist worker"
 HEAD = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid\n"
 
 
@@ -62,6 +63,26 @@ def test_a_socket_that_is_open_twice_is_found_once(proc: Procfs) -> None:
     assert Peers(proc.root).find([5001], GUARD)[5001].pid == 10
 
 
+def test_a_port_that_the_kernel_knows_needs_no_table(proc: Procfs) -> None:
+    proc.connect(5002, 92)
+    proc.run(10, 91)
+    proc.run(11, 92)
+    asked = {5001: 91}
+    found = Peers(proc.root, lambda port, _: asked.get(port)).find([5001, 5002], GUARD)
+    assert {port: info.pid for port, info in found.items()} == {5001: 10, 5002: 11}
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_the_kernel_says_which_socket_a_port_is(host: str) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, 0), family=family) as server:
+        peer = server.getsockname()[1]
+        with socket.create_connection((host, peer)) as client:
+            port = client.getsockname()[1]
+            assert ask_kernel(port, peer) == os.fstat(client.fileno()).st_ino
+            assert ask_kernel(port, peer + 1 if peer < 65535 else 1) is None
+
+
 def test_a_port_that_is_connected_elsewhere_is_not_ours(proc: Procfs) -> None:
     proc.connect(5001, 91, peer=5432)
     proc.run(10, 91)
@@ -103,9 +124,14 @@ def test_a_process_that_ends_meanwhile_is_passed_over(proc: Procfs) -> None:
 @pytest.mark.parametrize(
     ("words", "shown"),
     [
-        (["/usr/bin/python", "-m", "pytest"], "python -m pytest"),
-        (["node", "--password", "hush", "app.js"], "node app.js"),
-        (["node", "--password=hush", "app.js"], "node app.js"),
+        (["/usr/bin/python", "-m", "pytest"], "pytest"),
+        (["/usr/bin/python3.11", "-u", "/a/.venv/bin/pytest", "-q", "t.py"], "pytest -q t.py"),
+        (["python3", "-u", "-c", "import sys;exec(eval(sys.stdin.readline()))"], WORKER),
+        (["python3", "-c", "print(1)"], "python3 -c print(1)"),
+        (["node", "--password", "hush", "/a/app.js", "run"], "app.js run"),
+        (["node", "--password=hush", "app.js"], "app.js"),
+        (["python3"], "python3"),
+        (["/usr/bin/psql", "-c", "x"], "psql -c x"),
         (["psql", "postgresql://u:hush@h/d", "-c", "x"], "psql -c x"),
         (["app", "PGPASSWORD=hush"], "app"),
         ([""], "?"),
