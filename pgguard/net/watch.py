@@ -189,6 +189,7 @@ class Limits:
     async def run(self) -> None:
         wanted = True
         while True:
+            wanted = wanted or self._wake.is_set()
             self._wake.clear()
             if wanted or self._hub.places:
                 wanted = not await self.read()
