@@ -267,3 +267,37 @@ def test_a_reload_changes_caps_and_drops_nobody(start_guard: Start, database: An
         second.until_ready()
         assert first.execute("SELECT 1").fetchone() == (1,)
         assert guard.client("r").share.held == 2
+
+
+def test_a_client_whose_statement_waits_for_its_own_lock_waits_for_itself(
+    start_guard: Start, database: Any
+) -> None:
+    guard = start_guard(
+        database.url, limits__connection_limit=2, limits__self_starvation_after="1s"
+    )
+    with (
+        guard.connect("k", autocommit=False) as holder,
+        RawSession.open(guard, application_name="k") as blocked,
+    ):
+        holder.execute("CREATE TABLE t (a int)")
+        holder.commit()
+        holder.execute("LOCK TABLE t")
+        blocked.send(frontend.query(b"SELECT * FROM t"))
+        error, waited = refusal(guard, "k")
+        assert waited < 5
+        assert error["M"].startswith('pgguard: client "k" waits for itself')
+        holder.rollback()
+        assert codes.COMMAND_COMPLETE in [kind for kind, _ in blocked.until_ready()]
+
+
+def test_many_waiters_that_vanish_leave_no_slot(start_guard: Start, database: Any) -> None:
+    guard = start_guard(database.url, limits__connection_limit=1)
+    with guard.connect("v"):
+        for _ in range(4):
+            waiters = [RawSession.log_in(guard, application_name="v") for _ in range(50)]
+            until(lambda: guard.client("v").share.waiting == 50, "the waiters")
+            for number, waiter in enumerate(waiters):
+                waiter.reset() if number % 2 else waiter.socket.close()
+            until(lambda: guard.client("v").share.waiting == 0, "no waiter")
+    guard.idle()
+    assert guard.guard.hub.admission.held == 0
