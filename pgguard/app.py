@@ -217,8 +217,9 @@ class Guard:
         self.hub.stop()
         await _while(lambda: bool(self.hub.servers or self.hub.places), GOODBYE)
         self.hub.abort()
-        await self._services.stop()
+        # Look-ups first: none may be in the middle of a connection that is closed.
         await self._tasks.cancel()
+        await self._services.stop()
         if self._analyst is not None:
             await self._analyst.close()
         if self._http is not None:
