@@ -8,6 +8,7 @@ Query"). Entries are small ints so that the hot loops append and pop constants.
 
 from __future__ import annotations
 
+from collections import deque
 from itertools import takewhile
 
 PARSE = 1
@@ -24,14 +25,19 @@ SYNC = 16
 QUERY = 17
 CALL = 18
 
+MANY = 1024
+"""Entries from which on a pipeline is a deque, and is shortened before it grows further."""
+
 
 class Pipeline:
     """What one server owes."""
 
-    __slots__ = ("entries", "mixed", "skipping")
+    __slots__ = ("_limit", "entries", "mixed", "skipping")
 
     def __init__(self) -> None:
-        self.entries: list[int] = []
+        self.entries: list[int] | deque[int] = []
+        """A list is smaller and faster as long as it is short, which is nearly always."""
+        self._limit = MANY
         self.mixed = False
         """A Query or FunctionCall was sent while something else was owed."""
         self.skipping = False
@@ -70,12 +76,57 @@ class Pipeline:
             if entry >= SYNC and (entry == SYNC or not self.skipping):
                 break
         self.skipping = False
-        del entries[:done]
+        self._replace(done, [])
         while entries and entries[0] == COPY_END:
             del entries[0]
         if not entries:
             self.mixed = False
+            if isinstance(entries, deque):
+                self.entries, self._limit = [], MANY
         return bool(entries)
+
+    def _replace(self, count: int, by: list[int]) -> None:
+        """Other entries for the first `count`, in time that does not grow with those behind."""
+        entries = self.entries
+        if isinstance(entries, deque):
+            for _ in range(count):
+                entries.popleft()
+            entries.extendleft(reversed(by))
+        else:
+            entries[:count] = by
+
+    def shorten(self) -> None:
+        """More than MANY entries: drop those that can say nothing any more.
+
+        Without this a session that never sends a Sync, or goes on after an error without one, would
+        add entries for ever: Postgres answers or drops its messages, but promises nothing. What is
+        left is bounded by what lies unread in the sockets.
+        """
+        entries = self.entries
+        if len(entries) < self._limit:
+            return
+        kept: deque[int] = deque()
+        dropping = self.skipping
+        named = ended = False
+        for entry in entries:
+            if dropping and kept and entry != SYNC:
+                # Postgres passes over everything up to the Sync.
+                continue
+            if entry >= READY:
+                kept.append(entry)
+                dropping = dropping and entry != SYNC
+                named = ended = False
+            elif entry == COPY_END:
+                if not ended:
+                    kept.append(entry)
+                ended = True
+            elif not named:
+                kept.append(entry)
+                named = True
+            elif entry == EXECUTE and kept[-1] < COPY_END:
+                kept[-1] = EXECUTE
+        self.entries = kept
+        self._limit = max(MANY, 2 * len(kept))
 
     def one_batch(self) -> bool:
         """Whether one extended batch up to its Sync is all that is owed: the common case."""
@@ -94,12 +145,16 @@ class Pipeline:
         Returns whether the end of the copy was sent already, so that later Syncs count again.
         """
         kept: list[int] = []
+        taken = 0
         begun = ended = False
         for entry in self.entries:
-            if begun and not ended and entry in (SYNC, COPY_END):
+            taken += 1
+            if begun and entry in (SYNC, COPY_END):
                 ended = entry == COPY_END
+                if ended:
+                    break
                 continue
             begun = begun or entry in (EXECUTE, QUERY)
             kept.append(entry)
-        self.entries = kept
+        self._replace(taken, kept)
         return ended

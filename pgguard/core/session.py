@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from pgguard.core import holding
 from pgguard.core.entry import Entrance
-from pgguard.core.pipeline import COPY_END, DESCRIBE, EXECUTE, SYNC
+from pgguard.core.pipeline import COPY_END, DESCRIBE, EXECUTE, MANY, SYNC
 from pgguard.core.states import SessionState
 from pgguard.errors import ProtocolViolation
 from pgguard.findings import Verdict
@@ -324,6 +324,8 @@ class Session:
             except RuntimeError:
                 # The server's socket has just closed: its loss is about to be reported.
                 return
+        if len(entries) > MANY:
+            server.pipeline.shorten()
         if later is not None:
             for statement in later:
                 hub.settle(self, statement)
