@@ -234,6 +234,10 @@ def test_stop_leaves_no_backend(
         else:
             session.until_ready()
         guard.stop(grace=0.2, within=6)
+        told = [session.error()["C"]]
+        while told[-1] != "57P01":
+            told.append(session.error()["C"])
+        assert told == (["57014", "57P01"] if "sleep" in statement else ["57P01"])
         until(lambda: everybody(admin) == 0, "no backend", 1)
 
 

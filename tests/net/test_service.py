@@ -129,6 +129,24 @@ async def test_no_look_up_begins_while_a_statement_about_databases_runs(
     assert await look_up == [[["1"]]]
 
 
+async def test_a_look_up_that_stood_in_line_does_not_begin_then_either(
+    services: Services, database: Any
+) -> None:
+    hub = services._hub
+    _, server = World().link()
+    first = asyncio.ensure_future(services.query(database.name, "SELECT pg_sleep(0.1), 1"))
+    second = asyncio.ensure_future(services.query(database.name, "SELECT 2"))
+    while not services.pids:
+        await asyncio.sleep(0)
+    hub.blocking.add(server)
+    await first
+    await services.close_all()
+    assert not second.done()
+    assert connected(database) == 0
+    hub.blocking.clear()
+    assert await second == [[["2"]]]
+
+
 async def test_a_statement_about_databases_is_not_waited_for_for_ever(
     services: Services, database: Any
 ) -> None:
