@@ -19,9 +19,8 @@ from pgguard.core.entry import Entrance
 from pgguard.core.pipeline import COPY_END, DESCRIBE, EXECUTE, MANY, SYNC
 from pgguard.core.states import SessionState
 from pgguard.errors import ProtocolViolation
-from pgguard.findings import Verdict
 from pgguard.sql.cache import DIGITS
-from pgguard.sql.effects import DATABASE_DDL, DDL
+from pgguard.sql.effects import DATABASE_DDL
 from pgguard.wire import backend
 from pgguard.wire.codes import FRONTEND_LIMIT, KNOWN_FRONTEND, PORTAL, PQ_SMALL_MESSAGE_LIMIT
 from pgguard.wire.frontend import describe_message, execute_message, sync
@@ -36,8 +35,6 @@ if TYPE_CHECKING:
     from pgguard.tenancy.judge import Judge
 
 _header = Struct(">BI").unpack_from
-_FLAGGED = int(Verdict.by_id)
-_NOTABLE = DDL | DATABASE_DDL
 
 USUAL_TAIL = describe_message(PORTAL, b"") + execute_message(b"") + sync()
 USUAL_ENTRIES = (DESCRIBE, EXECUTE, SYNC)
@@ -49,11 +46,6 @@ TERMINATE = b"X\0\0\0\4"
 
 HELD_LIMIT = 65536
 """Bytes that a session without a server may send ahead (transparency T4)."""
-
-
-def _touches_databases(text: bytes) -> bool:
-    """Whether a text that is not judged yet may create, change or drop a database (T27)."""
-    return b"DATABASE" in text[:4096].upper()
 
 
 class Session:
@@ -168,22 +160,19 @@ class Session:
         if server is None or self.held_back is not None:
             self._receive_unlinked(data)
             return
-        counters = self.counters
-        counters.received_bytes += len(data)
+        self.counters.received_bytes += len(data)
         entries = server.pipeline.entries
         if not entries:
             server.started = now
-            if server.status != "I":
+            if server.transaction_since is not None:
                 server.resumed(now)
         chunk = data
         pos = 0
         later: list[Statement] | None = None
-        hold = False
         if self.skip:
             pos = self.skip
             if self.gather is not None:
                 later = self._gathered(data, pos)
-                hold = later is not None and _touches_databases(later[0].text)
             if pos >= len(data) and later is None:
                 self.skip = pos - len(data)
                 server.write(data)
@@ -193,45 +182,37 @@ class Session:
             chunk = self.partial + data
             self.partial = b""
         end = len(chunk)
+        last_header = end - 5
         judge = self.judge
         assert judge is not None
-        version = judge.version
-        statements = self.statements
-        while end - pos >= 5:
+        while pos <= last_header:
             kind, length = _header(chunk, pos)
             if length < 4 or (length > PQ_SMALL_MESSAGE_LIMIT and length > FRONTEND_LIMIT[kind]):
                 self._violation(chunk[:pos], kind)
                 return
-            body = pos + 5
             after = pos + 1 + length
             if kind == 0x51:  # Query
                 if entries:
                     server.pipeline.mixed = True
                 entries.append(17)
                 if after <= end:
-                    text = chunk[body : after - 1]
+                    text = chunk[pos + 5 : after - 1]
                     statement = self.exact.get(text) or self.numbered.get(text.translate(DIGITS))
                     if statement is None:
                         statement = judge.statement(text, self.readable)
                     self.last = statement
                     self.unnamed = None
-                    if statement.version == version:
-                        verdict = statement.verdict
-                        statements[verdict] += 1
-                        if verdict >= _FLAGGED:
-                            hub.flag(self, statement)
-                        if statement.effects & _NOTABLE:
-                            hold |= server.notable(statement.effects)
+                    if statement.clean == judge.version:
+                        self.statements[statement.verdict] += 1
                     elif later is None:
                         later = [statement]
-                        hold |= _touches_databases(text)
                     else:
                         later.append(statement)
-                        hold |= _touches_databases(text)
-                elif statement := self._begin_gather(b"Q", chunk[body:end], length - 5):
-                    later = [*(later or ()), statement]
+                elif long := self._begin_gather(b"Q", chunk[pos + 5 : end], length - 5):
+                    later = [*(later or ()), long]
             elif kind == 0x50:  # Parse
                 entries.append(1)
+                body = pos + 5
                 if after <= end:
                     name_end = chunk.find(b"\0", body, after)
                     text_end = chunk.find(b"\0", name_end + 1, after)
@@ -251,7 +232,8 @@ class Session:
                     self._begin_gather(b"P", chunk[body:end], length - 5)
             elif kind == 0x42:  # Bind
                 entries.append(2)
-                if body + 2 <= end and chunk[body] == 0 and chunk[body + 1] == 0:
+                body = pos + 5
+                if chunk.startswith(b"\0\0", body):
                     bound = self.unnamed
                 else:
                     portal_end = chunk.find(b"\0", body, min(after, end))
@@ -261,25 +243,19 @@ class Session:
                         break
                     name = chunk[portal_end + 1 : name_end]
                     bound = self.prepared.get(name) if name and self.prepared else self.unnamed
+                    self.last = bound or self.last
                 if chunk.startswith(USUAL_TAIL, after):
                     # Describe, Execute and Sync as libpq and most drivers send them: one step.
                     entries.extend(USUAL_ENTRIES)
                     after += 22
-                if bound is not None:
-                    self.last = bound
-                    if bound.version == version:
-                        verdict = bound.verdict
-                        statements[verdict] += 1
-                        if verdict >= _FLAGGED:
-                            hub.flag(self, bound)
-                        if bound.effects & _NOTABLE:
-                            hold |= server.notable(bound.effects)
-                    elif later is None:
-                        later = [bound]
-                        hold |= _touches_databases(bound.text)
-                    else:
-                        later.append(bound)
-                        hold |= _touches_databases(bound.text)
+                if bound is None:
+                    pass
+                elif bound.clean == judge.version:
+                    self.statements[bound.verdict] += 1
+                elif later is None:
+                    later = [bound]
+                else:
+                    later.append(bound)
             elif kind == 0x45:  # Execute
                 entries.append(4)
             elif kind == 0x53:  # Sync
@@ -291,8 +267,8 @@ class Session:
                 if after > end:
                     break
                 entries.append(5)
-                if chunk[body : body + 1] == b"S" and self.prepared:
-                    self.prepared.pop(chunk[body + 1 : after - 1], None)
+                if chunk[pos + 5 : pos + 6] == b"S" and self.prepared:
+                    self.prepared.pop(chunk[pos + 6 : after - 1], None)
             elif kind == 0x58:  # Terminate
                 self.leaving = True
             elif kind in (0x63, 0x66):  # CopyDone, CopyFail
@@ -305,7 +281,7 @@ class Session:
                     server.pipeline.mixed = True
                 entries.append(18)
             elif kind not in KNOWN_FRONTEND:
-                counters.unknown_messages += 1
+                self.counters.unknown_messages += 1
             if after > end:
                 self.skip = after - end
                 pos = end
@@ -315,10 +291,10 @@ class Session:
             # A header that is not whole waits here: it may turn out not to be forwarded at all.
             self.partial = chunk[pos:]
             chunk = chunk[:pos]
-        if hold and hub.close_services(server):
+        if later is not None and self._must_wait(later) and hub.close_services(server):
             # T27: a service connection would make CREATE or DROP DATABASE wait and fail.
             self.held_back = chunk
-        elif chunk:
+        elif pos:
             try:
                 server.forward(chunk)
             except RuntimeError:
@@ -329,6 +305,17 @@ class Session:
         if later is not None:
             for statement in later:
                 hub.settle(self, statement)
+
+    def _must_wait(self, statements: list[Statement]) -> bool:
+        """Whether one of them may create, change or drop a database (T27)."""
+        assert self.judge is not None
+        version = self.judge.version
+        return any(
+            statement.effects & DATABASE_DDL
+            if statement.version == version
+            else b"DATABASE" in statement.text[:4096].upper()
+            for statement in statements
+        )
 
     def _begin_gather(self, kind: bytes, start: bytes, size: int) -> Statement | None:
         """A Query or Parse that is not whole. One that is too long to be read is not kept either:

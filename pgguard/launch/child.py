@@ -2,8 +2,8 @@
 
 `Supervisor` takes the signals of this process while it is entered. While a command runs they are
 CMD's: every one is passed on, the second as the first, and what happens is CMD's decision. While
-none runs (start, setup, clean-up) the first one ends us in an orderly way (`Interrupted`), the
-second one at once.
+none runs (start, setup, clean-up) the first one ends us in an orderly way (`Interrupted`); a
+further one cuts short what is waited for then, and never what has to be cleaned up.
 
 Laws: no shell around CMD, same process group, streams as they are; a Ctrl-C at the terminal has
 reached CMD already, with the whole foreground group, and is not passed on a second time.
@@ -65,8 +65,8 @@ class Supervisor:
         for number in PASSED_ON:
             self._loop.remove_signal_handler(number)
         if self._received and isinstance(error, asyncio.CancelledError):
-            if self._task is not None:
-                self._task.uncancel()
+            while self._task is not None and self._task.uncancel():
+                pass
             raise Interrupted(self._received) from None
 
     async def run(
@@ -114,9 +114,6 @@ class Supervisor:
                 with contextlib.suppress(ProcessLookupError):
                     self._process.send_signal(number)
         elif number in ENDING:
-            if self._received:
-                signal.signal(number, signal.SIG_DFL)
-                os.kill(os.getpid(), number)
             self._received = number
             if self._task is not None:
                 self._task.cancel()

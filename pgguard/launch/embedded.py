@@ -7,13 +7,15 @@ existing unprivileged user and runs as that user.
 
 Laws: TCP on a free loopback port, SCRAM, a random password that no file keeps; no user is created
 and no permission changed outside the directory; a server outlives nothing but a SIGKILL of its
-owner, and then `sweep` (called at every start) ends it. `sweep` touches only directories that are
+owner, and then `sweep` (called at every start) ends it; whoever waits for its end waits to the end,
+whatever signals come meanwhile. `sweep` touches only directories that are
 named, owned and filled as ours are, and only processes that `owner.json` proves to be theirs.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import pwd
@@ -162,8 +164,8 @@ class EmbeddedPostgres:
             await asyncio.shield(starting)
         except asyncio.CancelledError:
             # The thread cannot be interrupted: let it finish, then undo what it did.
-            await asyncio.wait([starting])
-            await asyncio.to_thread(self.stop)
+            await _in_any_case(starting)
+            await _in_any_case(asyncio.ensure_future(asyncio.to_thread(self.stop)))
             raise
         return self
 
@@ -173,7 +175,9 @@ class EmbeddedPostgres:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await asyncio.shield(asyncio.to_thread(self.stop))
+        ending = asyncio.ensure_future(asyncio.to_thread(self.stop))
+        await _in_any_case(ending)
+        ending.result()
 
     def _initdb(self, programs: Path, account: Account | None) -> None:
         data = self.directory / "data"
@@ -260,6 +264,13 @@ class EmbeddedPostgres:
         if account is not None:
             options |= {"user": account.uid, "group": account.gid, "extra_groups": []}
         return options
+
+
+async def _in_any_case(work: asyncio.Future[Any]) -> None:
+    """Wait for the end of `work`, however often we are told to stop waiting."""
+    while not work.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait([work])
 
 
 def unprivileged_account() -> Account:

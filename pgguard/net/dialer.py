@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from pgguard.core.login import Method, Secrets, ServerLogin, probe_method
 from pgguard.errors import ProtocolViolation, ServerUnavailable
+from pgguard.net.loop import tune
 from pgguard.net.transports import ServerProtocol
 from pgguard.wire.codes import BACKEND_LOGIN_LIMIT, PROTOCOL_3_0
 from pgguard.wire.scan import Framer
@@ -53,7 +54,7 @@ async def connect(address: Address) -> socket.socket:
         sock = socket.socket(family, kind, protocol)
         try:
             sock.setblocking(False)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            tune(sock, str(target[0]))
             await loop.sock_connect(sock, target)
         except OSError as failure:
             sock.close()

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import ipaddress
 import logging
 import socket
 from typing import TYPE_CHECKING
 
 from pgguard.errors import ProtocolViolation, SettingsError
+from pgguard.net.loop import is_loopback, tune
 from pgguard.net.transports import SessionProtocol
 from pgguard.wire.codes import CANCEL_REQUEST, GSSENC_REQUEST, MAX_CANCEL_KEY_LENGTH, SSL_REQUEST
 from pgguard.wire.startup import CancelRequest, decode_packet
@@ -67,13 +67,6 @@ def bind(host: str, port: int, *, what: str) -> list[socket.socket]:
             else "",
         ) from error
     return sockets
-
-
-def is_loopback(address: str) -> bool:
-    try:
-        return ipaddress.ip_address(address.partition("%")[0]).is_loopback
-    except ValueError:
-        return False
 
 
 class Listener:
@@ -130,7 +123,7 @@ class Listener:
     async def _welcome(self, sock: socket.socket, address: str, port: int) -> None:
         loop = asyncio.get_running_loop()
         try:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            tune(sock, address)
             async with asyncio.timeout(self._hub.settings.login_timeout):
                 head = await self._negotiate(sock)
         except (OSError, TimeoutError, EOFError, ProtocolViolation):

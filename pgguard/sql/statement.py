@@ -157,6 +157,7 @@ class Statement:
     __slots__ = (
         "_fingerprint",
         "_masked",
+        "clean",
         "code",
         "effects",
         "facts",
@@ -176,6 +177,9 @@ class Statement:
         self.shape = key
         self.readable = readable
         self.facts: Facts | None = None
+        self.clean = -1
+        """The `version` if that verdict is no worse than `scoped_fk` and nothing follows from the
+        statement's effects, so that an execution is only to be counted; else -1."""
         self.verdict = PENDING
         self.version = -1
         self.effects = 0

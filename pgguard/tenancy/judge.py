@@ -28,6 +28,7 @@ _CODES: Final = {
     Verdict.by_id: "PGG104",
     Verdict.unknown: "PGG106",
 }
+_NOTABLE: Final = effects.DDL | effects.DATABASE_DDL
 _NO_CATALOGUE: Final = "the catalogue has not been read yet"
 _UNREADABLE: Final = "its encoding or standard_conforming_strings make it unreadable for us"
 _TOO_LONG: Final = "it took too long to read"
@@ -219,6 +220,8 @@ class Judge:
         statement.remedy = rules.remedy(code, outcomes, judgement.why) if code else ""
         statement.position = _position(statement.text, judgement)
         statement.verdict, statement.version = int(level), self._seen()
+        harmless = level < Verdict.by_id and not statement.effects & _NOTABLE
+        statement.clean = statement.version if harmless else -1
 
     def _fault(self, statement: Statement) -> None:
         self.counters.internal_errors += 1
