@@ -1,8 +1,8 @@
 """`pgguard serve`: guard a database until SIGTERM.
 
-Listens before its database is there. SIGTERM and SIGINT drain: no new sessions, running statements
-get a grace time, exit 0; a second one ends at once. SIGHUP reads the settings again and drops
-nobody; settings that are wrong leave the old ones in force.
+Listens before its database is there. SIGTERM and SIGINT drain: no new sessions, open transactions
+get a grace time, exit 0; a second one ends that time, and never the clean-up. SIGHUP reads the
+settings again and drops nobody; settings that are wrong leave the old ones in force.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -29,6 +30,11 @@ if TYPE_CHECKING:
 FIRST_ANSWER = 1.0
 """Seconds that the four lines wait for the upstream's version."""
 STOP = (signal.SIGTERM, signal.SIGINT)
+GRACE = 8.0
+"""Seconds that open transactions get after the first signal."""
+LOOK_EVERY = 0.05
+NAMED = 5
+"""Clients that are named of those who were cut off."""
 
 
 @click.command("serve")
@@ -105,20 +111,17 @@ def _guard(settings: Settings, reread: Callable[[], Settings]) -> Guard:
 
 
 class _Stopping:
-    """The signals that end the process: the first one asks, the second one does."""
+    """The signals that end the process: the first one asks for it, the second one is in a hurry."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         import asyncio
 
-        self.asked = asyncio.Event()
+        self.asked, self.hurried = asyncio.Event(), asyncio.Event()
         for number in STOP:
-            loop.add_signal_handler(number, self._on_signal, number)
+            loop.add_signal_handler(number, self._on_signal)
 
-    def _on_signal(self, number: int) -> None:
-        if self.asked.is_set():
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-        self.asked.set()
+    def _on_signal(self) -> None:
+        (self.hurried if self.asked.is_set() else self.asked).set()
 
 
 async def _until_stopped(
@@ -127,6 +130,7 @@ async def _until_stopped(
     import asyncio
 
     await guard.start()
+    cut_off: list[str] = []
     try:
         asyncio.get_running_loop().add_signal_handler(
             signal.SIGHUP, lambda: pending.append(asyncio.ensure_future(_reload(guard)))
@@ -136,9 +140,41 @@ async def _until_stopped(
         await stopping.asked.wait()
         telling.cancel()
         if not quiet:
-            say("stopping: no new sessions, running statements are awaited")
+            say(
+                f"stopping: no new sessions, open transactions get up to {GRACE:g} s;"
+                " a second signal ends them at once"
+            )
+        cut_off = await _drain(guard, stopping.hurried)
     finally:
-        await guard.stop()
+        await guard.stop(0.0)
+    if cut_off or not quiet:
+        say(_farewell(cut_off))
+
+
+async def _drain(guard: Guard, hurried: asyncio.Event) -> list[str]:
+    """Let nobody in, and let what is open come to its end. Who had not when the time was over: the
+    client of each such session."""
+    import asyncio
+
+    guard.hub.drain()
+    deadline = time.monotonic() + GRACE
+    while busy := [
+        server.client.key for server in guard.hub.servers if server.session or server.due
+    ]:
+        if hurried.is_set() or time.monotonic() > deadline:
+            return busy
+        await asyncio.sleep(LOOK_EVERY)
+    return []
+
+
+def _farewell(cut_off: list[str]) -> str:
+    from pgguard.report.summary import plural
+
+    if not cut_off:
+        return "stopped, nobody was cut off"
+    names = sorted(set(cut_off))
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return f"stopped, {plural(len(cut_off), 'session')} cut off: {', '.join(names[:NAMED])}{more}"
 
 
 async def _tell(guard: Guard, quiet: bool, ready_json: bool, secret: str) -> None:

@@ -7,15 +7,14 @@ existing unprivileged user and runs as that user.
 
 Laws: TCP on a free loopback port, SCRAM, a random password that no file keeps; no user is created
 and no permission changed outside the directory; a server outlives nothing but a SIGKILL of its
-owner, and then `sweep` (called at every start) ends it; whoever waits for its end waits to the end,
-whatever signals come meanwhile. `sweep` touches only directories that are
-named, owned and filled as ours are, and only processes that `owner.json` proves to be theirs.
+owner, and then `sweep` (called at every start) ends it; a clean-up that has begun is not cut short.
+`sweep` touches only directories that are named, owned and filled as ours are, and only processes
+that `owner.json` proves to be theirs.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import pwd
@@ -35,7 +34,7 @@ from pgguard.launch.binaries import Binaries, find_binaries, may_execute
 from pgguard.launch.processes import Process, alive, pid_namespace, this_process
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Coroutine, Iterator, Mapping
     from types import TracebackType
 
 PREFIX = "pgguard-pg-"
@@ -163,11 +162,14 @@ class EmbeddedPostgres:
         try:
             await asyncio.shield(starting)
         except asyncio.CancelledError:
-            # The thread cannot be interrupted: let it finish, then undo what it did.
-            await _in_any_case(starting)
-            await _in_any_case(asyncio.ensure_future(asyncio.to_thread(self.stop)))
+            await _to_the_end(self._undo(starting))
             raise
         return self
+
+    async def _undo(self, starting: asyncio.Future[None]) -> None:
+        """A thread cannot be interrupted: let it finish, then undo what it did."""
+        await asyncio.wait([starting])
+        await asyncio.to_thread(self.stop)
 
     async def __aexit__(
         self,
@@ -175,9 +177,7 @@ class EmbeddedPostgres:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        ending = asyncio.ensure_future(asyncio.to_thread(self.stop))
-        await _in_any_case(ending)
-        ending.result()
+        await _to_the_end(asyncio.to_thread(self.stop))
 
     def _initdb(self, programs: Path, account: Account | None) -> None:
         data = self.directory / "data"
@@ -266,11 +266,18 @@ class EmbeddedPostgres:
         return options
 
 
-async def _in_any_case(work: asyncio.Future[Any]) -> None:
-    """Wait for the end of `work`, however often we are told to stop waiting."""
-    while not work.done():
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.wait([work])
+async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
+    """Wait for all of `work`, however often we are cancelled meanwhile."""
+    task = asyncio.ensure_future(work)
+    cancelled = False
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError:
+            cancelled = True
+    task.result()
+    if cancelled:
+        raise asyncio.CancelledError
 
 
 def unprivileged_account() -> Account:

@@ -8,6 +8,7 @@ import signal
 import socket
 import urllib.request
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -19,7 +20,6 @@ from pgguard.launch.embedded import EmbeddedPostgres
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Iterator
-    from pathlib import Path
 
 pytestmark = pytest.mark.slow
 
@@ -129,20 +129,48 @@ def test_a_database_that_starts_later_is_served_then(tmp_path: Path) -> None:
             assert ended(process)[0] == 0
 
 
-def test_a_running_statement_is_awaited_and_a_second_signal_ends_at_once(
+def test_a_running_statement_is_awaited_and_a_second_signal_ends_it(
     tmp_path: Path, database: Any
 ) -> None:
     with (
         serving("--upstream", database.url, "--ready-json", cwd=tmp_path) as process,
-        closing(psycopg.connect(ready(process)["url"], autocommit=True)) as connection,
+        closing(
+            psycopg.connect(ready(process)["url"], autocommit=True, application_name="slow")
+        ) as connection,
     ):
         connection.pgconn.send_query(b"SELECT pg_sleep(60)")
         lines(process, 4)
         process.terminate()
-        assert lines(process, 1)[0].startswith("stopping: ")
+        assert "open transactions get up to 8 s" in lines(process, 1)[0]
         assert process.poll() is None
         process.terminate()
-        assert ended(process)[0] == -signal.SIGTERM
+        code, said = ended(process)
+    assert code == 0
+    assert said.endswith("pgguard: stopped, 1 session cut off: slow\n")
+
+
+def test_a_stop_that_nobody_minded_says_so(tmp_path: Path, database: Any) -> None:
+    with serving("--upstream", database.url, "--ready-json", cwd=tmp_path) as process:
+        with psycopg.connect(ready(process)["url"]) as connection:
+            connection.execute("SELECT 1")
+        process.terminate()
+        assert ended(process)[1].endswith("pgguard: stopped, nobody was cut off\n")
+
+
+def test_a_second_signal_leaves_nothing_of_the_embedded_postgres(tmp_path: Path) -> None:
+    with (
+        serving("--embedded", "--ready-json", cwd=tmp_path) as process,
+        closing(psycopg.connect(ready(process)["url"])) as connection,
+    ):
+        row = connection.execute("SHOW data_directory").fetchone()
+        assert row is not None
+        lines(process, 4)
+        for _ in range(3):
+            process.send_signal(signal.SIGINT)
+        code, said = ended(process)
+    assert code == 0
+    assert "1 session cut off" in said
+    assert not Path(row[0]).parent.exists()
 
 
 def test_hangup_reads_the_settings_again_and_refuses_wrong_ones(

@@ -184,6 +184,38 @@ def test_a_signal_while_no_command_runs_ends_us_with_its_number(number: signal.S
     assert process.returncode == 128 + number
 
 
+CLEANS_UP = """
+import asyncio, sys
+from pgguard.launch.child import Interrupted, Supervisor
+async def main():
+    try:
+        async with Supervisor() as supervisor:
+            try:
+                print("idle", flush=True)
+                await asyncio.Event().wait()
+            finally:
+                try:
+                    print("grace", flush=True)
+                    await asyncio.Event().wait()
+                finally:
+                    print("cleaned up", flush=True)
+    except Interrupted as error:
+        return error.exit_code
+sys.exit(asyncio.run(main()))
+"""
+
+
+def test_a_second_signal_cuts_short_what_is_waited_for_and_not_the_clean_up() -> None:
+    command = [sys.executable, "-c", CLEANS_UP]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for line, number in (("idle\n", signal.SIGINT), ("grace\n", signal.SIGTERM)):
+        assert process.stdout.readline() == line
+        process.send_signal(number)
+    out, _ = process.communicate()
+    assert (process.returncode, out) == (128 + signal.SIGTERM, "cleaned up\n")
+
+
 async def test_a_command_is_not_left_behind_when_we_are_cancelled(tmp_path: Path) -> None:
     file = tmp_path / "pid"
     command = shell(f"echo $$ > {file}; exec sleep 60")

@@ -124,7 +124,7 @@ async def test_the_asynchronous_form_starts_and_stops() -> None:
     assert not directory.exists()
 
 
-async def test_a_start_that_is_cancelled_leaves_nothing() -> None:
+async def test_a_start_that_is_cancelled_leaves_nothing_however_often_it_is() -> None:
     loop, half_way = asyncio.get_running_loop(), asyncio.Event()
 
     class Observed(EmbeddedPostgres):
@@ -141,11 +141,32 @@ async def test_a_start_that_is_cancelled_leaves_nothing() -> None:
     task = asyncio.create_task(use())
     await half_way.wait()
     directory = server.directory
-    task.cancel()
+    for _ in range(3):
+        task.cancel()
+        await asyncio.sleep(0)
     with pytest.raises(asyncio.CancelledError):
         await task
     assert not directory.exists()
     assert server.pid == 0
+
+
+async def test_its_end_is_waited_for_however_often_we_are_cancelled() -> None:
+    server, ready = EmbeddedPostgres(), asyncio.Event()
+
+    async def use() -> None:
+        async with server:
+            ready.set()
+
+    task = asyncio.create_task(use())
+    await ready.wait()
+    process, directory = Process.of(server.pid), server.directory
+    for _ in range(3):
+        task.cancel()
+        await asyncio.sleep(0)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not alive(process)
+    assert not directory.exists()
 
 
 def test_settings_that_postgres_refuses_are_reported_in_its_words() -> None:
