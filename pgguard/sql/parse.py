@@ -9,10 +9,18 @@ from __future__ import annotations
 
 import gc
 import json
+import re
 from typing import Any, Final, NamedTuple
 
 LIMIT: Final = 16 * 1024 * 1024
 """Bytes of the largest text that is ever parsed (tenancy.max_statement)."""
+
+
+_OPERATORS: Final = re.compile(r"(?<![~!@#^&|`?+*/%<>=-])[~!@#^&|`?+*/%<>=-]{512,}")
+"""Runs that Postgres's scanner may read again and again."""
+
+_STEPS: Final = 20_000_000
+"""Characters that the scanner may look at in vain (some 35 ms)."""
 
 
 class Unparsed(NamedTuple):
@@ -29,6 +37,8 @@ def parse(text: str, limit: int = LIMIT) -> list[dict[str, Any]] | Unparsed:
         return Unparsed("the text is too large")
     if "\0" in text:
         return Unparsed("the text holds a NUL")
+    if _is_costly(text):
+        return Unparsed("a run of operators is too long to be read")
     try:
         tree = _decoded(parse_sql_json(text))
     except ParseError as error:
@@ -46,6 +56,13 @@ def grammar() -> str:
     import pglast
 
     return str(pglast.get_postgresql_version()[0])
+
+
+def _is_costly(text: str) -> bool:
+    """Whether a run of signs or of comments in comments would hold the scanner up: of both it takes
+    a few characters at a time, after it has read the whole run anew."""
+    runs = _OPERATORS.findall(text)
+    return sum(len(run) ** 2 for run in runs if "+" in run or "/*" in run) > _STEPS
 
 
 def _decoded(tree: str) -> dict[str, Any]:
