@@ -128,17 +128,6 @@ class Pipeline:
         self.entries = kept
         self._limit = max(MANY, 2 * len(kept))
 
-    def one_batch(self) -> bool:
-        """Whether one extended batch up to its Sync is all that is owed: the common case."""
-        entries = self.entries
-        return (
-            not self.mixed
-            and bool(entries)
-            and entries[0] < READY
-            and entries[-1] == SYNC
-            and entries.index(SYNC) == len(entries) - 1
-        )
-
     def copy_in_begins(self) -> bool:
         """CopyInResponse came: drop the Syncs that the server will ignore (transparency T14).
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 _header = Struct(">BI").unpack_from
 
+SHORTEST = SECONDS[0]
 USUAL_HEAD = message(PARSE_COMPLETE) + message(BIND_COMPLETE)
 _MARKED = frozenset(b"ZCESG")
 """ReadyForQuery, CommandComplete, ErrorResponse, ParameterStatus, CopyInResponse."""
@@ -81,6 +82,7 @@ class Server:
         "paused",
         "pid",
         "pipeline",
+        "plain",
         "ready_at",
         "rolled_back",
         "secret_key",
@@ -112,6 +114,8 @@ class Server:
         self.pid = 0
         self.secret_key = b""
         self.status = "I"
+        self.plain = _PLAIN_IDLE
+        """Lengths up to which a message needs no second look in this status."""
         self.greeting: list[bytes] = []
         self.parameters: dict[str, str] = {}
         self.pipeline = Pipeline()
@@ -142,6 +146,11 @@ class Server:
         self.out = out
         self.write = out.write
         self.forward = out.forward
+
+    def become(self, status: str) -> None:
+        """The transaction status that Postgres has told."""
+        self.status = status
+        self.plain = _PLAIN_IDLE if status == "I" else _PLAIN
 
     def resumed(self, now: float) -> None:
         """The client goes on in its transaction."""
@@ -175,44 +184,55 @@ class Server:
             # ParseComplete and BindComplete in one step: they begin most extended replies.
             pos = 10
         end = len(chunk)
-        plain = _PLAIN_IDLE if self.status == "I" else _PLAIN
-        while end - pos >= 5:
-            kind, length = _header(chunk, pos)
+        last_header = end - 5
+        plain = self.plain
+        while True:
+            while pos <= last_header:
+                kind, length = _header(chunk, pos)
+                if length > plain[kind] or length < 4:
+                    break
+                pos += length + 1
+            else:
+                break
             after = pos + 1 + length
-            if 4 <= length <= plain[kind]:
-                pass
-            elif kind == 0x5A:  # ReadyForQuery
+            if kind == 0x5A:  # ReadyForQuery
                 if length != 5:
                     self._violation(chunk[:pos], kind)
                     return
                 if after > end:
                     break
                 now = self.ready_at = hub.clock()
-                entries = self.pipeline.entries
-                if chunk[pos + 5] == 0x49 and self.status == "I" and not self.noted:
+                if plain is _PLAIN_IDLE and not self.noted and chunk[pos + 5] == 0x49:
                     took = now - self.started
                     autocommit = self.counters.autocommit_seconds
-                    autocommit.counts[bisect_left(SECONDS, took)] += 1
+                    autocommit.counts[0 if took <= SHORTEST else bisect_left(SECONDS, took)] += 1
                     autocommit.sum += took
-                    if len(entries) == 1 or self.pipeline.one_batch():
+                    entries = self.pipeline.entries
+                    count = len(entries)
+                    if count == 1 or (
+                        # One extended batch up to its Sync is all that is owed.
+                        count
+                        and entries[-1] == 16 > entries[0]
+                        and entries.index(16) == count - 1
+                        and not self.pipeline.mixed
+                    ):
                         entries.clear()
                     elif self.pipeline.ready():
                         self.started = now
                 else:
                     more = self.pipeline.ready()
                     self._ready(chr(chunk[pos + 5]), now)
-                    plain = _PLAIN_IDLE if self.status == "I" else _PLAIN
+                    plain = self.plain
                     if more:
                         self.started = now
             elif length < 4 or length > BACKEND_LIMIT[kind]:
                 self._violation(chunk[:pos], kind)
                 return
             elif kind == 0x43:  # CommandComplete
-                if self.status != "I":
-                    if after > end:
-                        break
-                    if chunk.startswith(b"ROLLBACK", pos + 5):
-                        self.rolled_back = True
+                if after > end:
+                    break
+                if chunk.startswith(b"ROLLBACK", pos + 5):
+                    self.rolled_back = True
             elif kind in (0x45, 0x53):  # ErrorResponse, ParameterStatus
                 if after > end and end - pos < MARKED_LIMIT:
                     break
@@ -222,11 +242,10 @@ class Server:
                 self.noted = True
             elif kind not in KNOWN_BACKEND:
                 self.counters.unknown_messages += 1
-            if after > end:
-                self.skip = after - end
-                pos = end
-                break
             pos = after
+        if pos > end:
+            self.skip = pos - end
+            pos = end
         if pos < end:
             # What must be whole to be understood waits here: a message of ours may come before it.
             self.partial = chunk[pos:]
@@ -246,7 +265,8 @@ class Server:
         hub = self.hub
         counters = hub.counters
         counters.statement_seconds.observe(now - self.started)
-        before, self.status = self.status, status
+        before = self.status
+        self.become(status)
         self.copy_in = False
         if status == "I":
             failed = self.failed if before == "I" else self.rolled_back or before == "E"

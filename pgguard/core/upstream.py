@@ -126,7 +126,7 @@ class Upstream:
         if login.parameters != self._told:
             self._told = login.parameters
         server.parameters = self._told
-        server.status = login.status
+        server.become(login.status)
         assert login.method is not None
         self.learned(server.user, server.database, login.method)
         self._up(login.parameters.get("server_version", ""))

@@ -104,23 +104,3 @@ def test_a_copy_takes_back_the_syncs_that_postgres_will_ignore(
     pipe = pipeline(*entries)
     assert pipe.copy_in_begins() == ended
     assert tuple(pipe.entries) == left
-
-
-@pytest.mark.parametrize(
-    ("entries", "mixed", "only"),
-    [
-        ((PARSE, BIND, EXECUTE, SYNC), False, True),
-        ((QUERY, BIND, EXECUTE, SYNC), False, False),
-        ((CALL, PARSE, SYNC), False, False),
-        ((PARSE, SYNC, BIND, SYNC), False, False),
-        ((PARSE, QUERY, SYNC), True, False),
-        ((PARSE, BIND), False, False),
-        ((), False, False),
-    ],
-)
-def test_one_batch_is_one_batch_and_nothing_else(
-    entries: tuple[int, ...], mixed: bool, only: bool
-) -> None:
-    pipe = pipeline(*entries)
-    pipe.mixed = mixed
-    assert pipe.one_batch() is only
