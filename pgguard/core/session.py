@@ -81,6 +81,7 @@ class Session:
         "port",
         "prepared",
         "process",
+        "proven",
         "readable",
         "secret_key",
         "server",
@@ -110,6 +111,8 @@ class Session:
         self.parameters: dict[str, str] = {}
         self.client: Client = hub.nobody
         self.process: ProcessInfo | None = None
+        self.proven = False
+        """It has proved who it is; otherwise Postgres must let us in without a proof too (T3)."""
         self.server: Server | None = None
         self.ticket: Ticket | None = None
         self.judge: Judge | None = None
@@ -214,7 +217,10 @@ class Session:
                 entries.append(1)
                 body = pos + 5
                 if after <= end:
-                    name_end = chunk.find(b"\0", body, after)
+                    if length > 4 and chunk[body] == 0:
+                        name_end = body
+                    else:
+                        name_end = chunk.find(b"\0", body, after)
                     text_end = chunk.find(b"\0", name_end + 1, after)
                     if name_end >= 0 and text_end >= 0:
                         text = chunk[name_end + 1 : text_end]
@@ -233,7 +239,7 @@ class Session:
             elif kind == 0x42:  # Bind
                 entries.append(2)
                 body = pos + 5
-                if chunk.startswith(b"\0\0", body):
+                if body + 1 < end and chunk[body] == 0 and chunk[body + 1] == 0:
                     bound = self.unnamed
                 else:
                     portal_end = chunk.find(b"\0", body, min(after, end))
