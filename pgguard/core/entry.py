@@ -48,7 +48,7 @@ class Entrance:
         self.head = StartupFramer()
         self.framer = Framer(LOGIN_LIMIT, "session")
         self.need: Need | None = None
-        self.dialogue: Generator[Need, Any, None] | None = None
+        self.dialogue: Generator[Need, Any, bool] | None = None
         self.original: dict[str, str] = {}
         """What the client sent, protocol options left out."""
         self.parameters: dict[str, str] = {}
@@ -129,7 +129,8 @@ class Entrance:
         self.need = None
         try:
             self.need = self.dialogue.send(value)
-        except StopIteration:
+        except StopIteration as over:
+            session.proven = over.value
             session.hub.authenticated(session)
             return
         except Refusal as error:

@@ -118,14 +118,14 @@ def shutting_down() -> Refusal:
 
 def session_login(
     user: str, secrets: Secrets, write: Write, *, trusted: bool
-) -> Generator[Need, Any, None]:
+) -> Generator[Need, Any, bool]:
     """Authenticate a session; `trusted` = it may enter without a password if we may.
 
-    Raises LoginRefused or ProtocolViolation; AuthenticationOk is the caller's to write.
+    Returns whether it has proved who it is. Raises LoginRefused or ProtocolViolation; AuthenticationOk is the caller's to write.
     """
     method: Method = yield Need.METHOD
     if method is Method.TRUST and trusted:
-        return
+        return False
     secret = secrets.get(user)
     if secret is not None and secret.md5 is not None:
         yield from _md5_login(user, secret, method, write)
@@ -137,6 +137,7 @@ def session_login(
         )
     else:
         yield from _scram_login(user, secret, secrets.seed, write)
+    return True
 
 
 def _scram_login(

@@ -82,6 +82,14 @@ class Upstream:
             self._hub.net.probe(*key)
         return None
 
+    def is_awaited(self, user: str, database: str) -> bool:
+        """Whether a session still wants to know; if none does, the probe is over."""
+        waiting = self._probing.get((user, database), [])
+        if any(session.state is SessionState.LOGIN for session in waiting):
+            return True
+        self._probing.pop((user, database), None)
+        return False
+
     def probed(self, user: str, database: str, method: Method) -> None:
         self.learned(user, database, method)
         self._up()

@@ -31,6 +31,8 @@ CHUNK = 65536
 GREETING_LIMIT = 1 << 20
 """Bytes that Postgres may say before ReadyForQuery."""
 CANCEL_TIMEOUT = 10.0
+PROBES = 2
+"""At once: whoever connects, and be it under a thousand names, takes no more from Postgres."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -114,11 +116,16 @@ class Dialer:
         self._hub = hub
         self.address = address
         self._report = report
+        self._probes = asyncio.Semaphore(PROBES)
 
     async def dial(self, server: Server, parameters: dict[str, str]) -> None:
         """A server for a session; ends in hub.server_connected or hub.dial_failed."""
+        session = server.session
+        # What we know must not open a door to somebody who has shown nothing: the way in may have
+        # been trust when it was looked at, and be none any more.
+        secrets = self._hub.secrets if session is not None and session.proven else Secrets({})
         try:
-            sock, login, rest = await self._login(parameters)
+            sock, login, rest = await self._login(parameters, secrets)
         except ServerUnavailable as error:
             self._hub.upstream.dial_failed(server, error)
             return
@@ -134,13 +141,15 @@ class Dialer:
             sock.close()
             self._hub.upstream.dial_failed(server, ServerUnavailable(str(error)))
 
-    async def _login(self, parameters: dict[str, str]) -> tuple[socket.socket, ServerLogin, bytes]:
+    async def _login(
+        self, parameters: dict[str, str], secrets: Secrets
+    ) -> tuple[socket.socket, ServerLogin, bytes]:
         """Raises ServerUnavailable and nothing else."""
         sock: socket.socket | None = None
         try:
             async with asyncio.timeout(self.address.connect_timeout):
                 sock = await connect(self.address)
-                login, rest = await log_in(sock, parameters, self._hub.secrets)
+                login, rest = await log_in(sock, parameters, secrets)
         except BaseException as error:
             if sock is not None:
                 sock.close()
@@ -165,8 +174,11 @@ class Dialer:
         """
         upstream = self._hub.upstream
         try:
-            async with asyncio.timeout(self.address.connect_timeout):
-                method = await self._first_answer(user, database)
+            async with self._probes:
+                if not upstream.is_awaited(user, database):
+                    return
+                async with asyncio.timeout(self.address.connect_timeout):
+                    method = await self._first_answer(user, database)
         except ServerUnavailable as error:
             upstream.probe_failed(user, database, error)
         except ProtocolViolation as error:
