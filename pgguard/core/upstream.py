@@ -29,6 +29,8 @@ METHOD_LIFETIME = 5.0
 LOWERED_FOR = 5.0
 """Seconds for which a total that Postgres's 53300 has lowered stays lowered."""
 CLOSE_WITHIN = 5.0
+CANCEL_AGAIN = 0.5
+"""Seconds. A cancel that overtakes its statement finds nothing to end, and Postgres tells nobody."""
 GONE_REPORTED_AFTER = 2.0
 
 
@@ -36,6 +38,7 @@ class Upstream:
     """Everything between a granted ticket and the EOF that gives it back."""
 
     __slots__ = (
+        "_cancelled",
         "_closing",
         "_hub",
         "_lowered_at",
@@ -54,6 +57,8 @@ class Upstream:
         self._methods: dict[tuple[str, str], tuple[Method, float]] = {}
         self._probing: dict[tuple[str, str], list[Session]] = {}
         self._retries: list[tuple[float, Session, Ticket | None]] = []
+        self._cancelled: dict[Server, float] = {}
+        """When each server was sent its last cancel."""
         self._closing: dict[Server, float] = {}
         self._lowered_at: float | None = None
         self.total = hub.settings.total
@@ -263,6 +268,7 @@ class Upstream:
     def cancel(self, server: Server) -> None:
         if not server.cancelling:
             server.cancelling = True
+            self._cancelled[server] = self._hub.clock()
             self._hub.net.cancel(server)
 
     def lost(self, server: Server, error: BaseException | None) -> None:
@@ -271,6 +277,7 @@ class Upstream:
         now = hub.clock()
         hub.servers.discard(server)
         hub.blocking.discard(server)
+        self._cancelled.pop(server, None)
         self._closing.pop(server, None)
         move(server, ServerState.CLOSED)
         session = server.session
@@ -320,6 +327,9 @@ class Upstream:
             self._retries = [retry for retry in self._retries if retry[0] > now]
             for _, session, ticket in due:
                 self._try_again(session, ticket)
+        for server, at in list(self._cancelled.items()):
+            if server in self._closing and now - at >= CANCEL_AGAIN:
+                self.cancel(server)
         for server, since in self._closing.items():
             if now - since > CLOSE_WITHIN:
                 self._closing[server] = float("inf")
