@@ -91,6 +91,14 @@ def test_a_reset_cancels_the_running_statement(
     guard.idle()
 
 
+def test_a_reset_right_behind_a_statement_cancels_it_all_the_same(guard: RunningGuard) -> None:
+    for _ in range(20):
+        session = RawSession.open(guard)
+        session.send(frontend.query(b"SELECT pg_sleep(30)"))
+        session.reset()
+    guard.idle()
+
+
 def test_a_client_that_closes_in_a_transaction_leaves_no_lock(
     guard: RunningGuard, admin: psycopg.Connection[Any]
 ) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 from guard import WITHIN
 
+from pgguard.net.loop import tune
 from pgguard.wire import backend, codes, frontend
 from pgguard.wire.auth import ScramClient
 from pgguard.wire.codes import BACKEND_LIMIT, PROTOCOL_3_0
@@ -28,6 +29,8 @@ class RawSession:
 
     def __init__(self, address: tuple[str, int]) -> None:
         self.socket = socket.create_connection(address, WITHIN)
+        # A paced connection (BBR) may hold back what was sent, and then its RST comes out of order.
+        tune(self.socket, address[0])
         self._framer = Framer(BACKEND_LIMIT, "server")
         self.parameters: dict[str, str] = {}
         self.notices: list[dict[str, str]] = []
