@@ -86,8 +86,19 @@ class Gate:
                 judge.set_catalogue(old.model.catalogue)
             self.judges[database] = judge
             self._databases[judge] = database
+            self._databases.pop(old, None)
             self.changed(database)
         return True
+
+    def forget(self, database: str) -> None:
+        """Nobody uses the database: drop what is known of it. What waits is counted as it is."""
+        judge = self.judges.pop(database, None)
+        if judge is None:
+            return
+        for (statement, client), times in self._waiting.pop(database).items():
+            self._count(client, statement, times, self._clock())
+        self._databases.pop(judge, None)
+        self._changing.discard(database)
 
     def changed(self, database: str) -> None:
         """The catalogue is not what was read any more: verdicts wait until it is read again."""
@@ -184,8 +195,8 @@ class Gate:
         """The worker's facts on a long text; None = it gave up."""
         judge.judge_facts(statement, facts)
         self._analysing.discard(statement)
-        database = self._databases[judge]
-        if database in self._changing:
+        database = self._databases.get(judge)
+        if database is None or database in self._changing:
             return
         waiting = self._waiting[database]
         for key in [key for key in waiting if key[0] is statement]:
@@ -197,6 +208,10 @@ class Gate:
             for (statement, client), times in waiting.items():
                 self._count(client, statement, times, now)
             waiting.clear()
+
+    def waits(self, database: str) -> bool:
+        """Whether verdicts wait for the catalogue of the database."""
+        return bool(self._waiting.get(database))
 
     def waiting(self) -> int:
         """Executions whose verdict is not given yet."""

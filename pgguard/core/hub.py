@@ -164,7 +164,6 @@ class Hub:
         client.counters.peak_sessions = max(client.counters.peak_sessions, len(client.sessions))
         if absorbed is not None:
             self.admission.lower_cap(client.share, absorbed.connection_limit, absorbed.pool_timeout)
-        session.judged_by(self.gate.judge(session.database), readable=True)
         now = self.clock()
         self.places.move(session, SessionState.WAITING, now)
         self.emit(events.SessionOpened(now, session.id, client.key, session.user, session.database))

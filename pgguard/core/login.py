@@ -121,7 +121,8 @@ def session_login(
 ) -> Generator[Need, Any, bool]:
     """Authenticate a session; `trusted` = it may enter without a password if we may.
 
-    Returns whether it has proved who it is. Raises LoginRefused or ProtocolViolation; AuthenticationOk is the caller's to write.
+    Returns whether it has proved who it is. Raises LoginRefused or ProtocolViolation;
+    AuthenticationOk is the caller's to write.
     """
     method: Method = yield Need.METHOD
     if method is Method.TRUST and trusted:

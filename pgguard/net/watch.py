@@ -26,6 +26,9 @@ log = logging.getLogger("pgguard.net")
 EVERY = 5.0
 AT_MOST_EVERY = 1.0
 RETRY_AFTER = 0.25
+UNUSED = 16
+"""Databases without sessions whose catalogue and verdicts are kept."""
+NO_SUCH_DATABASE = "3D000"
 MARGIN = 3
 """Server connections that `limits.total = auto` leaves free for people and for ourselves."""
 FALLBACK_TOTAL = 20
@@ -110,21 +113,38 @@ class Catalogues:
             self._wake.clear()
             moved = self._hub.counters.received_bytes != self._traffic
             self._traffic = self._hub.counters.received_bytes
+            wanted = False
             for database, watched in list(self._databases.items()):
                 await self._look(database, watched, moved=moved)
-            wanted = any(watched.wanted for watched in self._databases.values())
+                wanted = wanted or self._is_due(database, watched)
+            self._forget()
             try:
                 async with asyncio.timeout(RETRY_AFTER if wanted else AT_MOST_EVERY):
                     await self._wake.wait()
             except TimeoutError:
                 pass
 
+    def _is_used(self, database: str) -> bool:
+        return any(server.database == database for server in self._hub.servers)
+
+    def _is_due(self, database: str, watched: _Watched) -> bool:
+        """Whether somebody is served by a new reading: a session, or a verdict that waits."""
+        return watched.wanted and (self._is_used(database) or self._hub.gate.waits(database))
+
+    def _forget(self) -> None:
+        """Suites make a database for each test and drop it: few of those without use are kept."""
+        unused = [name for name in self._databases if not self._is_used(name)]
+        for database in unused[:-UNUSED]:
+            del self._databases[database]
+            self._hub.gate.forget(database)
+
     async def _look(self, database: str, watched: _Watched, *, moved: bool) -> None:
         now = self._hub.clock()
         if watched.wanted:
-            if watched.read_at is None or now - watched.read_at >= AT_MOST_EVERY:
+            due = self._is_due(database, watched)
+            if due and (watched.read_at is None or now - watched.read_at >= AT_MOST_EVERY):
                 await self.read(database)
-        elif moved and now - watched.looked_at >= EVERY:
+        elif moved and now - watched.looked_at >= EVERY and self._is_used(database):
             watched.looked_at = now
             try:
                 (newest,) = await self._services.query(database, NEWEST_ROW_QUERY)
@@ -145,6 +165,10 @@ class Catalogues:
                 database, NEWEST_ROW_QUERY, *(CATALOGUE_QUERIES[name] for name in names)
             )
         except ServerUnavailable as error:
+            if error.fields.get("C") == NO_SUCH_DATABASE:
+                if self._hub.gate.waits(database):
+                    self._hub.gate.give_up_waiting(database, self._hub.clock())
+                return
             watched.wanted = True
             level = logging.DEBUG if watched.failed else logging.WARNING
             log.log(level, "catalogue of %r not read, verdicts wait: %s", database, error)

@@ -41,7 +41,10 @@ def test_our_password_opens_no_door_to_whom_postgres_trusts_no_more(start_guard:
 def test_a_crowd_of_unknown_users_takes_few_connections_of_postgres(start_guard: Start) -> None:
     with ScriptedServer([Hear(), HANG]) as server:
         guard = start_guard(
-            server.url, limits__total=5, upstream__connect_timeout="300ms", limits__pool_timeout="1s"
+            server.url,
+            limits__total=5,
+            upstream__connect_timeout="300ms",
+            limits__pool_timeout="1s",
         )
         crowd = [RawSession(guard.guard.listen) for _ in range(50)]
         for number, session in enumerate(crowd):

@@ -217,6 +217,7 @@ async def test_limits_are_read_again_while_there_are_sessions(
 
 async def test_a_catalogue_is_read_at_the_first_session() -> None:
     world, services = World(), FakeServices()
+    world.link()
     catalogues = catalogues_of(world, services)
     judge = world.hub.gate.judge("shop")
     catalogues.want("shop", soon=True)
@@ -230,6 +231,7 @@ async def test_a_wish_that_comes_during_a_reading_is_not_lost(
 ) -> None:
     monkeypatch.setattr(watch, "AT_MOST_EVERY", 0.0)
     world, services = World(), FakeServices()
+    world.link()
     catalogues = catalogues_of(world, services)
     world.hub.gate.judge("shop")
     catalogues.want("shop", soon=True)
@@ -249,6 +251,7 @@ async def test_a_changed_newest_row_makes_it_be_read_again(
     monkeypatch.setattr(watch, "AT_MOST_EVERY", 0.01)
     monkeypatch.setattr(watch, "EVERY", 0.0)
     world, services = World(), FakeServices()
+    world.link()
     catalogues = catalogues_of(world, services)
     await catalogues.read("shop")
 
@@ -268,6 +271,7 @@ async def test_without_traffic_nothing_is_looked_up(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(watch, "AT_MOST_EVERY", 0.005)
     monkeypatch.setattr(watch, "EVERY", 0.0)
     world, services = World(), FakeServices()
+    world.link()
     catalogues = catalogues_of(world, services)
     await catalogues.read("shop")
     running = asyncio.ensure_future(catalogues.run())
@@ -285,6 +289,7 @@ async def test_a_reading_that_fails_is_said_once_and_tried_again(
     monkeypatch.setattr(watch, "AT_MOST_EVERY", 0.0)
     world, services = World(), FakeServices()
     services.error = ServerUnavailable("cannot connect")
+    world.link()
     catalogues = catalogues_of(world, services)
     judge = world.hub.gate.judge("shop")
     catalogues.want("shop", soon=True)
@@ -297,6 +302,7 @@ async def test_a_reading_that_fails_is_said_once_and_tried_again(
 
 async def test_at_the_end_what_is_wanted_is_read_once_more() -> None:
     world, services = World(), FakeServices()
+    world.link()
     catalogues = catalogues_of(world, services)
     world.hub.gate.judge("shop")
     catalogues.want("shop", soon=True)
