@@ -30,7 +30,7 @@ LOWERED_FOR = 5.0
 """Seconds for which a total that Postgres's 53300 has lowered stays lowered."""
 CLOSE_WITHIN = 5.0
 CANCEL_AGAIN = 0.5
-"""Seconds. A cancel that overtakes its statement finds nothing to end, and Postgres tells nobody."""
+"""Seconds. A cancel that overtakes its statement ends nothing, and Postgres tells nobody."""
 GONE_REPORTED_AFTER = 2.0
 
 
