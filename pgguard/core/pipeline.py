@@ -24,6 +24,10 @@ READY = 16
 SYNC = 16
 QUERY = 17
 CALL = 18
+BATCH = 19
+"""Bind, Describe, Execute and Sync, perhaps Parse before: one entry for the usual whole."""
+SYNCED = (SYNC, BATCH)
+"""What ends the passing over that follows an error."""
 
 MANY = 1024
 """Entries from which on a pipeline is a deque, and is shortened before it grows further."""
@@ -39,7 +43,7 @@ class Pipeline:
         """A list is smaller and faster as long as it is short, which is nearly always."""
         self._limit = MANY
         self.mixed = False
-        """A Query or FunctionCall was sent while something else was owed."""
+        """A Query, FunctionCall or whole batch was sent while something else was owed."""
         self.skipping = False
         """After an error in the extended protocol: nothing is answered up to the next Sync."""
 
@@ -51,7 +55,7 @@ class Pipeline:
 
     def _skipped(self) -> int:
         """Promises that the server does not keep: those before the next Sync."""
-        before = takewhile(lambda entry: entry != SYNC, self.entries)
+        before = takewhile(lambda entry: entry not in SYNCED, self.entries)
         return sum(1 for entry in before if entry > SYNC)
 
     @property
@@ -59,7 +63,7 @@ class Pipeline:
         """Extended messages were sent, but the Sync that ends them was not."""
         entries = self.entries
         if self.skipping:
-            return SYNC not in entries
+            return SYNC not in entries and BATCH not in entries
         return bool(entries) and entries[-1] < READY
 
     def failed(self) -> None:
@@ -73,7 +77,7 @@ class Pipeline:
         done = 0
         for entry in entries:
             done += 1
-            if entry >= SYNC and (entry == SYNC or not self.skipping):
+            if entry >= SYNC and (entry in SYNCED or not self.skipping):
                 break
         self.skipping = False
         self._replace(done, [])
@@ -109,12 +113,12 @@ class Pipeline:
         dropping = self.skipping
         named = ended = False
         for entry in entries:
-            if dropping and kept and entry != SYNC:
+            if dropping and kept and entry not in SYNCED:
                 # Postgres passes over everything up to the Sync.
                 continue
             if entry >= READY:
                 kept.append(entry)
-                dropping = dropping and entry != SYNC
+                dropping = dropping and entry not in SYNCED
                 named = ended = False
             elif entry == COPY_END:
                 if not ended:
@@ -138,6 +142,10 @@ class Pipeline:
         begun = ended = False
         for entry in self.entries:
             taken += 1
+            if entry == BATCH and not begun:
+                begun = True
+                kept.append(EXECUTE)
+                continue
             if begun and entry in (SYNC, COPY_END):
                 ended = entry == COPY_END
                 if ended:

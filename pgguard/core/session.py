@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from pgguard.core import holding
 from pgguard.core.entry import Entrance
-from pgguard.core.pipeline import COPY_END, DESCRIBE, EXECUTE, MANY, SYNC
+from pgguard.core.pipeline import COPY_END, MANY
 from pgguard.core.states import SessionState
 from pgguard.errors import ProtocolViolation
 from pgguard.sql.cache import DIGITS
@@ -37,12 +37,18 @@ if TYPE_CHECKING:
 _header = Struct(">BI").unpack_from
 
 USUAL_TAIL = describe_message(PORTAL, b"") + execute_message(b"") + sync()
-USUAL_ENTRIES = (DESCRIBE, EXECUTE, SYNC)
+"""Describe, Execute and Sync as libpq and most drivers send them behind a Bind."""
 
 _NOTHING_MORE: dict[str, str] = {}
 """The startup parameters of a session that has its server: they are not needed any more."""
 
 TERMINATE = b"X\0\0\0\4"
+
+GATHERED_LIMIT = 32 * 1024 * 1024
+"""Bytes of texts that are on their way, over all sessions; what is beyond streams through unread."""
+
+PREPARED_LIMIT = 10_000
+"""Names of prepared statements that are known of one session."""
 
 HELD_LIMIT = 65536
 """Bytes that a session without a server may send ahead (transparency T4)."""
@@ -125,7 +131,7 @@ class Session:
         self.held_back: bytes | None = None
         self.skip = 0
         self.partial = b""
-        self.gather: list[bytes] | None = None
+        self.gather: bytearray | None = None
         self.readable = True
         self.exact: dict[bytes, Statement] = {}
         self.numbered: dict[bytes, Statement] = {}
@@ -232,6 +238,20 @@ class Session:
                         self.last = statement
                         if name_end == body:
                             self.unnamed = statement
+                            if (
+                                statement.clean == judge.version
+                                and after + 29 <= end
+                                and chunk[-22:] == USUAL_TAIL
+                                and _header(chunk, after) == (0x42, end - 23 - after)
+                                and chunk[after + 5] == chunk[after + 6] == 0
+                            ):
+                                # The rest of the batch as libpq and most drivers send it.
+                                entries[-1] = 19
+                                if len(entries) > 1:
+                                    server.pipeline.mixed = True
+                                self.statements[statement.verdict] += 1
+                                pos = end
+                                break
                         else:
                             self._name(chunk[body:name_end], statement)
                 else:
@@ -250,10 +270,11 @@ class Session:
                     name = chunk[portal_end + 1 : name_end]
                     bound = self.prepared.get(name) if name and self.prepared else self.unnamed
                     self.last = bound or self.last
-                if chunk.startswith(USUAL_TAIL, after):
-                    # Describe, Execute and Sync as libpq and most drivers send them: one step.
-                    entries.extend(USUAL_ENTRIES)
-                    after += 22
+                if chunk[after:] == USUAL_TAIL:
+                    entries[-1] = 19
+                    if len(entries) > 1:
+                        server.pipeline.mixed = True
+                    after = end
                 if bound is None:
                     pass
                 elif bound.clean == judge.version:
@@ -327,12 +348,15 @@ class Session:
         """A Query or Parse that is not whole. One that is too long to be read is not kept either:
         its statement is known at once, and returned if it is a Query."""
         assert self.judge is not None
-        if size <= self.judge.settings.max_statement:
-            self.gather = [kind, start]
+        hub = self.hub
+        busy = hub.gathered + size > GATHERED_LIMIT
+        if size <= self.judge.settings.max_statement and not busy:
+            hub.gathered += size
+            self.gather = bytearray(kind + start)
             return None
         self.unnamed = None
         name, _, text = (b"", b"", start) if kind == b"Q" else start.partition(b"\0")
-        statement = self.last = self.judge.too_long(text)
+        statement = self.last = self.judge.too_long(text, busy=busy)
         if kind == b"Q":
             return statement
         self._name(name, statement)
@@ -346,12 +370,13 @@ class Session:
         gather = self.gather
         assert gather is not None
         assert self.judge is not None
-        gather.append(data[:missing])
+        gather += data[:missing]
         if missing > len(data):
             return None
-        self.gather = None
-        body = b"".join(gather[1:])
-        if gather[0] == b"Q":
+        self._stop_gathering(0)
+        is_query = gather.startswith(b"Q")
+        body = bytes(memoryview(gather)[1:])
+        if is_query:
             statement = self.judge.statement(body.removesuffix(b"\0"), self.readable)
             self.unnamed = None
         else:
@@ -359,16 +384,26 @@ class Session:
             statement = self.judge.statement(rest.partition(b"\0")[0], self.readable)
             self._name(name, statement)
         self.last = statement
-        return [statement] if gather[0] == b"Q" else None
+        return [statement] if is_query else None
+
+    def _stop_gathering(self, missing: int) -> None:
+        if self.gather is not None:
+            # Kind and body are in it; the size that was reserved is the body's without its NUL.
+            self.hub.gathered -= len(self.gather) + missing - 2
+            self.gather = None
 
     def _name(self, name: bytes, statement: Statement) -> None:
         """A prepared statement; the empty name is the unnamed one."""
         if not name:
             self.unnamed = statement
             return
-        if self.prepared is None:
-            self.prepared = {}
-        self.prepared[name] = statement
+        prepared = self.prepared
+        if prepared is None:
+            prepared = self.prepared = {}
+        prepared[name] = statement
+        if len(prepared) > PREPARED_LIMIT:
+            # What was not prepared after all, or deallocated by SQL, is never taken out.
+            del prepared[next(iter(prepared))]
 
     def _violation(self, before: bytes, kind: int) -> None:
         """A length that no legal message has: what came before it is executed, the rest is not."""
@@ -469,6 +504,7 @@ class Session:
 
     def unlink(self) -> Server | None:
         """Session and server belong together no more; the caller closes the server."""
+        self._stop_gathering(self.skip)
         server, self.server = self.server, None
         if server is not None:
             server.session = None
