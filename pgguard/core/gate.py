@@ -43,6 +43,7 @@ class Gate:
         "_net",
         "_settings",
         "_waiting",
+        "gathered",
         "judges",
     )
 
@@ -57,6 +58,8 @@ class Gate:
         self._settings = settings
         self._counters = counters
         self._net = net
+        self.gathered = 0
+        """Bytes of texts that come in pieces and are kept until they are whole, of all sessions."""
         self.judges: dict[str, Judge] = {}
         self._waiting: dict[str, dict[tuple[Statement, Client], int]] = {}
         self._databases: dict[Judge, str] = {}

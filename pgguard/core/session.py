@@ -14,7 +14,7 @@ from __future__ import annotations
 from struct import Struct
 from typing import TYPE_CHECKING
 
-from pgguard.core import holding
+from pgguard.core import gathering, holding
 from pgguard.core.entry import Entrance
 from pgguard.core.pipeline import COPY_END, MANY
 from pgguard.core.states import SessionState
@@ -43,9 +43,6 @@ _NOTHING_MORE: dict[str, str] = {}
 """The startup parameters of a session that has its server: they are not needed any more."""
 
 TERMINATE = b"X\0\0\0\4"
-
-GATHERED_LIMIT = 32 * 1024 * 1024
-"""Bytes of texts that are on their way, over all sessions; what is beyond streams through unread."""
 
 PREPARED_LIMIT = 10_000
 """Names of prepared statements that are known of one session."""
@@ -181,7 +178,7 @@ class Session:
         if self.skip:
             pos = self.skip
             if self.gather is not None:
-                later = self._gathered(data, pos)
+                later = gathering.go_on(self, data, pos)
             if pos >= len(data) and later is None:
                 self.skip = pos - len(data)
                 server.write(data)
@@ -217,7 +214,7 @@ class Session:
                         later = [statement]
                     else:
                         later.append(statement)
-                elif long := self._begin_gather(b"Q", chunk[pos + 5 : end], length - 5):
+                elif long := gathering.begin(self, b"Q", chunk[pos + 5 : end], length - 5):
                     later = [*(later or ()), long]
             elif kind == 0x50:  # Parse
                 entries.append(1)
@@ -253,9 +250,9 @@ class Session:
                                 pos = end
                                 break
                         else:
-                            self._name(chunk[body:name_end], statement)
+                            self.name(chunk[body:name_end], statement)
                 else:
-                    self._begin_gather(b"P", chunk[body:end], length - 5)
+                    gathering.begin(self, b"P", chunk[body:end], length - 5)
             elif kind == 0x42:  # Bind
                 entries.append(2)
                 body = pos + 5
@@ -270,7 +267,7 @@ class Session:
                     name = chunk[portal_end + 1 : name_end]
                     bound = self.prepared.get(name) if name and self.prepared else self.unnamed
                     self.last = bound or self.last
-                if chunk[after:] == USUAL_TAIL:
+                if end - after == 22 and chunk.endswith(USUAL_TAIL):
                     entries[-1] = 19
                     if len(entries) > 1:
                         server.pipeline.mixed = True
@@ -344,55 +341,7 @@ class Session:
             for statement in statements
         )
 
-    def _begin_gather(self, kind: bytes, start: bytes, size: int) -> Statement | None:
-        """A Query or Parse that is not whole. One that is too long to be read is not kept either:
-        its statement is known at once, and returned if it is a Query."""
-        assert self.judge is not None
-        hub = self.hub
-        busy = hub.gathered + size > GATHERED_LIMIT
-        if size <= self.judge.settings.max_statement and not busy:
-            hub.gathered += size
-            self.gather = bytearray(kind + start)
-            return None
-        self.unnamed = None
-        name, _, text = (b"", b"", start) if kind == b"Q" else start.partition(b"\0")
-        statement = self.last = self.judge.too_long(text, busy=busy)
-        if kind == b"Q":
-            return statement
-        self._name(name, statement)
-        return None
-
-    def _gathered(self, data: bytes, missing: int) -> list[Statement] | None:
-        """The next piece of a Query or Parse whose text is needed but was not whole.
-
-        Returns the statement of a Query that is whole now: it is executed, and to be settled.
-        """
-        gather = self.gather
-        assert gather is not None
-        assert self.judge is not None
-        gather += data[:missing]
-        if missing > len(data):
-            return None
-        self._stop_gathering(0)
-        is_query = gather.startswith(b"Q")
-        body = bytes(memoryview(gather)[1:])
-        if is_query:
-            statement = self.judge.statement(body.removesuffix(b"\0"), self.readable)
-            self.unnamed = None
-        else:
-            name, _, rest = body.partition(b"\0")
-            statement = self.judge.statement(rest.partition(b"\0")[0], self.readable)
-            self._name(name, statement)
-        self.last = statement
-        return [statement] if is_query else None
-
-    def _stop_gathering(self, missing: int) -> None:
-        if self.gather is not None:
-            # Kind and body are in it; the size that was reserved is the body's without its NUL.
-            self.hub.gathered -= len(self.gather) + missing - 2
-            self.gather = None
-
-    def _name(self, name: bytes, statement: Statement) -> None:
+    def name(self, name: bytes, statement: Statement) -> None:
         """A prepared statement; the empty name is the unnamed one."""
         if not name:
             self.unnamed = statement
@@ -504,7 +453,7 @@ class Session:
 
     def unlink(self) -> Server | None:
         """Session and server belong together no more; the caller closes the server."""
-        self._stop_gathering(self.skip)
+        gathering.stop(self, self.skip)
         server, self.server = self.server, None
         if server is not None:
             server.session = None

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from pgguard.core.hub import Hub
 
+AT_ONCE = 2
+"""Connections that are open at the same time, as far as they are not all in use."""
 IDLE = 1.0
 LOOK_EVERY = 0.25
 TIMEOUT = 10.0
@@ -169,6 +171,7 @@ class Services:
                 "application_name": self._application_name,
                 "client_encoding": "UTF8",
             }
+            await self._make_room()
             # From here on it may be in somebody's way.
             self._hub.services = True
             connection = await open_connection(self._address, parameters, self._hub)
@@ -176,6 +179,12 @@ class Services:
             self.used_pids.add(connection.pid)
             self.server_version = connection.version
         return connection
+
+    async def _make_room(self) -> None:
+        """Many databases one after the other must not take the slots of sessions."""
+        unused = [name for name in self._open if not self._locks[name].locked()]
+        for database in unused[: max(0, len(self._open) - AT_ONCE + 1)]:
+            await self._drop(database)
 
     async def _drop(self, database: str) -> None:
         connection = self._open.pop(database, None)

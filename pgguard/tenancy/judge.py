@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from pgguard.findings import Finding, Relation, Verdict
 from pgguard.sql import effects
 from pgguard.sql.cache import SHAPED, StatementCache
-from pgguard.sql.facts.reading import TOO_LONG, read, unread
+from pgguard.sql.facts.reading import TOO_LONG, TOO_MANY, read, unread
 from pgguard.sql.statement import Facts, Statement
 from pgguard.tenancy import rules
 from pgguard.tenancy.model import Catalogue, Model, TenancySettings
@@ -97,10 +97,11 @@ class Judge:
             self._unreadable.keep(text, statement)
         return statement
 
-    def too_long(self, start: bytes) -> Statement:
-        """The Statement of a text over `tenancy.max_statement` that begins so: it is not read."""
+    def too_long(self, start: bytes, *, busy: bool = False) -> Statement:
+        """The Statement of a text that begins so and is not read: over `tenancy.max_statement`, or
+        `busy`, too much at once with others."""
         statement = Statement(start[:_KEPT])
-        statement.facts = unread(TOO_LONG)
+        statement.facts = unread(TOO_MANY if busy else TOO_LONG)
         return statement
 
     def wants_worker(self, statement: Statement) -> bool:
