@@ -19,6 +19,15 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+SHORT_SLACK = 1.25
+"""How much wider a bar is in the short form: it tells a loss from noise, not how good we are."""
+
+
+def bar_of(bar: float, short: bool) -> float:
+    """The bar as the short or the full form holds it."""
+    return bar * SHORT_SLACK if short else bar
+
+
 def processor_us(pid: int) -> float:
     """Processor time of a process and its descendants so far, in microseconds."""
     spent = 0
