@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, get_args, get_origin
 
@@ -95,9 +96,15 @@ def examine(
     _apply_preset(raw)
     settings = _validate(raw, cwd)
     if settings is None or raw.problems:
-        return None, raw.problems
+        return None, sorted(raw.problems, key=_line)
     origins = {key: raw.origins.get(key, "default") for key in schema.fields()}
     return Loaded(settings, origins, raw.file.path if raw.file else None), []
+
+
+def _line(problem: SettingsError) -> tuple[bool, int]:
+    """Sort key: the lines of the file in their order, then the rest as it was found."""
+    number = problem.where.rpartition(":")[2]
+    return (not number.isdecimal(), int(number) if number.isdecimal() else 0)
 
 
 def _take_file(raw: _Raw, file: SettingsFile, cwd: Path) -> None:
@@ -130,7 +137,7 @@ def _take_text(raw: _Raw, key: str, value: Any, where: str, *, split: bool = Fal
         try:
             value = _from_text(info.annotation, value, split=split)
         except ValueError as error:
-            raw.complain(f"{key} {error}", where)
+            raw.complain(f"{key} {error}{_not(key, value)}", where)
             return
     _take(raw, key, value, where)
 
@@ -221,13 +228,56 @@ def _translate(raw: _Raw, problem: Any, cwd: Path) -> None:
         hint = f'did you mean "{close[0]}"?' if close else f"valid: {', '.join(valid)}"
         raw.complain(f'unknown key "{name}"', where, hint)
         return
-    message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    given = "" if key in SECRETS else f", not {_short(problem['input'])}"
     if problem["type"] == "missing":
-        message, given = "is missing", ""
-    elif not inside and (word := schema.word_for_none(key)):
+        raw.complain(f"{name} is missing", where)
+        return
+    if problem["type"] == "too_short" and problem["input"]:
+        # What stands in the list is wrong and has been said.
+        return
+    message = _words(key, problem)
+    if not inside and (word := schema.word_for_none(key)):
         message = f'{message} or "{word}"'
+    given = _not(key, problem["input"]) if problem["input"] not in ("", []) else ""
     raw.complain(f"{name} {message}{given}", where)
+
+
+def _words(key: str, problem: Any) -> str:
+    """A pydantic error in words that can stand behind the key, as those of `values` can."""
+    leaf = f"{key.partition('.')[0]}.{problem['loc'][-1]}"
+    bounds = {
+        name: schema.in_units(leaf if leaf in schema.fields() else key, bound)
+        for name, bound in problem.get("ctx", {}).items()
+        if name in ("gt", "ge", "le")
+    }
+    match problem["type"]:
+        case "int_type":
+            return "should be a whole number"
+        case "string_type":
+            return "should be a text in quotes"
+        case "bool_type":
+            return "should be true or false"
+        case "string_too_short":
+            return "should not be empty"
+        case "too_short":
+            return "should have an entry"
+        case "tuple_type":
+            return f"should be a list such as {schema.example(key)}"
+        case "is_instance_of":
+            return "should be a path in quotes"
+        case "dict_type" | "model_type":
+            return f"should be a table such as {schema.example(key).strip('[]')}"
+        case "greater_than":
+            return f"should be more than {bounds['gt']}"
+        case "greater_than_equal":
+            return f"should be {bounds['ge']} or more"
+        case "less_than_equal":
+            return f"should be {bounds['le']} or less"
+    text = re.sub(r"^(Input|String|Value error,) ", "", problem["msg"])
+    return text if text.startswith("should ") else f"cannot be used: {text}"
+
+
+def _not(key: str, value: object) -> str:
+    return "" if key in SECRETS else f", not {_short(value)}"
 
 
 def _short(value: object) -> str:

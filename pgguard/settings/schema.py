@@ -374,6 +374,25 @@ def shown(key: str, value: Any) -> str:
     return _toml(next((mark.value(value) for mark in marks if mark.value), value))
 
 
+def in_units(key: str, number: float) -> str:
+    """A bound of a key as its values are written: `24h`, `1GiB`, `3`."""
+    marks = (mark.value for mark in _marks(fields()[key]) if isinstance(mark, Shown))
+    write = next((value for value in marks if value), None)
+    return write(number) if write and number else f"{number:g}"
+
+
+def example(key: str) -> str:
+    """A value of a list or a table as one would write it."""
+    examples = {
+        "limits.overrides": '[{client = "tests/slow*", connection_limit = 20}]',
+        "tenancy.owned": '{BookingAddOn = "bookingId"}',
+        "auth.users": '{app = "secret"}',
+        "run.fail_on": '["unscoped"]',
+    }
+    default = fields()[key].default
+    return examples.get(key) or _toml(list(default)[:1] or ["Name"])
+
+
 def json_schema() -> dict[str, Any]:
     """The JSON schema of `pgguard.toml`, for editors."""
     schema = Settings.model_json_schema()

@@ -1,7 +1,8 @@
 """How values are written: durations, sizes, addresses, and back to text.
 
 Laws: no pydantic, no I/O; every reader takes whatever TOML, JSON or a flag gave and raises
-ValueError in words that can stand behind "KEY: "; `show_x(read_x(text))` reads back to the same.
+ValueError in words that can stand behind a key ("should be …"); `show_x(read_x(text))` reads back
+to the same.
 """
 
 from __future__ import annotations
@@ -46,12 +47,14 @@ def read_duration(value: object, *, bare: bool = False) -> float:
     if re.fullmatch(r"\d+(\.\d+)?", text):
         if bare:
             return float(text)
-        raise ValueError(f'needs a unit: "{text}s", "{text}ms" or "{text}m"')
+        raise ValueError(f'should have a unit, such as "{text}s", "{text}ms" or "{text}m"')
     raise ValueError('should be a duration such as "20s", "500ms" or "1m"')
 
 
 def show_duration(seconds: float) -> str:
     """The shortest text that `read_duration` takes back."""
+    if seconds > 3600 and seconds % 3600 == 0:
+        return f"{seconds / 3600:g}h"
     if seconds > 60 and seconds % 60 == 0:
         return f"{seconds / 60:g}m"
     if 0 < seconds < 1:
@@ -84,11 +87,11 @@ def read_address(value: object) -> Address:
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
     elif ":" in host:
-        raise ValueError('needs brackets around an IPv6 address: "[::1]:6433"')
+        raise ValueError('should have brackets around an IPv6 address such as "[::1]:6433"')
     if not (colon and host and re.fullmatch(r"\d{1,5}", port)):
         raise ValueError('should be HOST:PORT such as "127.0.0.1:6433"')
     if int(port) > _MAXIMAL_PORT:
-        raise ValueError(f"has port {port}, above {_MAXIMAL_PORT}")
+        raise ValueError(f"should have a port from 0 to {_MAXIMAL_PORT}")
     return Address(host, int(port))
 
 

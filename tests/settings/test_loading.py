@@ -133,15 +133,18 @@ def test_our_variables_that_are_no_settings_are_no_unknown_keys(tmp_path: Path) 
         ),
         (
             "limits.pool_timeout = 20",
-            'pgguard.toml:1: limits.pool_timeout needs a unit: "20s", "20ms" or "20m", not 20',
+            (
+                "pgguard.toml:1: limits.pool_timeout should have a unit,"
+                ' such as "20s", "20ms" or "20m", not 20'
+            ),
         ),
         (
             "limits.total = true",
-            'pgguard.toml:1: limits.total should be a valid integer or "auto", not true',
+            'pgguard.toml:1: limits.total should be a whole number or "auto", not true',
         ),
         (
             "limits.connection_limit = 0",
-            "pgguard.toml:1: limits.connection_limit should be greater than or equal to 1, not 0",
+            "pgguard.toml:1: limits.connection_limit should be 1 or more, not 0",
         ),
         (
             'preset = "cy"',
@@ -153,6 +156,65 @@ def test_an_error_names_file_line_and_the_nearest_key(
     tmp_path: Path, text: str, message: str
 ) -> None:
     assert problems(tmp_path, text) == [message]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("tenancy.columns = 3", 'tenancy.columns should be a list such as ["tenant_id"], not 3'),
+        ('tenancy.columns = [""]', "tenancy.columns[0] should not be empty"),
+        ("tenancy.columns = [3]", "tenancy.columns[0] should be a text in quotes, not 3"),
+        ("clients.identify = []", "clients.identify should have an entry"),
+        ("limits.serial = 3", "limits.serial should be true or false, not 3"),
+        ("log.file = 3", "log.file should be a path in quotes, not 3"),
+        ("upstream.url = 3", "upstream.url should be a text in quotes"),
+        ('limits.pool_timeout = "0s"', 'limits.pool_timeout should be more than 0, not "0s"'),
+        ('upstream.wait = "48h"', 'upstream.wait should be 24h or less, not "48h"'),
+        (
+            'tenancy.max_statement = "9GiB"',
+            'tenancy.max_statement should be 1GiB or less, not "9GiB"',
+        ),
+        (
+            'listen.address = "127.0.0.1:99999"',
+            'listen.address should have a port from 0 to 65535, not "127.0.0.1:99999"',
+        ),
+        (
+            'clients.user_separator = "123456789"',
+            'clients.user_separator should have at most 8 characters, not "123456789"',
+        ),
+        (
+            'limits.overrides = ["a"]',
+            (
+                "limits.overrides[0] should be a table such as"
+                ' {client = "tests/slow*", connection_limit = 20}, not "a"'
+            ),
+        ),
+        (
+            'limits.overrides = [{client = "a", pool_timeout = "48h"}]',
+            'limits.overrides[0].pool_timeout should be 24h or less, not "48h"',
+        ),
+        (
+            'upstream.url = "mysql://h/d"',
+            (
+                "upstream.url cannot be used: not a Postgres URL"
+                " (postgresql://USER:PASSWORD@HOST:PORT/DATABASE)"
+            ),
+        ),
+    ],
+)
+def test_a_wrong_value_is_a_sentence_with_what_would_be_right(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    assert problems(tmp_path, text) == [f"pgguard.toml:1: {message}"]
+
+
+def test_problems_come_in_the_order_of_the_lines(tmp_path: Path) -> None:
+    text = 'limits.total = "x"\nzebra = 1\nlog.level = "x"\npool.mode = "transparent"\n'
+    found = problems(tmp_path, text, {"PGGUARD_X": "1"})
+    assert [line.split(": ")[0] for line in found] == [
+        *(f"pgguard.toml:{number}" for number in (1, 2, 3, 4)),
+        "PGGUARD_X",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -184,11 +246,15 @@ def test_what_is_not_built_yet_says_so(tmp_path: Path, text: str, named: str) ->
     ("variable", "text", "message"),
     [
         ("PGGUARD_LIMITS__TOTL", "3", '(did you mean "limits.total"?)'),
-        ("PGGUARD_LIMITS__TOTAL", "x", 'should be a valid integer or "auto", not "x"'),
+        ("PGGUARD_LIMITS__TOTAL", "x", 'should be a whole number or "auto", not "x"'),
         ("PGGUARD_LIMITS__SERIAL", "perhaps", "should be true or false"),
         ("PGGUARD_TENANCY__COLUMNS", "a,b", 'should be a list in JSON such as ["a", "b"]'),
         ("PGGUARD_TENANCY__OWNED", "a", 'should be a table in JSON such as {"a": "b"}'),
-        ("PGGUARD_TENANCY__OWNED", '["a"]', "should be a valid dictionary"),
+        (
+            "PGGUARD_TENANCY__OWNED",
+            '["a"]',
+            'should be a table such as {BookingAddOn = "bookingId"}, not ["a"]',
+        ),
         ("PGGUARD_LISTEN__ADDRESS", "6433", "should be HOST:PORT"),
     ],
 )
