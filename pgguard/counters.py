@@ -100,6 +100,7 @@ class ProcessCounters:
         "events_dropped",
         "idle_in_transaction_seconds",
         "internal_errors",
+        "logins_ended",
         "loop_lag_seconds",
         "pool_wait_seconds",
         "received_bytes",
@@ -121,6 +122,8 @@ class ProcessCounters:
         self.cancels = 0
         self.unknown_messages = 0
         self.internal_errors = 0
+        self.logins_ended = 0
+        """Sessions that said who they are and never got in: refused, or gone."""
         self.events_dropped = 0
         self.errors: dict[str, int] = {}
         """ErrorResponses of the servers by SQLSTATE."""
