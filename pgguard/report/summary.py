@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from pgguard.record.subject import Client, Hub
 
 ADVICE = 3
-"""Lines of advice."""
+"""Pieces of advice."""
+
+Wanted = tuple[str, tuple[str, str]]
+"""Code, and table and words of what would cure it; the table may be empty."""
 
 NAME_CLIENTS = (
     "name your clients: one application_name for each test file "
@@ -88,12 +91,12 @@ class RunSummary:
         """What was not seen, in words; empty if everything was."""
         gaps = []
         if self.unknown:
-            kinds = plural(self.unknown_statements, "statement")
-            which = f" ({kinds})" if self.unknown_statements else ""
-            gaps.append(f"{plural(self.unknown, 'execution')} of unknown scope{which}")
-        unanalysed = sum(1 for finding in self.findings if finding.code == "PGG901")
-        if unanalysed:
-            gaps.append(f"{plural(unanalysed, 'statement')} not analysed")
+            # One may have been judged better since, or its client forgotten: there was one.
+            kinds = plural(max(1, self.unknown_statements), "statement")
+            gaps.append(f"{plural(self.unknown, 'execution')} of unknown scope ({kinds})")
+        unread = {finding.fingerprint for finding in self.findings if finding.code == "PGG901"}
+        if unread:
+            gaps.append(f"{plural(len(unread), 'statement')} not analysed")
         if self.dropped:
             gaps.append(f"{plural(self.dropped, 'row')} dropped")
         if self.bypassed:
@@ -197,30 +200,40 @@ def _is_one_client(clients: Sequence[Client]) -> bool:
 
 def _advice(summary: RunSummary) -> list[str]:
     """The remedies that would remove most findings, errors first, each once, and who needs them."""
-    wanted: dict[tuple[str, str], list[Finding]] = {}
+    wanted: dict[Wanted, list[Finding]] = {}
     for finding in summary.findings:
         remedy = _remedy(finding)
-        if remedy and severity(finding) != "note":
+        if any(remedy) and severity(finding) != "note":
             wanted.setdefault((finding.code, remedy), []).append(finding)
-    lines = []
-    for (code, remedy), found in sorted(wanted.items(), key=_urgency):
-        names = sorted({finding.client for finding in found})
-        who = names[0] if len(names) == 1 else plural(len(names), "client")
-        lines.append(f"{remedy} ({code}, {who})" if who else f"{remedy} ({code})")
+    lines = [_line(*key, found) for key, found in sorted(wanted.items(), key=_urgency)]
     if summary.one_client:
         lines.insert(min(len(lines), ADVICE - 1), NAME_CLIENTS)
     return lines[:ADVICE]
 
 
-def _remedy(finding: Finding) -> str:
-    """The smallest fix of the table concerned, where there is one, else what helps in general."""
+def _line(code: str, remedy: tuple[str, str], found: Sequence[Finding]) -> str:
+    """What to do, to what, and where: `bookings in test_a.py: add AND tenant_id = $2 (PGG101,
+    DELETE)`."""
+    table, words = remedy
+    names = sorted({finding.client for finding in found})
+    who = names[0] if len(names) == 1 else plural(len(names), "client")
+    if not table:
+        return f"{words} ({code}, {who})" if who else f"{words} ({code})"
+    texts = {finding.fingerprint: finding.text for finding in found}
+    verb = next(iter(texts.values())).partition(" ")[0].upper()
+    which = verb if len(texts) == 1 and verb.isalpha() else plural(len(texts), "statement")
+    return f"{table} in {who}: {words} ({code}, {which})"
+
+
+def _remedy(finding: Finding) -> tuple[str, str]:
+    """The smallest fix and its table, where there is one, else what helps in general."""
     for relation in finding.relations:
         if relation.fix:
-            return f"{relation.name}: {relation.fix}"
-    return finding.remedy
+            return relation.name, relation.fix
+    return "", finding.remedy
 
 
-def _urgency(item: tuple[tuple[str, str], list[Finding]]) -> tuple[int, int, tuple[str, str]]:
+def _urgency(item: tuple[Wanted, list[Finding]]) -> tuple[int, int, Wanted]:
     key, found = item
     errors = sum(1 for finding in found if severity(finding) == "error")
     return (-errors, -len(found), key)

@@ -1,13 +1,14 @@
-"""The summary on a terminal: at most 24 lines of 100 columns.
+"""The summary on a terminal: at most 24 lines of 100 columns, or of as many as a terminal has.
 
-Laws: never wider or longer, whatever clients call themselves; no control character of a client
-reaches the terminal; what is left out is counted; without a terminal, or with NO_COLOR set, plain
-ASCII without colours.
+Laws: never wider or longer, whatever clients call themselves; the verdict and what is to be done
+are wrapped and not cut; no control character of a client reaches the terminal; what is left out is
+counted; without a terminal, or with NO_COLOR set, plain ASCII without colours.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
@@ -22,8 +23,16 @@ if TYPE_CHECKING:
 
 LINES = 24
 COLUMNS = 100
-NAME = 44
+NARROWEST = 40
+NAME, SHORTEST_NAME = 44, 12
 """Columns of a client's name in the table."""
+NUMBERS = 53
+"""Columns of the table behind the name."""
+VERDICT_LINES, NOTE_LINES, ADVICE_LINES = 3, 2, 10
+"""Lines that these may take at most."""
+TO_DO = "do this first: "
+
+_SELECT_LIST = re.compile(r"^(select) .+? (from) ", re.IGNORECASE)
 
 RED, GREEN, YELLOW, BOLD, DIM = "31", "32", "33", "1", "2"
 
@@ -41,6 +50,7 @@ class Style:
 
     color: bool = False
     unicode: bool = False
+    columns: int = COLUMNS
 
     def paint(self, text: str, code: str) -> str:
         return f"\x1b[{code}m{text}\x1b[0m" if self.color else text
@@ -56,16 +66,27 @@ def style_of(stream: TextIO, env: Mapping[str, str] | None = None) -> Style:
     terminal = stream.isatty()
     plain = bool(env.get("NO_COLOR")) or env.get("TERM") == "dumb"
     encoding = (getattr(stream, "encoding", "") or "").lower().replace("-", "")
-    return Style(color=terminal and not plain, unicode=terminal and encoding.startswith("utf"))
+    unicode = terminal and encoding.startswith("utf")
+    return Style(terminal and not plain, unicode, _columns_of(stream) if terminal else COLUMNS)
+
+
+def _columns_of(stream: TextIO) -> int:
+    try:
+        columns = os.get_terminal_size(stream.fileno()).columns
+    except (OSError, ValueError):
+        return COLUMNS
+    return max(NARROWEST, min(columns or COLUMNS, COLUMNS))
 
 
 def render(summary: RunSummary, *, report: str = "", style: Style | None = None) -> str:
     """The summary as text with a final newline; `report` is the path of the written report."""
     style = style or Style()
-    top = [style.paint(_fit(_verdict(summary), COLUMNS, style), _COLOR[summary.outcome])]
-    notes = [_fit(note, COLUMNS, style) for note in _notes(summary)]
+    color = _COLOR[summary.outcome]
+    verdict = _wrap("", _verdict(summary), VERDICT_LINES, style)
+    top = [style.paint(line, color) for line in verdict]
+    notes = [line for note in _notes(summary) for line in _wrap("", note, NOTE_LINES, style)]
     advice = _advice(summary, style)
-    end = [_fit(f"report: {report}", COLUMNS, style)] if report else []
+    end = [_fit(f"report: {report}", style.columns, style)] if report else []
     found = _groups(summary.findings)
     blanks = sum(map(bool, (summary.clients, found, notes + advice + end)))
     room = LINES - len(top) - len(notes) - len(advice) - len(end) - blanks
@@ -101,11 +122,15 @@ def _notes(summary: RunSummary) -> list[str]:
 
 
 def _advice(summary: RunSummary, style: Style) -> list[str]:
-    heads = ("do this first: ", " " * 15, " " * 15)
-    return [
-        _cut(head + printable(line, style), COLUMNS, style)
-        for head, line in zip(heads, summary.advice, strict=False)
-    ]
+    """Every piece of advice whole; those for which there is no room are counted."""
+    lines: list[str] = []
+    for number, advice in enumerate(summary.advice):
+        head = TO_DO if not lines else " " * len(TO_DO)
+        wrapped = _wrap(head, advice, ADVICE_LINES, style)
+        if lines and len(lines) + len(wrapped) >= ADVICE_LINES:
+            return [*lines, f"{head}and {len(summary.advice) - number} more in the report"]
+        lines += wrapped
+    return lines
 
 
 def _table(rows: Sequence[ClientRow], room: int, style: Style) -> list[str]:
@@ -149,9 +174,10 @@ def _rest(rows: Sequence[ClientRow], style: Style) -> str:
 def _line(
     client: str, sessions: str, peak: str, waited: str, refused: str, findings: str, style: Style
 ) -> str:
-    name = _pad(_fit(client, NAME, style), NAME)
+    columns = min(NAME, max(SHORTEST_NAME, style.columns - NUMBERS))
+    name = _pad(_fit(client, columns, style), columns)
     line = f"{name}{sessions:>9}{peak:>10}{waited:>15}{refused:>9}{findings:>10}"
-    return _cut(line, COLUMNS, style)
+    return _cut(line, style.columns, style)
 
 
 def _found(groups: Sequence[Sequence[Finding]], room: int, style: Style) -> list[str]:
@@ -164,14 +190,25 @@ def _found(groups: Sequence[Sequence[Finding]], room: int, style: Style) -> list
         finding = group[0]
         count = sum(of.count for of in group)
         table = worst_table(finding.relations)
-        what = f"{table}: {finding.text}" if finding.text else finding.title
-        line = f"{finding.code}{count:>6}x  {_pad(name, column)}  {printable(what, style)}"
+        head = f"{finding.code}{count:>6}x  {_pad(name, column)}  "
+        if finding.text:
+            head += printable(f"{table}:", style) + " "
+            text = essence(printable(finding.text, style), style.columns - width(head))
+        else:
+            text = printable(finding.title, style)
         color = RED if severity(finding) == "error" else YELLOW
-        lines.append(style.paint(_cut(line, COLUMNS, style), color))
+        lines.append(style.paint(_cut(head + text, style.columns, style), color))
     if len(shown) < len(groups) and room:
         rest = sum(map(len, groups[len(shown) :]))
         lines.append(style.paint(f"and {plural(rest, 'more finding')}", DIM))
     return lines
+
+
+def essence(statement: str, columns: int) -> str:
+    """A statement that is too wide without its select list: what counts stands behind FROM."""
+    if width(statement) <= columns:
+        return statement
+    return _SELECT_LIST.sub(r"\1 ... \2 ", statement)
 
 
 def _groups(findings: Sequence[Finding]) -> list[list[Finding]]:
@@ -218,6 +255,27 @@ def _pad(text: str, columns: int) -> str:
     return text + " " * (columns - width(text))
 
 
+def _wrap(head: str, text: str, most: int, style: Style) -> list[str]:
+    """`text` printable behind `head`, in lines that are indented as deep; more than `most` are cut.
+
+    A word that is wider than a line is broken.
+    """
+    room = style.columns - len(head)
+    lines = [""]
+    for word in printable(text, style).split(" "):
+        if lines[-1] and width(lines[-1]) + 1 + width(word) > room:
+            lines.append("")
+        lines[-1] += f" {word}" if lines[-1] else word
+        while width(lines[-1]) > room:
+            whole = lines[-1]
+            lines[-1] = _beginning(whole, room)
+            lines.append(whole[len(lines[-1]) :])
+    if len(lines) > most:
+        lines[most - 1 :] = [_cut(lines[most - 1] + style.ellipsis, room, style)]
+    indent = " " * len(head)
+    return [f"{indent if number else head}{line}" for number, line in enumerate(lines)]
+
+
 def _fit(text: str, columns: int, style: Style) -> str:
     """`text` printable and cut to so many columns, with an ellipsis where it was cut."""
     return _cut(printable(text, style), columns, style)
@@ -226,11 +284,13 @@ def _fit(text: str, columns: int, style: Style) -> str:
 def _cut(text: str, columns: int, style: Style) -> str:
     if width(text) <= columns:
         return text
-    room = columns - width(style.ellipsis)
-    kept = []
-    for character in text:
-        room -= _columns(character)
-        if room < 0:
-            break
-        kept.append(character)
-    return "".join(kept) + style.ellipsis
+    return _beginning(text, columns - width(style.ellipsis)) + style.ellipsis
+
+
+def _beginning(text: str, columns: int) -> str:
+    """As much of the text as fits."""
+    for at, character in enumerate(text):
+        columns -= _columns(character)
+        if columns < 0:
+            return text[:at]
+    return text

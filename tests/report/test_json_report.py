@@ -54,7 +54,7 @@ def test_the_report_has_the_documented_keys(summary, tmp_path: Path):
         "reason": "",
         "gaps": ["sessions past pgguard could not be looked for"],
         "errors": 1,
-        "advice": ["bookings: add tenant_id = … (PGG101, caf?)"],
+        "advice": ["bookings in caf?: add tenant_id = … (PGG101, SELECT)"],
     }
     assert report["clients"] == [
         {

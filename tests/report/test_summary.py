@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hubs import FakeHub, FakeStatement, FakeTally
 
-from pgguard.findings import Finding, Verdict
+from pgguard.findings import Finding, Relation, Verdict
 from pgguard.report.summary import ADVICE, Outcome, RunSummary, summarise
 
 
@@ -67,7 +67,7 @@ def test_one_unknown_execution_is_enough(hub):
     hub.clients["a"].counters.statements[Verdict.unknown] = 1
     summary = run(hub)
     assert summary.outcome is Outcome.AS_FAR_AS_SEEN
-    assert summary.gaps() == ["1 execution of unknown scope"]
+    assert summary.gaps() == ["1 execution of unknown scope (1 statement)"]
 
 
 @pytest.mark.parametrize(
@@ -169,6 +169,26 @@ def test_advice_names_what_would_remove_most_errors_first():
         ),
     ]
     assert len(summary.advice) == ADVICE
+
+
+def test_advice_about_a_table_says_where_and_in_what_statement(hub):
+    relation = Relation("bookings", "", "unscoped", "no tenant_id", "add AND tenant_id = $2")
+    once = {"fingerprint": "1", "text": "DELETE FROM bookings", "relations": [relation]}
+    other = once | {"fingerprint": "2", "text": "select * from bookings"}
+    assert run(hub, finding(client="a.py", **once)).advice == [
+        "bookings in a.py: add AND tenant_id = $2 (PGG101, DELETE)"
+    ]
+    assert run(hub, *(finding(client=name, **other) for name in "ab")).advice == [
+        "bookings in 2 clients: add AND tenant_id = $2 (PGG101, SELECT)"
+    ]
+    assert run(hub, finding(client="a.py", **once), finding(client="a.py", **other)).advice == [
+        "bookings in a.py: add AND tenant_id = $2 (PGG101, 2 statements)"
+    ]
+
+
+def test_a_statement_of_two_clients_that_was_not_analysed_is_one_statement(hub):
+    found = [finding("PGG901", name, fingerprint="1") for name in "ab"]
+    assert run(hub, *found).gaps() == ["1 statement not analysed"]
 
 
 def test_advice_about_nobody_names_nobody(hub):

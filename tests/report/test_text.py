@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
+import pty
 import re
+import termios
 
 import pytest
 from hypothesis import given
@@ -11,7 +14,7 @@ from hypothesis import strategies as st
 
 from pgguard.findings import CODES, Finding, Relation
 from pgguard.report.summary import ClientRow, Outcome, RunSummary
-from pgguard.report.text import COLUMNS, LINES, Style, render, style_of, width
+from pgguard.report.text import LINES, Style, essence, render, style_of, width
 
 TEXT = 'select count(*) from "Booking" where "status" = ?'
 RELATION = Relation("Booking", "", "unscoped", "no tenantId")
@@ -120,8 +123,8 @@ def test_a_run_that_did_not_hold():
 def test_a_run_that_held_as_far_as_seen():
     shown = summary(Outcome.AS_FAR_AS_SEEN, unknown=1, bypassed=2)
     assert render(shown) == (
-        "isolation held as far as seen: "
-        "1 execution of unknown scope, 2 sessions went past pgguard\n"
+        "isolation held as far as seen: 1 execution of unknown scope (1 statement), 2 sessions went"
+        " past\npgguard\n"
     )
 
 
@@ -162,6 +165,62 @@ def test_many_clients_and_findings_share_the_screen_and_the_rest_is_counted():
     ]
     found_lines = [line for line in lines if line.startswith("PGG101")]
     assert more == f"and {40 - len(found_lines)} more findings"
+
+
+def test_advice_is_wrapped_and_never_cut():
+    remedy = "bookings in tests/test_cancellations.py: add AND EXISTS (SELECT FROM bookings AS"
+    remedy += " owner WHERE owner.id = booking_add_ons.booking_id AND owner.tenant_id = $2)"
+    shown = summary(Outcome.NOT_HELD, advice=[remedy, "second", "third"])
+    assert render(shown) == (
+        "isolation did not hold: 0 findings\n"
+        "\n"
+        "do this first: bookings in tests/test_cancellations.py: add AND EXISTS (SELECT FROM"
+        " bookings AS\n"
+        "               owner WHERE owner.id = booking_add_ons.booking_id AND owner.tenant_id ="
+        " $2)\n"
+        "               second\n"
+        "               third\n"
+    )
+
+
+def test_advice_for_which_there_is_no_room_is_counted():
+    shown = summary(Outcome.NOT_HELD, advice=["first " * 60, "second " * 80, "third"])
+    lines = render(shown).splitlines()
+    assert sum(line.count("first") for line in lines) == 61
+    assert lines[-1].strip() == "and 2 more in the report"
+
+
+def test_the_remedy_of_a_run_without_sessions_stands_before_the_report():
+    shown = summary(Outcome.NOTHING, reason="likely because x", advice=["look there"])
+    assert render(shown, report="r.json").splitlines()[2:] == [
+        "do this first: look there",
+        "report: r.json",
+    ]
+
+
+def test_a_long_verdict_is_wrapped():
+    reason = "likely because " + "configuration " * 12
+    lines = render(summary(Outcome.NOTHING, reason=reason.strip())).splitlines()
+    assert " ".join(lines) == f"nothing came through pgguard: {reason.strip()}"
+    assert len(lines) == 3
+
+
+def test_a_statement_that_is_too_wide_loses_its_select_list_first():
+    columns = ", ".join(f"packages.column_{number}" for number in range(9))
+    text = f"SELECT {columns} FROM packages WHERE packages.active = $1"
+    lines = render(summary(Outcome.NOT_HELD, findings=[finding(text=text)])).splitlines()
+    assert lines[2].endswith("Booking: SELECT ... FROM packages WHERE packages.active = $1")
+    assert essence(text, 1000) == text
+    assert essence("DELETE FROM a", 3) == "DELETE FROM a"
+
+
+def test_a_narrow_terminal_is_filled_and_not_left():
+    rows = [row("tests/test_a_file_with_a_long_name.py")]
+    style = Style(columns=70)
+    shown = summary(clients=rows, advice=["x" * 30 + " " + "y" * 40])
+    lines = render(shown, style=style).splitlines()
+    assert max(map(width, lines)) == 70
+    assert lines[3].startswith("tests/test_a_f...       20       3/3 ")
 
 
 def test_a_table_that_just_fits_is_shown_whole():
@@ -253,11 +312,11 @@ def test_it_never_leaves_the_screen(outcome, rows, found, advice, report, flag, 
         dropped=number,
         bypassed=None if flag else number,
     )
-    for style in (Style(), Style(color=flag, unicode=True)):
+    for style in (Style(), Style(color=flag, unicode=True, columns=40)):
         lines = plain(render(shown, report=report, style=style)).split("\n")
         assert lines.pop() == ""
         assert len(lines) <= LINES
-        assert max(map(width, lines)) <= COLUMNS
+        assert max(map(width, lines)) <= style.columns
 
 
 def test_wide_characters_count_twice_and_combining_ones_not_at_all():
@@ -276,6 +335,15 @@ class Screen(io.StringIO):
     @property
     def encoding(self) -> str:
         return self._encoding
+
+
+@pytest.mark.parametrize(("columns", "used"), [(80, 80), (200, 100), (10, 40), (0, 100)])
+def test_a_terminal_is_used_as_wide_as_it_is_up_to_100_columns(columns, used):
+    master, slave = pty.openpty()
+    termios.tcsetwinsize(slave, (24, columns))
+    with os.fdopen(slave, "w", encoding="utf-8") as terminal:
+        assert style_of(terminal, {}).columns == used
+    os.close(master)
 
 
 @pytest.mark.parametrize(
