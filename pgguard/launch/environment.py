@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from pgguard.errors import SettingsError
 from pgguard.launch.dotenv import read_dotenv
@@ -32,8 +32,12 @@ if TYPE_CHECKING:
 
 URL_NAMES = ("DATABASE_URL_TEST", "DATABASE_URL")
 DOTENV_FILES = (".env.test", ".env")
-WAYS = "give --upstream URL, set upstream.url in pgguard.toml, or set DATABASE_URL"
+WAYS = (
+    "give --upstream URL, set upstream.url in pgguard.toml, PGGUARD_UPSTREAM or DATABASE_URL,"
+    " or use --embedded"
+)
 
+LIMITS = ("connection_limit", "pool_timeout")
 _PG_PLACE = ("PGHOST", "PGPORT", "PGHOSTADDR")
 _PG_ELSEWHERE = ("PGHOSTADDR", "PGSERVICE", "PGSSLMODE", "PGCHANNELBINDING", "PGSSLNEGOTIATION")
 """What means another server than the one that we started, which has no encryption."""
@@ -43,6 +47,7 @@ _AUTHORITY = re.compile(
     r"(?P<path>[^?#]*)(?P<query>\?[^#]*)?(?P<tail>#.*)?",
     re.IGNORECASE | re.DOTALL,
 )
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 _PARAMETER = re.compile(r"(?P<name>[^?&=]+)=(?P<value>[^&]*)")
 _ENCRYPTION = {"PGSSLMODE": "sslmode", "PGCHANNELBINDING": "channel_binding"}
 
@@ -67,6 +72,10 @@ class Rewritten:
     """The smallest of those in the URLs."""
     pool_timeout: float | None = None
     """Seconds, the smallest of those in the URLs."""
+    limited: dict[str, list[str]] = field(default_factory=dict)
+    """Name → which of the two it has; libpq refuses such a URL."""
+    ignored: list[str] = field(default_factory=list)
+    """Limits in URLs that say nothing: `DATABASE_URL: connection_limit=abc`."""
     secrets: dict[str, str] = field(default_factory=dict, repr=False)
     """User → password of every URL that was rewritten."""
 
@@ -75,6 +84,22 @@ class Rewritten:
         place = Address(found.address.host, found.address.port)
         text = f"rewrote {', '.join(self.changed)} (upstream {place} from {found.origin})"
         return text + (f"; left alone: {', '.join(self.left_alone)}" if self.left_alone else "")
+
+    def limit_lines(self) -> list[str]:
+        """What is to be said of the limits in the URLs: a line each."""
+        lines = [
+            f"{place} is ignored: connection_limit is a number from 1, pool_timeout seconds"
+            for place in self.ignored
+        ]
+        if self.limited:
+            names = dict.fromkeys(name for names in self.limited.values() for name in names)
+            keys = " and ".join(f"limits.{name}" for name in names)
+            lines.append(
+                f"{' and '.join(names)} of {', '.join(self.limited)}: applied by pgguard, but"
+                " drivers that use libpq (psql, psycopg) refuse such a URL (invalid URI query"
+                f' parameter: "{next(iter(names))}"); for these set {keys} instead'
+            )
+        return lines
 
 
 class _Place(NamedTuple):
@@ -90,15 +115,20 @@ def find_upstream(given: str | None, origin: str, env: Mapping[str, str], cwd: P
     """
     if given:
         return _found(given, origin, env)
+    others: list[SettingsError] = []
     for names, where in _sources(env, cwd):
         for name in URL_NAMES:
             if is_postgres_url(names.get(name, "")):
                 return _found(names[name], f"{name}{where}", {**env, **names})
+            if names.get(name):
+                others.append(_no_postgres(f"{name}{where}", names[name]))
         if any(names.get(name) for name in _PG_PLACE):
             merged = {**env, **names}
             url = f"postgresql://{merged.get('PGHOSTADDR', '')}"
             named = [name for name in _PG_PLACE if names.get(name)]
             return _found(url, f"{' and '.join(named)}{where}", merged)
+    if others:
+        raise others[0]
     raise SettingsError("no upstream: which database should be guarded?", hint=WAYS)
 
 
@@ -114,13 +144,13 @@ def rewrite(
     done = Rewritten(dict(env))
     target = _Place(_same(upstream.host), upstream.port)
     _keep_secret(done, upstream.user, upstream.password)
-    _keep_limits(done, upstream.query)
     for names, where in _sources(env, cwd):
         for name, value in names.items():
             if name.startswith("PGGUARD_") or not _is_any_url(value):
                 continue
             if not where or name not in done.env:
                 _rewrite_one(done, name, where, value, target, guard)
+    _keep_limits(done, "the upstream's URL", upstream.query)
     _rewrite_place(done, env, cwd, target, guard)
     return done
 
@@ -185,6 +215,12 @@ def _found(url: str, origin: str, env: Mapping[str, str]) -> Found:
     return Found(address, origin)
 
 
+def _no_postgres(where: str, url: str) -> SettingsError:
+    scheme = _SCHEME.match(url)
+    kind = f" but one for {scheme[0]}" if scheme else ""
+    return SettingsError(f"not a Postgres URL{kind}", where=where, hint=WAYS)
+
+
 def _refuse_variable(
     env: Mapping[str, str], variable: str, parameter: str, address: UpstreamAddress
 ) -> None:
@@ -221,7 +257,11 @@ def _rewrite_one(
     done.env[name] = _at(match, guard)
     done.changed.append(shown)
     _keep_secret(done, address.user, address.password)
-    _keep_limits(done, address.query)
+    _keep_limits(done, shown, address.query)
+    ignored = " ".join(done.ignored)
+    limits = [it for it in LIMITS if it in address.query and f"{shown}: {it}=" not in ignored]
+    if limits and not value.lower().startswith("jdbc:"):
+        done.limited[shown] = limits
 
 
 def _rewrite_place(
@@ -305,14 +345,24 @@ def _keep_secret(done: Rewritten, user: str, password: str | None) -> None:
         done.secrets.setdefault(user, password)
 
 
-def _keep_limits(done: Rewritten, query: Mapping[str, str]) -> None:
-    """Prisma's parameters; what is no number, and a 0 (no limit), says nothing."""
-    limit = query.get("connection_limit", "")
-    if limit.isdecimal() and int(limit):
+def _keep_limits(done: Rewritten, name: str, query: Mapping[str, str]) -> None:
+    """Prisma's parameters. A 0 means no limit; what is no number is said to be ignored, once."""
+    limit, timeout = (query.get(parameter) for parameter in LIMITS)
+    if limit is not None and not limit.isdecimal():
+        _ignore(done, name, f"connection_limit={quote(limit, safe='')[:40]}")
+    elif limit and int(limit):
         done.connection_limit = min(int(limit), done.connection_limit or int(limit))
-    timeout = _seconds(query.get("pool_timeout", ""))
-    if timeout:
-        done.pool_timeout = min(timeout, done.pool_timeout or timeout)
+    seconds = _seconds(timeout or "0")
+    if seconds is None:
+        _ignore(done, name, f"pool_timeout={quote(timeout or '', safe='')[:40]}")
+    elif seconds:
+        done.pool_timeout = min(seconds, done.pool_timeout or seconds)
+
+
+def _ignore(done: Rewritten, name: str, parameter: str) -> None:
+    """The upstream's URL is mostly one of the variables, which were read before it."""
+    if not any(known.endswith(f": {parameter}") for known in done.ignored):
+        done.ignored.append(f"{name}: {parameter}")
 
 
 def _seconds(text: str) -> float | None:

@@ -58,8 +58,28 @@ def test_the_upstream_is_searched_in_the_documented_order(tmp_path: Path) -> Non
 
 
 def test_nothing_found_names_the_three_ways(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"--upstream.*upstream\.url.*DATABASE_URL"):
-        find({"DATABASE_URL": "file:./dev.db", "PGHOST": ""}, tmp_path)
+    ways = r"--upstream.*upstream\.url.*PGGUARD_UPSTREAM.*DATABASE_URL.*--embedded"
+    with pytest.raises(SettingsError, match=rf"no upstream.*{ways}"):
+        find({"PGHOST": ""}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("url", "kind"),
+    [
+        ("mysql://u:s3cret@h/d", "not a Postgres URL but one for mysql:"),
+        ("file:./dev.db", "not a Postgres URL but one for file:"),
+        ("s3cret", "not a Postgres URL"),
+    ],
+)
+def test_a_url_of_another_database_is_named_as_such_and_not_shown(
+    url: str, kind: str, tmp_path: Path
+) -> None:
+    with pytest.raises(SettingsError) as caught:
+        find({"DATABASE_URL": url}, tmp_path)
+    assert (caught.value.where, caught.value.message) == ("DATABASE_URL", kind)
+    assert "s3cret" not in str(caught.value)
+    (tmp_path / ".env").write_text("DATABASE_URL=postgres://u@dotenv/db\n")
+    assert find({"DATABASE_URL": url}, tmp_path).address.host == "dotenv"
 
 
 def test_the_pg_variables_are_read_as_libpq_reads_them(tmp_path: Path) -> None:
@@ -224,6 +244,31 @@ def test_the_smallest_limits_and_every_secret_are_collected(tmp_path: Path) -> N
     assert done.connection_limit == 3
     assert done.pool_timeout == 0.5
     assert done.secrets == {"app": "secret", "b": "p@w", "c": "from libpq"}
+
+
+def test_a_limit_that_is_no_number_is_named_once_and_ignored(tmp_path: Path) -> None:
+    url = URL + "?connection_limit=-3&pool_timeout=so%20on"
+    done = rewrite({"A": url, "B": URL}, parse_url(url, {}), GUARD, tmp_path)
+    assert (done.connection_limit, done.pool_timeout, done.limited) == (None, None, {})
+    assert done.ignored == ["A: connection_limit=-3", "A: pool_timeout=so%20on"]
+    assert done.limit_lines() == [
+        f"{place} is ignored: connection_limit is a number from 1, pool_timeout seconds"
+        for place in done.ignored
+    ]
+    done = rewrite({}, parse_url(url, {}), GUARD, tmp_path)
+    assert done.ignored[0] == "the upstream's URL: connection_limit=-3"
+
+
+def test_a_url_that_libpq_refuses_is_named_with_the_way_out(tmp_path: Path) -> None:
+    url = URL + "?connection_limit=5&pool_timeout=20"
+    env = {"A": url, "B": URL + "?connection_limit=3", "C": URL, "J": f"jdbc:{url}"}
+    done = rewrite(env, parse_url(url, {}), GUARD, tmp_path)
+    assert done.env["A"].endswith("?connection_limit=5&pool_timeout=20")
+    (line,) = done.limit_lines()
+    assert line.startswith("connection_limit and pool_timeout of A, B: applied by pgguard, but ")
+    assert 'invalid URI query parameter: "connection_limit"' in line
+    assert line.endswith("set limits.connection_limit and limits.pool_timeout instead")
+    assert rewrite({"C": URL}, parse_url(URL, {}), GUARD, tmp_path).limit_lines() == []
 
 
 def test_no_limit_in_any_url_is_none(tmp_path: Path) -> None:
