@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 COMMANDS = {
-    "run": "Run CMD with its database guarded, report, and exit as CMD did.",
-    "serve": "Guard a database until SIGTERM.",
+    "run": "Run CMD, mostly tests, guarded: connections shared fairly, unscoped SQL named.",
+    "serve": "Guard a database until SIGTERM or Ctrl-C.",
     "demo": "Run a test suite that exhausts its database: directly, then through pgguard.",
     "explain": "Print a rule's page; without CODE the list of codes.",
     "doctor": "Say what is wrong with this set-up; exit 1 when something cannot work.",
@@ -29,6 +29,14 @@ COMMANDS = {
     "healthcheck": "Exit 0 when the guard and its upstream answer, else 1.",
 }
 """Command → its short help; the command is `command` in the module of that name."""
+
+LATER = frozenset(
+    {
+        *("check", "report", "verify", "cleanup-order", "top", "init", "clean"),
+        *("clone", "prove", "trace", "--inject", "--no-inject"),
+    }
+)
+"""Commands and options that have their name already and nothing behind it."""
 
 EXIT_USAGE = 2
 EXIT_UNREACHABLE = 3
@@ -54,6 +62,8 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] in LATER:
+            raise SettingsError(f"`pgguard {args[0]}` is not in this version")
         if args[0] not in COMMANDS and not args[0].startswith("-"):
             import difflib
 
@@ -85,7 +95,11 @@ def _print_version(ctx: click.Context, _option: click.Parameter, wanted: bool) -
     help="Print the versions of pgguard, Python, event loop and parser.",
 )
 def group() -> None:
-    """Keep a test suite and its Postgres apart: cap and queue every client, name unscoped SQL."""
+    """Run parallel tests on one Postgres: no "too many clients", unscoped SQL named.
+
+    pgguard stands between a test suite and its database, gives every test file its share of the
+    connections, lets the rest wait in line, and names the statements without a tenant.
+    """
 
 
 def run_cli(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -97,6 +111,12 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
     """Run a command; what it cannot do becomes one line on stderr and a status."""
     try:
         status: Any = group.main(arguments, prog_name="pgguard", standalone_mode=False)
+    except click.NoSuchOption as error:
+        if error.option_name in LATER:
+            later = SettingsError(f"{error.option_name} is not in this version")
+            return _complain(later, EXIT_USAGE)
+        error.show()
+        return error.exit_code
     except click.ClickException as error:
         error.show()
         return error.exit_code

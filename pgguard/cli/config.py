@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from pgguard.cli.options import config_option, load_settings
+from pgguard.settings.sources import PREFIX
+
+if TYPE_CHECKING:
+    from pgguard.settings import Loaded
 
 
 @click.group("config")
@@ -37,7 +42,7 @@ def show(config: Path | None, origin: bool) -> None:
 @command.command()
 @config_option
 def check(config: Path | None) -> int:
-    """Check the settings of file and environment; exit 2 with every problem."""
+    """Check file and environment; exit 2 and name every problem."""
     from pgguard.settings import examine
 
     loaded, problems = examine(config=config, env=os.environ, flags={}, cwd=Path.cwd())
@@ -45,9 +50,17 @@ def check(config: Path | None) -> int:
         click.echo(f"pgguard: {problem}", err=True)
     if loaded is None:
         return 2
-    source = f"{loaded.file} and the environment" if loaded.file else "the environment"
-    click.echo(f"settings are valid ({source})")
+    click.echo(f"settings are valid ({_sources(loaded)})")
     return 0
+
+
+def _sources(loaded: Loaded) -> str:
+    """Where settings were found."""
+    origins = dict.fromkeys(loaded.origins.values())
+    names = [origin for origin in origins if origin.startswith(PREFIX)]
+    if loaded.file is None and not names:
+        return "no settings file; defaults"
+    return ", ".join([str(loaded.file) if loaded.file else "no settings file", *names])
 
 
 @command.command("schema")

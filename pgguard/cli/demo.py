@@ -83,7 +83,7 @@ async def _demo(settings: Settings) -> int:
     from pgguard.launch.embedded import EmbeddedPostgres
     from pgguard.launch.runs import run_name
 
-    logs.set_up(settings.log, level="error")
+    logs.set_up(settings.log, level="error", beside=True)
     name = run_name(time.time(), os.getpid())
     directory = _directory(name, settings.run.keep)
     async with (

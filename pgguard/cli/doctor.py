@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 OK, WARN, FAIL = "ok", "warn", "fail"
 OLDEST_SERVER = 14
 EXTENSIONS = ("pgcrypto", "uuid-ossp")
+NO_UPSTREAM = (
+    "set DATABASE_URL, PGGUARD_UPSTREAM or upstream.url in pgguard.toml, give --upstream URL, or"
+    " let `run --embedded` start a Postgres"
+)
 EXTENSIONS_QUERY = "SELECT name FROM pg_catalog.pg_available_extensions"
 
 
@@ -91,11 +95,25 @@ def check_versions() -> Iterator[Check]:
 def check_settings(loaded: Loaded | None, problems: list[SettingsError]) -> Iterator[Check]:
     for problem in problems:
         text = f"{problem.where}: {problem.message}" if problem.where else problem.message
-        yield Check("settings", FAIL, text, problem.hint or "`pgguard config check`")
+        yield Check("settings", FAIL, text, problem.hint or _meaning(problem))
     if loaded is not None:
-        given = sum(origin != "default" for origin in loaded.origins.values())
+        origins = loaded.origins.items()
+        given = [key for key, origin in origins if not origin.startswith(("default", "preset "))]
         source = str(loaded.file) if loaded.file else "no settings file"
-        yield Check("settings", OK, f"{source}; {given} settings are not the default")
+        changed = f"given: {', '.join(given)}" if given else "all defaults"
+        yield Check("settings", OK, f"{source}; {changed}")
+
+
+def _meaning(problem: SettingsError) -> str:
+    """What the key of a wrong value is for, and what it is by default."""
+    from pgguard.settings import Settings, schema
+
+    named = [key for key in schema.fields() if problem.message.startswith(key)]
+    if not named:
+        return "correct the file; `pgguard config schema` helps an editor to do so"
+    key = max(named, key=len)
+    default = schema.shown(key, schema.value_of(Settings(), key))
+    return f"{schema.describe(key)} Default: {default or 'not set'}."
 
 
 def check_dotenv(cwd: Path) -> Iterator[Check]:
@@ -103,7 +121,10 @@ def check_dotenv(cwd: Path) -> Iterator[Check]:
 
     found = overrides(cwd, [*URL_NAMES, "PGHOST", "PGPORT"])
     for place in found:
-        remedy = "fine while its loader keeps what is set; `override: true` would go past pgguard"
+        remedy = (
+            "fine while its loader keeps what `pgguard run` has set; with `override: true` the"
+            " tests would go past pgguard"
+        )
         yield Check(".env", WARN, place, remedy)
     if not found:
         yield Check(".env", OK, "no file names a database")
@@ -130,47 +151,50 @@ def check_ports(settings: Settings) -> Iterator[Check]:
 
 
 def _check_port(key: str, address: Address) -> Check:
+    from pgguard.cli.troubles import taken
     from pgguard.net.listener import bind
-    from pgguard.net.peer import Peers
 
     try:
         sockets = bind(address.host, address.port, what=key)
     except SettingsError as error:
-        holder = Peers().find([address.port], 0).get(address.port)
-        by = f" (pid {holder.pid}, {holder.command})" if holder else ""
         remedy = f"`serve` needs it: stop that program or set {key}; `run` takes a free port"
-        return Check("ports", WARN, f"{error.message}{by}", remedy)
+        return Check("ports", WARN, taken(error, address).message, remedy)
     for sock in sockets:
         sock.close()
     return Check("ports", OK, f"{address} is free ({key})")
 
 
 def check_upstream(loaded: Loaded, env: Mapping[str, str], cwd: Path) -> Iterator[Check]:
+    from pgguard.cli.troubles import cause, remedy
     from pgguard.launch.environment import find_upstream
+    from pgguard.settings import Address
 
     settings = loaded.settings
     origin = loaded.origins["upstream.url"]
     try:
         address, found_at = find_upstream(settings.upstream.url, origin, env, cwd)[:2]
     except SettingsError as error:
-        missing = settings.upstream.url is None
-        yield Check("upstream", WARN if missing else FAIL, error.message, error.hint)
+        missing = settings.upstream.url is None and not error.where
+        text = f"{error.where}: {error.message}" if error.where else error.message
+        advice = NO_UPSTREAM if missing else error.hint
+        yield Check("upstream", WARN if missing else FAIL, text, advice)
         return
     name = f"{address.masked} (from {found_at})"
     try:
         probed = asyncio.run(probe(address, settings.upstream.connect_timeout))
     except (PgGuardError, OSError) as error:
-        yield Check("upstream", FAIL, f"{name}: {error}", _upstream_remedy(error))
+        what = cause(error, Address(address.host, address.port))
+        yield Check("upstream", FAIL, f"{name}: {what}", remedy(error))
         return
     old = int(probed.version.split(".")[0]) < OLDEST_SERVER
-    remedy = f"pgguard is tested with {OLDEST_SERVER} and newer" if old else ""
-    yield Check("upstream", WARN if old else OK, f"Postgres {probed.version} at {name}", remedy)
+    advice = f"pgguard is tested with {OLDEST_SERVER} and newer" if old else ""
+    yield Check("upstream", WARN if old else OK, f"Postgres {probed.version} at {name}", advice)
     yield check_limits(probed, settings)
     here = {row[0] for row in probed.extensions}
     absent = [extension for extension in EXTENSIONS if extension not in here]
     text = f"{', '.join(absent)} not available" if absent else f"{', '.join(EXTENSIONS)} available"
-    remedy = "use gen_random_uuid(), or a Postgres with its contrib modules" if absent else ""
-    yield Check("upstream", WARN if absent else OK, text, remedy)
+    advice = "use gen_random_uuid(), or a Postgres with its contrib modules" if absent else ""
+    yield Check("upstream", WARN if absent else OK, text, advice)
 
 
 def check_limits(probed: Probed, settings: Settings) -> Check:
@@ -222,16 +246,6 @@ async def probe(address: UpstreamAddress, seconds: float) -> Probed:
     except TimeoutError:
         raise ServerUnavailable(f"no answer within {seconds:g} s") from None
     return Probed(version, limits, others, extensions)
-
-
-def _upstream_remedy(error: BaseException) -> str:
-    sqlstate = error.fields.get("C", "") if isinstance(error, ServerUnavailable) else ""
-    return {
-        "28P01": "correct user and password of the URL",
-        "28000": "let this user in by pg_hba.conf",
-        "3D000": "create the database, or name another one in the URL",
-        "53300": "close what holds Postgres's connections",
-    }.get(sqlstate, "start Postgres, or correct host and port of the URL")
 
 
 def _load(

@@ -43,7 +43,12 @@ def command(config: Path | None, http: str | None, timeout: str) -> int:
     try:
         status, body = ask(address, seconds)
     except (OSError, ValueError) as error:
-        click.echo(f"pgguard: no answer from http://{address}/readyz: {error}", err=True)
+        why = (error.strerror if isinstance(error, OSError) else None) or error
+        click.echo(
+            f"pgguard: no answer from http://{address}/readyz: {why} (is `pgguard serve` running,"
+            " or on another --http?)",
+            err=True,
+        )
         return 1
     click.echo(" ".join(body.split()) or f"HTTP {status}", err=status != 200)
     return 0 if status == 200 else 1

@@ -57,11 +57,18 @@ class Wanted:
 
 
 @click.command("run", context_settings={"allow_interspersed_args": False})
-@click.argument("command", nargs=-1, required=True, metavar="[--] CMD [ARG]...")
+@click.argument("command", nargs=-1, metavar="[--] CMD [ARG]...")
 @click.option("--upstream", metavar="URL", help="The database; without it as CMD would find it.")
 @click.option("--embedded", is_flag=True, help="Start a throw-away Postgres and guard that.")
-@click.option("--setup", multiple=True, metavar="CMD", help="Run this shell command first.")
-@click.option("--fail-on", metavar="CLASS,...", help="Fail (70) if there are such findings.")
+@click.option(
+    "--setup", multiple=True, metavar="CMD", help="Run this shell command first; repeatable."
+)
+@click.option(
+    "--fail-on",
+    metavar="CLASS,...",
+    help="Exit with 70 if there are such findings: unscoped, cross_tenant, by_id, unknown,"
+    " exhaustion, internal.",
+)
 @click.option("--report", multiple=True, metavar="FORMAT=PATH", help="json or text, repeatable.")
 @click.option("--listen", metavar="HOST:PORT", help="Wire address; without it a free port.")
 @click.option("--http", metavar="HOST:PORT", help="HTTP address; without it a free port.")
@@ -80,13 +87,19 @@ def command(
     quiet: bool,
     verbose: bool,
 ) -> int:
-    """Run CMD with its database guarded, report, and exit as CMD did."""
+    """Run CMD, mostly tests, guarded: connections shared fairly, unscoped SQL named.
+
+    The database is found as CMD would find it, every variable that names it leads to the guard, a
+    summary comes at the end, and the exit status is that of CMD.
+    """
     import asyncio
 
     from pgguard.cli.options import load_settings
     from pgguard.launch.child import Interrupted, check_command
     from pgguard.net.loop import loop_factory
 
+    if not command:
+        raise click.UsageError("Which command should run? For example: pgguard run -- pytest -n 8")
     if embedded and upstream:
         raise click.UsageError("--embedded and --upstream exclude each other.")
     wanted = Wanted(command, embedded, setup, tuple(map(_report, report)), quiet, verbose)
@@ -102,6 +115,7 @@ def command(
         with asyncio.Runner(loop_factory=loop_factory(os.environ)) as runner:
             return runner.run(_run(wanted, loaded))
     except Interrupted as error:
+        say(str(error))
         return error.exit_code
 
 
@@ -124,7 +138,7 @@ async def _run(wanted: Wanted, loaded: Loaded) -> int:
 
     settings = on_free_ports(loaded)
     default = loaded.origins["log.level"] == "default"
-    logs.set_up(settings.log, level="warning" if default else "")
+    logs.set_up(settings.log, level="warning" if default else "", beside=True)
     async with Supervisor() as supervisor:
         if wanted.embedded:
             async with EmbeddedPostgres() as server:
@@ -149,44 +163,69 @@ async def _guarded(
     import time
 
     from pgguard.app import Guard
+    from pgguard.cli import logs
     from pgguard.cli.guarding import addresses, with_values
+    from pgguard.cli.troubles import start
     from pgguard.launch.runs import run_name
 
     wanted.name = run_name(time.time(), os.getpid())
     rewritten = _rewritten(wanted, found, found.address)
     settings = with_values(settings, _limits(loaded, rewritten))
     guard = Guard(settings, secrets=rewritten.secrets, name=wanted.name)
-    await guard.start()
+    await start(guard)
     try:
         wanted.tell(addresses(guard))
-        await _wait(guard)
+        await _wait(guard, found)
         host, port = guard.listen
         rewritten = _rewritten(wanted, found, guard.upstream_at(host, port))
         wanted.tell(rewritten.line(found))
+        for line in rewritten.limit_lines():
+            wanted.tell(line)
         code, ran = await _commands(wanted, supervisor, rewritten)
     finally:
         await guard.stop(GRACE)
-    reason, remedy = _why_nothing(wanted, rewritten, found, ran=ran)
-    summary = guard.summary(reason_nothing=reason)
+    logs.flush()
+    summary = _summary(wanted, guard, rewritten, found, ran=ran)
     failed = _failed_classes(summary, settings.run.fail_on) if code == 0 else {}
-    code = EXIT_POLICY if failed else code
-    _tell(wanted, guard, summary, settings.run.keep, code)
-    if remedy and not summary.sessions:
-        wanted.tell(remedy)
+    report = _write(wanted, guard, summary, settings.run.keep, EXIT_POLICY if failed else code)
+    # A set-up that failed has said so; more is to be told only if we were the cause.
+    if ran or any(row.refused for row in summary.clients):
+        _tell(wanted, summary, report)
     if failed:
         say(f"failed by policy: {', '.join(f'{name} ({n})' for name, n in failed.items())}")
+        return EXIT_POLICY
+    if code == 0 and (classes := _policy(summary)):
+        wanted.tell(f"exit status unchanged; --fail-on {classes} fails the run")
     return code
 
 
-async def _wait(guard: Guard) -> None:
-    from pgguard.settings.values import show_duration
+def _summary(
+    wanted: Wanted, guard: Guard, rewritten: Rewritten, found: Found, *, ran: bool
+) -> RunSummary:
+    """What the run came to; where nothing came, with the likely cause and what to do."""
+    from pgguard.cli.nothing import why
+    from pgguard.report.summary import Outcome
+
+    left = guard.hub.counters.logins_ended
+    reason, remedy = why(rewritten, found, left, Path.cwd(), embedded=wanted.embedded)
+    summary = guard.summary(reason_nothing=reason if ran else "CMD was not started")
+    if summary.outcome is Outcome.NOTHING and ran:
+        summary.advice = [remedy]
+    return summary
+
+
+async def _wait(guard: Guard, found: Found) -> None:
+    """Until Postgres has answered. Raises ServerUnavailable, which alone says why it did not."""
+    from pgguard.cli import logs, troubles
+    from pgguard.settings.values import Address, show_duration
 
     try:
-        await guard.wait_upstream()
+        with logs.held_back():
+            await guard.wait_upstream()
     except ServerUnavailable as error:
+        address = Address(found.address.host, found.address.port)
         waited = show_duration(guard.settings.upstream.wait)
-        tried = f"tried for {waited} (upstream.wait), " if error.temporary else ""
-        raise ServerUnavailable(f"{error} ({tried}CMD not started)", fields=error.fields) from None
+        raise troubles.unavailable(error, address, found.origin, waited) from None
 
 
 def _rewritten(wanted: Wanted, found: Found, guard: UpstreamAddress) -> Rewritten:
@@ -227,49 +266,23 @@ async def _commands(
     return await supervisor.run(wanted.command, rewritten.env), True
 
 
-def _why_nothing(
-    wanted: Wanted, rewritten: Rewritten, found: Found, *, ran: bool
-) -> tuple[str, str]:
-    """The likely cause when no connection came, short, and what to do about it."""
-    from pgguard.launch.environment import overrides
-    from pgguard.settings.values import Address
-
-    if not ran:
-        return "because CMD was not started", ""
-    place = Address(found.address.host, found.address.port)
-    names = [name.partition(" ")[0] for name in rewritten.changed if not name.startswith("PG")]
-    places = [] if wanted.embedded else overrides(Path.cwd(), names)
-    if places:
-        return (
-            f"because {places[0]} and may override us",
-            f"load it without override, or take the line out ({', '.join(places)})",
-        )
-    if rewritten.left_alone:
-        return (
-            f"because CMD may use {rewritten.left_alone[0]}",
-            "pgguard guards one server: name the one that the tests use with --upstream",
-        )
-    if names:
-        return (
-            f"because CMD did not use {names[0]}; is {place} hard-coded?",
-            f"look for {place} in the code and its configuration, read {names[0]} instead",
-        )
-    return (
-        "because no variable names the upstream; is its host hard-coded?",
-        f"put the URL of {place} into DATABASE_URL and read it in the code",
-    )
-
-
 def _failed_classes(summary: RunSummary, wanted: Iterable[str]) -> dict[str, int]:
     found = [finding.cls for finding in summary.findings]
     return {name: found.count(name) for name in wanted if name in found}
 
 
-def _tell(wanted: Wanted, guard: Guard, summary: RunSummary, keep: int, code: int) -> None:
-    """Reports first, then the summary with their path. A report that fails does not fail a run."""
-    from pgguard.cli.guarding import facts, print_summary, write_report, write_reports
+def _policy(summary: RunSummary) -> str:
+    """The classes of the errors that were found."""
+    from pgguard.record.findings import severity
+
+    errors = (finding for finding in summary.findings if severity(finding) == "error")
+    return ",".join(dict.fromkeys(finding.cls for finding in errors))
+
+
+def _write(wanted: Wanted, guard: Guard, summary: RunSummary, keep: int, code: int) -> str:
+    """All reports; the path to tell. A report that fails does not fail a run."""
+    from pgguard.cli.guarding import facts, write_report, write_reports
     from pgguard.launch.runs import create_run
-    from pgguard.report.summary import Outcome
 
     run = facts(guard, command=list(wanted.command), exit_code=code)
     report = ""
@@ -279,5 +292,12 @@ def _tell(wanted: Wanted, guard: Guard, summary: RunSummary, keep: int, code: in
             write_report(form, summary, run, path, report)
     except LaunchError as error:
         say(str(error))
+    return report
+
+
+def _tell(wanted: Wanted, summary: RunSummary, report: str) -> None:
+    from pgguard.cli.guarding import print_summary
+    from pgguard.report.summary import Outcome
+
     if not wanted.quiet or summary.outcome in (Outcome.NOT_HELD, Outcome.NOTHING):
         print_summary(summary, report)

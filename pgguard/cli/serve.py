@@ -55,7 +55,7 @@ def command(
     quiet: bool,
     verbose: bool,
 ) -> int:
-    """Guard a database until SIGTERM."""
+    """Guard a database until SIGTERM or Ctrl-C."""
     import asyncio
 
     from pgguard.cli.options import load_settings
@@ -129,7 +129,9 @@ async def _until_stopped(
 ) -> None:
     import asyncio
 
-    await guard.start()
+    from pgguard.cli import troubles
+
+    await troubles.start(guard)
     cut_off: list[str] = []
     try:
         asyncio.get_running_loop().add_signal_handler(
@@ -207,6 +209,7 @@ async def _wait(guard: Guard) -> None:
 def _lines(guard: Guard, secret: str) -> tuple[str, ...]:
     from dataclasses import replace
 
+    from pgguard.cli.troubles import told
     from pgguard.settings.values import Address
 
     host, port = guard.listen
@@ -214,9 +217,9 @@ def _lines(guard: Guard, secret: str) -> tuple[str, ...]:
     # What a user knows is not repeated; the password that we made up is told, or it is no use.
     url = replace(guard.upstream_at(shown, port), password=secret or None).url
     upstream = Address(guard.upstream.host, guard.upstream.port)
-    ready, cause = guard.ready()
+    ready, why = guard.ready()
     version = guard.upstream_version.partition(" ")[0]
-    state = f"PostgreSQL {version}" if ready else f"not ready yet: {cause}"
+    state = f"PostgreSQL {version}" if ready else f"not ready yet: {told(why, upstream)}"
     return (
         f"connect to  {url}",
         f"upstream    {upstream} ({state})",

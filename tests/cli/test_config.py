@@ -63,17 +63,28 @@ def test_check_says_that_settings_are_valid(
 ) -> None:
     (folder / "pgguard.toml").write_text("preset = 'ci'")
     assert run_command(["config", "check"]) == 0
-    assert "settings are valid" in capsys.readouterr().out
+    assert capsys.readouterr().out == f"settings are valid ({folder / 'pgguard.toml'})\n"
+
+
+def test_check_says_where_settings_were_found(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run_command(["config", "check"]) == 0
+    assert capsys.readouterr().out == "settings are valid (no settings file; defaults)\n"
+    monkeypatch.setenv("PGGUARD_PRESET", "ci")
+    assert run_command(["config", "check"]) == 0
+    assert capsys.readouterr().out == "settings are valid (no settings file, PGGUARD_PRESET)\n"
 
 
 def test_check_prints_every_problem_and_exits_with_2(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (folder / "other.toml").write_text("zebra = 1\nlimits.total = 'x'\n")
+    (folder / "other.toml").write_text("limits.total = 'x'\nzebra = 1\nlog.level = 'x'\n")
     assert run_command(["config", "check", "--config", "other.toml"]) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert [line.split(": ")[1] for line in err.splitlines()] == ["other.toml:1", "other.toml:2"]
+    places = [line.split(": ")[1] for line in err.splitlines()]
+    assert places == ["other.toml:1", "other.toml:2", "other.toml:3"]
 
 
 def test_schema_prints_the_json_schema(capsys: pytest.CaptureFixture[str]) -> None:

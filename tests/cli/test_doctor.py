@@ -41,6 +41,21 @@ def test_every_wrong_setting_is_a_line_with_its_place(tmp_path: Path) -> None:
     assert "limits.total" in found[1].remedy
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("limits.pool_timeout = 20", ("its own client's cap", 'Default: "20s".')),
+        ("upstream.url = 3", ("The database to guard", "Default: not set.")),
+    ],
+)
+def test_a_wrong_value_is_told_what_its_key_means(
+    text: str, words: tuple[str, ...], tmp_path: Path
+) -> None:
+    (tmp_path / "pgguard.toml").write_text(text)
+    (check,) = checks(tmp_path, "settings")
+    assert all(word in check.remedy for word in words)
+
+
 def test_a_file_that_is_no_toml_is_a_line(tmp_path: Path) -> None:
     (tmp_path / "pgguard.toml").write_text("= 1\n")
     (check,) = checks(tmp_path, "settings")
@@ -50,7 +65,9 @@ def test_a_file_that_is_no_toml_is_a_line(tmp_path: Path) -> None:
 def test_good_settings_are_counted(tmp_path: Path) -> None:
     (check,) = checks(tmp_path, "settings")
     assert check.level == "ok"
-    assert "2 settings are not the default" in check.text
+    assert check.text == "no settings file; given: listen.address, http.address"
+    (check,) = (it for it in examine_all(None, None, {}, tmp_path) if it.name == "settings")
+    assert check.text == "no settings file; all defaults"
 
 
 def test_a_dotenv_file_that_could_lead_around_us_is_named(tmp_path: Path) -> None:
@@ -87,13 +104,21 @@ def test_a_port_that_is_taken_is_named_with_its_holder(tmp_path: Path) -> None:
 def test_without_an_upstream_the_ways_to_name_one_are_given(tmp_path: Path) -> None:
     (check,) = checks(tmp_path, "upstream")
     assert check.level == "warn"
-    assert "DATABASE_URL" in check.remedy
+    for way in ("DATABASE_URL", "PGGUARD_UPSTREAM", "--upstream", "--embedded"):
+        assert way in check.remedy
+
+
+def test_a_url_of_another_database_is_named_as_such(tmp_path: Path) -> None:
+    (check,) = checks(tmp_path, "upstream", DATABASE_URL="mysql://u:s3cret@h/d")
+    assert check.level == "fail"
+    assert check.text == "DATABASE_URL: not a Postgres URL but one for mysql:"
+    assert "s3cret" not in check.line()
 
 
 def test_an_upstream_that_is_down_is_a_failure_without_its_password(tmp_path: Path) -> None:
     (check,) = checks(tmp_path, "upstream", CLOSED)
     assert check.level == "fail"
-    assert "127.0.0.1:1" in check.text
+    assert check.text == "postgresql://u:***@127.0.0.1:1/d (from --upstream): Connection refused"
     assert "start Postgres" in check.remedy
     assert "s3cret" not in check.line()
 

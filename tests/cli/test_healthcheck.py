@@ -79,7 +79,10 @@ def test_no_guard_is_1(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
     assert run_command(["healthcheck", "--http", address]) == 1
-    assert f"no answer from http://{address}/readyz" in capsys.readouterr().err
+    assert capsys.readouterr().err == (
+        f"pgguard: no answer from http://{address}/readyz: Connection refused (is `pgguard serve`"
+        " running, or on another --http?)\n"
+    )
 
 
 def test_the_address_comes_from_flag_environment_file_or_default(

@@ -48,6 +48,27 @@ def test_a_command_that_is_nearly_right_is_suggested(capsys: pytest.CaptureFixtu
     assert "No such command 'srve'. Did you mean 'serve'?" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["report", "check", "verify", "top", "init", "clean"])
+def test_a_command_of_a_later_version_says_so(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run_command([name, "--format", "x"]) == 2
+    assert capsys.readouterr().err == f"pgguard: `pgguard {name}` is not in this version\n"
+
+
+def test_an_option_of_a_later_version_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run_command(["run", "--no-inject", "--", "true"]) == 2
+    assert capsys.readouterr().err == "pgguard: --no-inject is not in this version\n"
+    assert cli.run_command(["run", "--odd", "--", "true"]) == 2
+    assert "No such option" in capsys.readouterr().err
+
+
+def test_no_short_help_is_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["--help"], ["config", "--help"]):
+        assert cli.run_command(arguments) == 0
+        assert "..." not in capsys.readouterr().out.partition("Commands:")[2]
+
+
 @pytest.mark.parametrize(
     ("error", "status"),
     [

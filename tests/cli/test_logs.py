@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
@@ -74,6 +75,69 @@ def test_a_record_is_one_line_of_json_whatever_it_says(monkeypatch: pytest.Monke
     (line,) = stream.getvalue().splitlines()
     assert json.loads(line)["message"] == "two\nlines \udce9"
     assert "ValueError: a\nb" in json.loads(line)["exception"]
+
+
+def beside(monkeypatch: pytest.MonkeyPatch, **settings: str) -> io.StringIO:
+    """A log beside the output of somebody else's command."""
+    monkeypatch.setattr(sys, "stderr", stream := io.StringIO())
+    logs.set_up(Log.model_validate(settings), beside=True)
+    return stream
+
+
+def test_beside_a_command_a_record_is_one_of_our_own_lines(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stream = beside(monkeypatch)
+    log.warning("session %d refused", 3)
+    assert stream.getvalue() == "pgguard: session 3 refused\n"
+    stream = beside(monkeypatch, format="json")
+    log.warning("x")
+    assert json.loads(stream.getvalue())["message"] == "x"
+    stream = beside(monkeypatch, format="text")
+    log.warning("x")
+    assert stream.getvalue().endswith("Z warning x\n")
+
+
+async def test_records_that_differ_in_numbers_alone_are_one_line_with_their_number(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(logs, "FIRST_PAUSE", 0.01)
+    stream = beside(monkeypatch)
+    for number in range(12):
+        log.warning("session %d of %r refused after %.1f s", number, "a.py", number / 7)
+    log.warning("another thing")
+    assert stream.getvalue() == ""
+    while not stream.getvalue():
+        await asyncio.sleep(0)
+    assert stream.getvalue() == (
+        "pgguard: session 0 of 'a.py' refused after 0.0 s (and 11 more)\npgguard: another thing\n"
+    )
+    log.warning("later")
+    logs.flush()
+    assert stream.getvalue().endswith("another thing\npgguard: later\n")
+
+
+async def test_an_exception_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = beside(monkeypatch)
+    log.warning("before")
+    try:
+        raise ValueError("broken")
+    except ValueError:
+        log.exception("internal error")
+    assert stream.getvalue().startswith("pgguard: before\npgguard: internal error\nTraceback")
+
+
+def test_what_is_held_back_is_not_said_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = beside(monkeypatch)
+    with logs.held_back():
+        log.warning("noise")
+        log.error("a bug")
+    log.warning("after")
+    assert stream.getvalue() == "pgguard: a bug\npgguard: after\n"
+    with pytest.raises(ValueError, match="the end"), logs.held_back():
+        raise ValueError("the end")
+    log.warning("an effect of it")
+    assert stream.getvalue().endswith("after\n")
 
 
 def test_the_log_goes_to_the_file_of_the_settings(

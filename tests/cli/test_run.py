@@ -9,15 +9,12 @@ import pytest
 
 from pgguard.cli import run as run_module
 from pgguard.cli import run_command
-from pgguard.cli.run import Wanted, _failed_classes, _limits, _report, _why_nothing
+from pgguard.cli.run import _failed_classes, _limits, _policy, _report
 from pgguard.errors import SettingsError
 from pgguard.findings import Finding
-from pgguard.launch.environment import Found, Rewritten
+from pgguard.launch.environment import Rewritten
 from pgguard.report.summary import Outcome, RunSummary
 from pgguard.settings import load
-from pgguard.settings.upstream import parse_url
-
-FOUND = Found(parse_url("postgres://u@db.test:5433/shop", {}), "DATABASE_URL")
 
 
 def test_help_lists_what_exists_and_nothing_that_does_not(
@@ -63,27 +60,6 @@ def test_the_timeout_of_a_url_applies_too(tmp_path: Path) -> None:
     assert _limits(loaded, Rewritten({}, pool_timeout=1.5)) == {"limits.pool_timeout": 1.5}
 
 
-def why(rewritten: Rewritten, *, ran: bool = True, embedded: bool = False) -> str:
-    return _why_nothing(Wanted(("x",), embedded), rewritten, FOUND, ran=ran)[0]
-
-
-def test_the_causes_of_nothing_are_tried_in_the_order_of_their_likelihood(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    changed = Rewritten({}, ["DATABASE_URL (.env)", "PGHOST", "PGPORT"], ["OTHER (names o:1)"])
-    assert why(changed, ran=False) == "because CMD was not started"
-    assert why(changed) == "because CMD may use OTHER (names o:1)"
-    changed.left_alone.clear()
-    assert why(changed) == "because CMD did not use DATABASE_URL; is db.test:5433 hard-coded?"
-    assert why(Rewritten({}, ["PGHOST", "PGPORT"])) == (
-        "because no variable names the upstream; is its host hard-coded?"
-    )
-    (tmp_path / ".env.local").write_text("DATABASE_URL=x\n")
-    assert why(changed) == "because .env.local:1 sets DATABASE_URL and may override us"
-    assert "sets" not in why(changed, embedded=True)
-
-
 def test_a_policy_counts_the_findings_of_its_classes() -> None:
     findings = [
         Finding(code=code, title="", client="", remedy="")
@@ -96,6 +72,7 @@ def test_a_policy_counts_the_findings_of_its_classes() -> None:
         "unscoped": 2,
         "exhaustion": 1,
     }
+    assert _policy(summary) == "unscoped,exhaustion"
 
 
 def test_importing_the_command_imports_no_guard() -> None:

@@ -139,7 +139,10 @@ def test_a_setup_that_fails_is_the_end_with_its_code(tmp_path: Path, database: A
     env = environment(DATABASE_URL=database.url)
     done = pgguard("run", "--setup", "exit 9", "--", "echo", "ran", cwd=tmp_path, env=env)
     assert (done.returncode, done.stdout) == (9, "")
-    assert "setup ended with 9, CMD not started: exit 9" in done.stderr
+    *_, setup, last = done.stderr.splitlines()
+    assert setup == "pgguard: setup: exit 9"
+    assert last == "pgguard: setup ended with 9, CMD not started: exit 9"
+    assert report(tmp_path)["summary"]["reason"] == "CMD was not started"
 
 
 def test_a_policy_fails_a_run_that_succeeded(tmp_path: Path, database: Any) -> None:
@@ -151,6 +154,8 @@ def test_a_policy_fails_a_run_that_succeeded(tmp_path: Path, database: Any) -> N
         done = pgguard("run", "--fail-on", classes, "--", *query, cwd=tmp_path, env=env)
         assert done.returncode == code, done.stderr
         assert ("failed by policy: unscoped (1)" in done.stderr) == (code == 70)
+        unchanged = "exit status unchanged; --fail-on unscoped fails the run"
+        assert done.stderr.endswith(f"pgguard: {unchanged}\n") == (code == 0)
     assert report(tmp_path)["findings"][0]["code"] == "PGG101"
     failing = [sys.executable, "-c", query[2] + "; raise SystemExit(5)"]
     env = environment(DATABASE_URL=database.url)
@@ -179,9 +184,13 @@ def test_a_place_that_cannot_be_written_fails_no_run(tmp_path: Path, database: A
 @pytest.mark.parametrize(
     ("files", "env", "cause"),
     [
-        ({}, {}, "because CMD did not use DATABASE_URL; is 127.0.0.1:"),
-        ({".env": "DATABASE_URL=postgres://real/db\n"}, {}, "because .env:1 sets DATABASE_URL"),
-        ({}, {"OTHER": "postgres://other/db"}, "because CMD may use OTHER (names other:5432)"),
+        ({}, {}, "CMD did not use DATABASE_URL"),
+        (
+            {".env": "DATABASE_URL=postgres://real/db\n"},
+            {},
+            ".env:1 sets DATABASE_URL and its",
+        ),
+        ({}, {"OTHER": "postgres://other/db"}, "CMD uses OTHER (names other:5432)"),
     ],
 )
 def test_when_nothing_came_the_likely_cause_is_said(
@@ -192,16 +201,19 @@ def test_when_nothing_came_the_likely_cause_is_said(
     env = environment(DATABASE_URL=database.url, **env)
     done = pgguard("run", "--", "true", cwd=tmp_path, env=env)
     assert done.returncode == 0
-    verdict = next(line for line in done.stderr.splitlines() if line.startswith("nothing came"))
-    assert verdict.startswith(f"nothing came through pgguard: {cause}")
-    assert not verdict.endswith("...")
+    assert f"\nnothing came through pgguard: likely because {cause}" in done.stderr
+    assert re.search(r"^do this first: .+\n(  .+\n)*report: ", done.stderr, re.MULTILINE)
+    assert "..." not in done.stderr
+    quiet = pgguard("run", "-q", "--", "true", cwd=tmp_path, env=env)
+    assert quiet.stderr.startswith(f"nothing came through pgguard: likely because {cause}")
+    assert "do this first: " in quiet.stderr
 
 
 def test_without_any_url_the_host_may_be_in_the_commands_configuration(
     tmp_path: Path, database: Any
 ) -> None:
     done = pgguard("run", "--upstream", database.url, "--", "true", cwd=tmp_path)
-    assert "nothing came through pgguard: because no variable names the upstream" in done.stderr
+    assert "through pgguard: likely because no variable names 127.0.0.1:" in done.stderr
     assert "into DATABASE_URL and read it" in done.stderr
 
 
@@ -222,7 +234,8 @@ def test_quiet_says_only_what_went_wrong(tmp_path: Path, database: Any) -> None:
         (("run", "--upstream", "postgres://h", "--report", "html=x", "--", "true"), "this version"),
         (("run", "--upstream", "postgres://h", "--report", "json", "--", "true"), "json=PATH"),
         (("run", "--embedded", "--upstream", "postgres://h", "--", "true"), "exclude"),
-        (("run",), "Missing argument"),
+        (("run",), "Which command should run? For example: pgguard run -- pytest"),
+        (("run", "--setup", "x"), "Which command should run?"),
     ],
 )
 def test_wrong_usage_is_2_with_a_reason_and_no_traceback(
@@ -250,8 +263,24 @@ def test_an_upstream_that_does_not_answer_is_3_and_the_command_does_not_run(
         env=env,
     )
     assert (done.returncode, done.stdout) == (3, "")
-    assert "127.0.0.1:1" in done.stderr
-    assert "tried for 300ms (upstream.wait), CMD not started" in done.stderr
+    (line,) = done.stderr.splitlines()[1:]
+    assert line == (
+        "pgguard: 127.0.0.1:1 (from --upstream): Connection refused, tried for 300ms"
+        " (upstream.wait); CMD not started (start Postgres, or correct host and port of --upstream)"
+    )
+
+
+def test_a_login_that_postgres_refuses_is_one_line_with_server_source_and_remedy(
+    tmp_path: Path, database: Any
+) -> None:
+    url = database.url.replace(database.password, "wrong")
+    done = pgguard("run", "--", "true", cwd=tmp_path, env=environment(DATABASE_URL=url))
+    assert done.returncode == 3
+    (line,) = done.stderr.splitlines()[1:]
+    assert line == (
+        f"pgguard: 127.0.0.1:{database.port} (from DATABASE_URL): password authentication failed"
+        f' for user "{database.user}"; CMD not started (correct user and password of DATABASE_URL)'
+    )
 
 
 def test_a_database_that_does_not_exist_is_said_at_once_in_postgres_words(
@@ -271,6 +300,53 @@ def test_a_port_that_is_taken_is_named_with_the_way_out(tmp_path: Path, database
     assert done.returncode == 2
     assert f"127.0.0.1:{database.port}" in done.stderr
     assert "port 0 takes a free one" in done.stderr
+    if Path("/proc/net/tcp").exists():
+        assert re.search(r"\(pid \d+\) has it", done.stderr)
+
+
+REFUSED = """
+import os, psycopg
+held = psycopg.connect(os.environ["DATABASE_URL"], application_name="hog")
+for number in range(4):
+    try:
+        psycopg.connect(os.environ["DATABASE_URL"], application_name="hog")
+    except psycopg.OperationalError:
+        pass
+"""
+
+
+def test_equal_refusals_are_one_line_of_text_beside_the_command(
+    tmp_path: Path, database: Any
+) -> None:
+    env = environment(
+        DATABASE_URL=database.url,
+        PGGUARD_LIMITS__CONNECTION_LIMIT="1",
+        PGGUARD_LIMITS__POOL_TIMEOUT="10ms",
+    )
+    command = [sys.executable, "-c", REFUSED]
+    done = pgguard("run", "--", *command, cwd=tmp_path, env=env)
+    assert done.returncode == 0
+    (line,) = (line for line in done.stderr.splitlines() if "refused: " in line)
+    assert line.startswith("pgguard: session ")
+    assert line.endswith("(and 3 more)")
+    assert '{"' not in done.stderr
+
+
+def test_a_url_with_limits_stays_as_it_is_and_what_libpq_says_is_told(
+    tmp_path: Path, database: Any
+) -> None:
+    url = f"{database.url}?connection_limit=3&pool_timeout=soon"
+    script = "import os; print(os.environ['DATABASE_URL'].partition('?')[2])"
+    done = pgguard(
+        *("run", "--", sys.executable, "-c", script),
+        cwd=tmp_path,
+        env=environment(DATABASE_URL=url),
+    )
+    assert done.stdout == "connection_limit=3&pool_timeout=soon\n"
+    assert "pgguard: DATABASE_URL: pool_timeout=soon is ignored" in done.stderr
+    assert 'invalid URI query parameter: "connection_limit"' in done.stderr
+    with pytest.raises(psycopg.ProgrammingError, match="invalid URI query parameter"):
+        psycopg.connect(f"{database.url}?connection_limit=3")
 
 
 def test_an_embedded_postgres_is_there_for_the_command_and_gone_after_it(tmp_path: Path) -> None:

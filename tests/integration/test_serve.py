@@ -230,3 +230,5 @@ def test_a_port_that_is_taken_is_named_with_the_way_out(tmp_path: Path, database
     assert done.returncode == 2
     assert taken in done.stderr
     assert "--listen HOST:PORT" in done.stderr
+    if Path("/proc/net/tcp").exists():
+        assert re.search(r"postgres.* \(pid \d+\) has it", done.stderr)
