@@ -30,16 +30,27 @@ WAITING_LIMIT = 10_000
 FLAGGED_LIMIT = 2_000
 """Different flagged statements kept for each client; executions of others count as dropped."""
 
+FLAGGED_IN_ALL = 20_000
+"""The same over all clients."""
+
+FLAGGED_TEXT = 8 * 1024
+"""Bytes of the text that are kept of a flagged statement."""
+
+BACKLOG = 32 * 1024 * 1024
+"""Bytes of long texts that wait for the worker; more are counted as unknown at once."""
+
 
 class Gate:
     """The core's only door to `sql/` and `tenancy/`."""
 
     __slots__ = (
         "_analysing",
+        "_backlog",
         "_changing",
         "_clock",
         "_counters",
         "_databases",
+        "_flagged",
         "_net",
         "_settings",
         "_waiting",
@@ -63,7 +74,10 @@ class Gate:
         self.judges: dict[str, Judge] = {}
         self._waiting: dict[str, dict[tuple[Statement, Client], int]] = {}
         self._databases: dict[Judge, str] = {}
-        self._analysing: set[Statement] = set()
+        self._analysing: dict[Statement, int] = {}
+        """Statements that the worker has or gets, and the bytes of their texts."""
+        self._backlog = 0
+        self._flagged = 0
         self._changing: set[str] = set()
         """Databases whose catalogue has changed since it was read."""
 
@@ -115,9 +129,8 @@ class Gate:
         judge = session.judge
         assert judge is not None
         if statement.version != judge.version:
-            if judge.wants_worker(statement):
+            if judge.wants_worker(statement) and self._send_to_worker(judge, statement):
                 self._wait(session.database, statement, session.client, now)
-                self._send_to_worker(judge, statement)
                 return
             self._judge(judge, statement)
         if statement.effects & (DDL | DATABASE_DDL) and session.server is not None:
@@ -137,10 +150,17 @@ class Gate:
         self._counters.analysis_seconds.observe(took)
         self._counters.added_analysis.observe(took)
 
-    def _send_to_worker(self, judge: Judge, statement: Statement) -> None:
+    def _send_to_worker(self, judge: Judge, statement: Statement) -> bool:
+        """Have a long text read elsewhere. False = too much waits for that already: not read."""
         if statement not in self._analysing:
-            self._analysing.add(statement)
+            size = len(statement.text)
+            if self._backlog + size > BACKLOG:
+                judge.judge_facts(statement, None)
+                return False
+            self._analysing[statement] = size
+            self._backlog += size
             self._net.analyse(judge, statement)
+        return True
 
     def flag(self, client: Client, statement: Statement, now: float, times: int = 1) -> None:
         """Keep an execution that is worth a finding, or is not known to be clean."""
@@ -148,8 +168,10 @@ class Gate:
         if flagged is not None:
             flagged.count += times
             flagged.last = now
-        elif len(client.flagged) < FLAGGED_LIMIT:
+        elif len(client.flagged) < FLAGGED_LIMIT and self._flagged < FLAGGED_IN_ALL:
+            statement.shorten(FLAGGED_TEXT)
             client.flagged[statement] = Flagged(times, now, now)
+            self._flagged += 1
         else:
             self._counters.events_dropped += times
 
@@ -186,9 +208,8 @@ class Gate:
         waiting, self._waiting[database] = self._waiting[database], {}
         for (statement, client), times in waiting.items():
             if statement.version != judge.version:
-                if judge.wants_worker(statement):
+                if judge.wants_worker(statement) and self._send_to_worker(judge, statement):
                     self._waiting[database][statement, client] = times
-                    self._send_to_worker(judge, statement)
                     continue
                 self._judge(judge, statement)
             self._count(client, statement, times, now)
@@ -197,7 +218,7 @@ class Gate:
     def analysed(self, judge: Judge, statement: Statement, facts: Facts | None, now: float) -> None:
         """The worker's facts on a long text; None = it gave up."""
         judge.judge_facts(statement, facts)
-        self._analysing.discard(statement)
+        self._backlog -= self._analysing.pop(statement, 0)
         database = self._databases.get(judge)
         if database is None or database in self._changing:
             return

@@ -10,11 +10,13 @@ shape.
 
 from __future__ import annotations
 
+from collections import deque
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, Protocol
 
+from pgguard.sql import effects
 from pgguard.sql.shape import only_literals_vary, shape
-from pgguard.sql.statement import Statement
+from pgguard.sql.statement import Facts, Statement
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +29,10 @@ SHAPED: Final = 128 * 1024
 
 DIGITS: Final = bytes(0x30 if 0x30 <= byte <= 0x39 else byte for byte in range(256))
 """Translates every digit to 0."""
+
+UNREAD: Final = 32 * 1024 * 1024
+"""Bytes of texts over `SHAPED` that are kept until somebody reads them; the oldest go first."""
+TOO_MANY: Final = "too many large texts came at once"
 
 _OVERHEAD: Final = 400
 """Bytes counted for an entry beside its key."""
@@ -80,7 +86,17 @@ class _Generations:
 class StatementCache:
     """Statements by text and by shape; `limit` bounds the bytes of all keys and texts."""
 
-    __slots__ = ("_digests", "_exact", "_numbered", "_shapes", "counters", "exact", "numbered")
+    __slots__ = (
+        "_digests",
+        "_exact",
+        "_numbered",
+        "_shapes",
+        "_unread",
+        "_unread_bytes",
+        "counters",
+        "exact",
+        "numbered",
+    )
 
     def __init__(
         self, counters: Counters, *, limit: int = 32 * 1024 * 1024, entries: int = 40_000
@@ -92,6 +108,8 @@ class StatementCache:
         self._digests = _Generations(min(entries // 4, limit // (8 * EXACT)), limit // 4)
         self.exact: dict[bytes, Statement] = self._exact.young
         """Texts of at most `EXACT` bytes; a hit found here is counted by whoever looked."""
+        self._unread: deque[tuple[Statement, int]] = deque()
+        self._unread_bytes = 0
         self._numbered = _Generations(entries // 4, limit // 4)
         self.numbered: dict[bytes, Statement] = self._numbered.young
         """Texts whose digits all stand in literals, each digit read as 0: two texts with one such
@@ -118,6 +136,8 @@ class StatementCache:
                 self.counters.cache_misses += 1
                 statement = Statement(text, structure)
                 level.put(key, statement)
+                if len(text) > SHAPED:
+                    self._bound_unread(statement)
                 return statement
             if level is self._exact and structure is not None and only_literals_vary(structure):
                 self._numbered.put(text.translate(DIGITS), statement)
@@ -125,6 +145,17 @@ class StatementCache:
                 level.put(key, statement)
         self.counters.cache_hits += 1
         return statement
+
+    def _bound_unread(self, newest: Statement) -> None:
+        """A text that was only prepared may never be executed, and so never be read."""
+        self._unread.append((newest, len(newest.text)))
+        self._unread_bytes += len(newest.text)
+        while self._unread_bytes > UNREAD and len(self._unread) > 1:
+            statement, size = self._unread.popleft()
+            self._unread_bytes -= size
+            if statement.facts is None:
+                statement.text = statement.text[:EXACT]
+                statement.facts = Facts(effects=effects.ANY, unread=TOO_MANY)
 
     def keep(self, text: bytes, statement: Statement) -> None:
         """Keep a Statement for exactly this text."""

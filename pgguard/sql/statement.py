@@ -207,5 +207,12 @@ class Statement:
             self._masked = shape.mask(self.text, readable=self.readable)
         return self._masked
 
+    def shorten(self, size: int) -> None:
+        """Keep no more of the text than reports show; it must have been read."""
+        if len(self.text) > size:
+            # Both are made of the whole text, so that they are the same in every run.
+            self._masked, self._fingerprint = self.masked, self.fingerprint
+            self.text = self.text[:size]
+
     def __repr__(self) -> str:
         return f"<Statement {self.fingerprint} verdict={self.verdict}>"

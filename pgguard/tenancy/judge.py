@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from pgguard.findings import Finding, Relation, Verdict
 from pgguard.sql import effects
-from pgguard.sql.cache import SHAPED, StatementCache
-from pgguard.sql.facts.reading import TOO_LONG, TOO_MANY, read, unread
+from pgguard.sql.cache import SHAPED, TOO_MANY, StatementCache
+from pgguard.sql.facts.reading import TOO_LONG, read, unread
 from pgguard.sql.statement import Facts, Statement
 from pgguard.tenancy import rules
 from pgguard.tenancy.model import Catalogue, Model, TenancySettings
@@ -219,7 +219,7 @@ class Judge:
         )
         statement.code, statement.why = code, judgement.why
         statement.remedy = rules.remedy(code, outcomes, judgement.why) if code else ""
-        statement.position = _position(statement.text, judgement)
+        statement.position = _position(statement, judgement)
         statement.verdict, statement.version = int(level), self._seen()
         harmless = level < Verdict.by_id and not statement.effects & _NOTABLE
         statement.clean = statement.version if harmless else -1
@@ -241,9 +241,13 @@ def _without_catalogue(facts: Facts) -> Judgement:
     return Judgement(Verdict.no_tenant_data)
 
 
-def _position(text: bytes, judgement: Judgement) -> int:
+def _position(statement: Statement, judgement: Judgement) -> int:
     """Characters from 1 to the occurrence that decided; 0 = not known."""
     part = judgement.part
     if part is None or part.table is None or not judgement.outcomes:
         return 0
-    return len(text[: part.table.position].decode("utf-8", "replace")) + 1
+    before = statement.text[: part.table.position]
+    if len(before) < part.table.position:
+        # The text has been shortened since it was read.
+        return statement.position
+    return len(before.decode("utf-8", "replace")) + 1

@@ -27,7 +27,6 @@ _OPAQUE: Final = {
 
 
 TOO_LONG: Final = "the text is longer than tenancy.max_statement"
-TOO_MANY: Final = "too many large texts came at once"
 
 
 def read(text: bytes, limit: int = LIMIT) -> Facts:
