@@ -1,5 +1,10 @@
 """`pgguard explain CODE`: the page of a rule, which is the docstring of the rule's module.
 
+    CODE: title.            one line
+
+    What it does            the headings of `HEADINGS`, in this order, at the margin
+        text, indented by four, with code indented by eight
+
 Laws: offline; the module is read, never imported.
 """
 
@@ -15,6 +20,8 @@ import pgguard
 from pgguard.cli.options import config_option
 from pgguard.errors import SettingsError
 from pgguard.findings import CODES
+
+HEADINGS = ("What it does", "Why it is bad", "Example", "Use instead", "References")
 
 
 def rule_files() -> dict[str, Path]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pgguard import cli
+from pgguard.cli.explain import HEADINGS
 from pgguard.cli.explain import page as rule_page
 from pgguard.counters import ProcessCounters
 from pgguard.findings import CODES
@@ -141,8 +142,20 @@ def findings_page() -> str:
         link = f"[{entry.code}](#{entry.code.lower()})"
         lines.append(f"| {link} | `{entry.cls}` | {entry.severity} | {entry.title} |")
     for code in CODES:
-        lines += ["", f"## {code}", "", "```text", rule_page(code), "```"]
+        lines += ["", f"## {code}", "", *markdown(rule_page(code).removeprefix(f"{code}: "))]
     return "\n".join(lines) + "\n"
+
+
+def markdown(page: str) -> list[str]:
+    """A rule's page: its headings as headings, its text at the margin, its code as code."""
+    title, *lines = page.splitlines()
+    rendered = [title[0].upper() + title[1:]]
+    for line in lines:
+        if line in HEADINGS:
+            rendered += [f"### {line}", ""]
+        else:
+            rendered.append(line.removeprefix("    "))
+    return rendered
 
 
 PAGES: dict[str, Callable[[], str]] = {

@@ -1,8 +1,8 @@
 """One rule per file: its page (the docstring, read by `pgguard explain`), remedy and fixes.
 
-Laws: a page has the headings What it does, Why it is bad, Example, Use instead and References;
-`PAGES` names every rule of this package; remedies are one sentence, fixes name the very column,
-alias and parameter.
+Laws: a page has a title line and the headings What it does, Why it is bad, Example, Use instead and
+References; `RULES` names every rule of this package; remedies are one sentence, fixes name the very
+column, alias and parameter.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pgguard.tenancy.model import Model
     from pgguard.tenancy.proof import Outcome
 
-PAGES: Final = {
+RULES: Final = {
     "PGG101": "pgg101_unscoped",
     "PGG102": "pgg102_cross_tenant",
     "PGG104": "pgg104_by_id",
@@ -25,21 +25,15 @@ PAGES: Final = {
 }
 
 
-def page(code: str) -> str | None:
-    """The page of a code, without code and title; None if this package has no such rule."""
-    name = PAGES.get(code)
-    return None if name is None else (import_module(f"{__name__}.{name}").__doc__ or "").strip()
-
-
 def remedy(code: str, outcomes: list[Outcome], why: str) -> str:
     """What to do about a statement, in one sentence."""
-    module = import_module(f"{__name__}.{PAGES[code]}")
+    module = import_module(f"{__name__}.{RULES[code]}")
     text: str = module.remedy(outcomes, why)
     return text
 
 
 def fix(code: str, outcome: Outcome, part: Part | None, model: Model) -> str:
     """The smallest change that would cure one occurrence; empty if there is none to name."""
-    module = import_module(f"{__name__}.{PAGES[code]}")
+    module = import_module(f"{__name__}.{RULES[code]}")
     text: str = module.fix(outcome, part, model)
     return text

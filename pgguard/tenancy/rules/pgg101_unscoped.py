@@ -1,34 +1,29 @@
-"""
-## What it does
+"""PGG101: statement is not scoped to a tenant.
 
-Finds statements that read or change rows of a tenant table although nothing in them says whose
-rows: no condition fixes the tenant column to a constant (a parameter, a literal or the tenant
-setting), no key chooses single rows, or an inserted row is given no tenant.
+What it does
+    Finds statements that read or change rows of a tenant table although nothing in them says whose
+    rows: no condition fixes the tenant column to a constant (a parameter, a literal or the tenant
+    setting), no key chooses single rows, or an inserted row is given no tenant.
 
-## Why it is bad
+Why it is bad
+    The statement works on the rows of every tenant. In production it leaks one tenant's data to
+    another, or changes it. In parallel tests it sees what other test files have just written, so
+    that counts are wrong, rows vanish, and tests fail only when they run together.
 
-The statement works on the rows of every tenant. In production it leaks one tenant's data to
-another, or changes it. In parallel tests it sees what other test files have just written, so that
-counts are wrong, rows vanish, and tests fail only when they run together.
+Example
+        SELECT * FROM bookings WHERE status = $1
+        DELETE FROM bookings
+        INSERT INTO bookings (id, status) VALUES ($1, $2)
 
-## Example
+Use instead
+        SELECT * FROM bookings WHERE status = $1 AND tenant_id = $2
+        DELETE FROM bookings WHERE tenant_id = $1
+        INSERT INTO bookings (id, status, tenant_id) VALUES ($1, $2, $3)
 
-    SELECT * FROM bookings WHERE status = $1
-    DELETE FROM bookings
-    INSERT INTO bookings (id, status) VALUES ($1, $2)
+    A table that belongs to no tenant is named in `tenancy.global`.
 
-## Use instead
-
-    SELECT * FROM bookings WHERE status = $1 AND tenant_id = $2
-    DELETE FROM bookings WHERE tenant_id = $1
-    INSERT INTO bookings (id, status, tenant_id) VALUES ($1, $2, $3)
-
-A table that belongs to no tenant is named in `tenancy.global`.
-
-## References
-
-- https://www.postgresql.org/docs/current/ddl-rowsecurity.html
-- https://owasp.org/Top10/A01_2021-Broken_Access_Control/
+References
+    PostgreSQL manual, "Row Security Policies"; OWASP Top 10, A01:2021 Broken Access Control.
 """
 
 from __future__ import annotations

@@ -1,29 +1,24 @@
-"""
-## What it does
+"""PGG102: statement reaches more than one tenant.
 
-Finds statements whose tenant constants are more than one value: one statement that reads,
-inserts or moves rows of two tenants.
+What it does
+    Finds statements whose tenant constants are more than one value: one statement that reads,
+    inserts or moves rows of two tenants.
 
-## Why it is bad
+Why it is bad
+    A statement serves one request of one tenant. One that names two can hand the rows of the one to
+    the other, or move rows between them, and no row-level security policy would let it pass.
 
-A statement serves one request of one tenant. One that names two can hand the rows of the one to
-the other, or move rows between them, and no row-level security policy would let it pass.
+Example
+        SELECT * FROM bookings WHERE tenant_id IN ('acme', 'globex')
+        UPDATE bookings SET tenant_id = 'globex' WHERE tenant_id = 'acme'
 
-## Example
+Use instead
+        SELECT * FROM bookings WHERE tenant_id = 'acme'
 
-    SELECT * FROM bookings WHERE tenant_id IN ('acme', 'globex')
-    UPDATE bookings SET tenant_id = 'globex' WHERE tenant_id = 'acme'
+    Run one statement per tenant.
 
-## Use instead
-
-    SELECT * FROM bookings WHERE tenant_id = 'acme'
-
-Run one statement per tenant. Where a statement is meant to serve several tenants (a report for
-the operator), allow it by its fingerprint, with a reason.
-
-## References
-
-- https://www.postgresql.org/docs/current/ddl-rowsecurity.html
+References
+    PostgreSQL manual, "Row Security Policies".
 """
 
 from __future__ import annotations

@@ -1,27 +1,23 @@
-"""
-## What it does
+"""PGG104: rows are chosen by id alone.
 
-Notes statements that choose rows of a tenant table by a key alone (`WHERE id = $1`), or by a
-foreign key to another tenant table, without naming the tenant.
+What it does
+    Notes statements that choose rows of a tenant table by a key alone (`WHERE id = $1`), or by a
+    foreign key to another tenant table, without naming the tenant.
 
-## Why it is bad
+Why it is bad
+    The row belongs to whoever's id was given. As long as ids are taken from rows that were read
+    with their tenant nothing is wrong, which is why this is a note; but an id that comes from a
+    URL, a cookie or another test reaches any tenant's row (insecure direct object reference).
 
-The row belongs to whoever's id was given. As long as ids are taken from rows that were read with
-their tenant nothing is wrong, which is why this is a note; but an id that comes from a URL, a
-cookie or another test reaches any tenant's row (insecure direct object reference).
+Example
+        SELECT * FROM bookings WHERE id = $1
+        UPDATE booking_add_ons SET quantity = $1 WHERE booking_id = $2
 
-## Example
+Use instead
+        SELECT * FROM bookings WHERE id = $1 AND tenant_id = $2
 
-    SELECT * FROM bookings WHERE id = $1
-    UPDATE booking_add_ons SET quantity = $1 WHERE booking_id = $2
-
-## Use instead
-
-    SELECT * FROM bookings WHERE id = $1 AND tenant_id = $2
-
-## References
-
-- https://cheatsheetseries.owasp.org/cheatsheets/Insecure_Direct_Object_Reference_Prevention_Cheat_Sheet.html
+References
+    OWASP Cheat Sheet Series, "Insecure Direct Object Reference Prevention".
 """
 
 from __future__ import annotations

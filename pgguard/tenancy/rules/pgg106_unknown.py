@@ -1,29 +1,25 @@
-"""
-## What it does
+"""PGG106: scope of the statement is not known.
 
-Counts statements whose scope could not be decided: they touch a tenant table in a way that is not
-proved in this version (joins, subqueries, common table expressions, MERGE, views), call functions
-whose body is not seen, run a procedure, a DO block or an earlier prepared statement, copy rows
-in, or name a relation that the catalogue does not have.
+What it does
+    Counts statements whose scope could not be decided: they touch a tenant table in a way that is
+    not proved in this version (joins, subqueries, common table expressions, MERGE, views), call
+    functions whose body is not seen, run a procedure, a DO block or an earlier prepared statement,
+    copy rows in, or name a relation that the catalogue does not have.
 
-## Why it is bad
+Why it is bad
+    It need not be. But nothing is known, so isolation is said to hold only "as far as seen", with
+    the number of such statements.
 
-It need not be. But nothing is known, so isolation is said to hold only "as far as seen", with the
-number of such statements.
+Example
+        SELECT * FROM report_for($1)
+        COPY bookings FROM STDIN
 
-## Example
+Use instead
+    Where a function is known to be harmless, name functions that return the tenant in
+    `tenancy.functions`. Tables that belong to no tenant are named in `tenancy.global`.
 
-    SELECT * FROM report_for($1)
-    COPY bookings FROM STDIN
-
-## Use instead
-
-Where a function is known to be harmless, name functions that return the tenant in
-`tenancy.functions`. Tables that belong to no tenant are named in `tenancy.global`.
-
-## References
-
-- https://www.postgresql.org/docs/current/xfunc-volatility.html
+References
+    PostgreSQL manual, "Function Volatility Categories".
 """
 
 from __future__ import annotations

@@ -1,30 +1,26 @@
-"""
-## What it does
+"""PGG110: tenant model is ambiguous.
 
-Reports tables whose place in the tenant model cannot be told from the catalogue: several columns
-could be the tenant, several foreign keys could lead to the owner, or tenant columns reference
-several tables.
+What it does
+    Reports tables whose place in the tenant model cannot be told from the catalogue: several
+    columns could be the tenant, several foreign keys could lead to the owner, or tenant columns
+    reference several tables.
 
-## Why it is bad
+Why it is bad
+    pgguard does not guess. Until the table is settled its statements are proved only if they are
+    scoped by every reading, so proper statements may be reported.
 
-pgguard does not guess. Until the table is settled its statements are proved only if they are
-scoped by every reading, so proper statements may be reported.
+Example
+        CREATE TABLE booking_add_ons (
+          booking_id uuid NOT NULL REFERENCES bookings,
+          add_on_id uuid NOT NULL REFERENCES add_ons
+        )
 
-## Example
+Use instead
+        [tenancy]
+        owned = { booking_add_ons = "booking_id" }
 
-    CREATE TABLE booking_add_ons (
-      booking_id uuid NOT NULL REFERENCES bookings,
-      add_on_id uuid NOT NULL REFERENCES add_ons
-    )
-
-## Use instead
-
-    [tenancy]
-    owned = { booking_add_ons = "booking_id" }
-
-## References
-
-- https://www.postgresql.org/docs/current/ddl-constraints.html#DDL-CONSTRAINTS-FK
+References
+    PostgreSQL manual, "Constraints" (foreign keys).
 """
 
 from __future__ import annotations

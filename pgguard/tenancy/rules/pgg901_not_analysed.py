@@ -1,28 +1,24 @@
-"""
-## What it does
+"""PGG901: statement was not analysed.
 
-Says that a statement was passed on without being read: its text is longer than
-`tenancy.max_statement`, took too long, is not in an encoding that can be read safely, was sent
-with standard_conforming_strings off, or is not in the grammar of PostgreSQL 18.
+What it does
+    Says that a statement was passed on without being read: its text is longer than
+    `tenancy.max_statement`, took too long, is not in an encoding that can be read safely, was sent
+    with standard_conforming_strings off, or is not in the grammar of PostgreSQL 18.
 
-## Why it is bad
+Why it is bad
+    Nothing is known of what it did. Isolation is then said to hold only "as far as seen".
 
-Nothing is known of what it did. Isolation is then said to hold only "as far as seen".
+Example
+        SET client_encoding = 'SJIS'; SELECT ...
 
-## Example
+Use instead
+    Set client_encoding to UTF8 and leave standard_conforming_strings on, as drivers do by
+    themselves. Split very large statements, or use COPY. A text that Postgres itself rejects (a
+    syntax error) needs no care: nothing was run.
 
-    SET client_encoding = 'SJIS'; SELECT ...
-
-## Use instead
-
-Set client_encoding to UTF8 and leave standard_conforming_strings on, as drivers do by
-themselves. Split very large statements, or use COPY. A text that Postgres itself rejects (a
-syntax error) needs no care: nothing was run.
-
-## References
-
-- https://www.postgresql.org/docs/current/multibyte.html
-- https://www.postgresql.org/docs/current/runtime-config-compatible.html
+References
+    PostgreSQL manual, "Character Set Support" and "Version and Platform Compatibility"
+    (standard_conforming_strings).
 """
 
 from __future__ import annotations
