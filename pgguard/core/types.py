@@ -36,6 +36,9 @@ class Out(Protocol):
     def gone(self) -> bool:
         """Whether the other side has closed or reset, also while nothing is read from it."""
 
+    def was_reset(self) -> bool:
+        """The same of a reset only: one that has closed in order may still read."""
+
 
 class Nowhere:
     """An `Out` for what is not connected."""
@@ -52,6 +55,9 @@ class Nowhere:
     def pause_reading(self) -> None: ...
     def resume_reading(self) -> None: ...
     def gone(self) -> bool:
+        return False
+
+    def was_reset(self) -> bool:
         return False
 
 

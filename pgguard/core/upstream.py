@@ -337,6 +337,10 @@ class Upstream:
                 hub.emit(events.ServerClosed(now, server.id, server.client.key, reason))
         for session in list(hub.gone):
             self._report_gone(session, now)
+        for server in list(hub.servers):
+            # While Postgres does not read, nothing is read from the client, not even its end (R23).
+            if server.paused and server.session is not None and server.session.out.was_reset():
+                server.session.out.abort()
         for place in list(hub.places.of(SessionState.WAITING)):
             if cast("Session", place).vanished():
                 hub.session_gone(cast("Session", place), "client left while it waited")

@@ -54,11 +54,18 @@ class Outlet:
         self._carefully(self._transport.resume_reading)
 
     def gone(self) -> bool:
+        return self._has(HUNG_UP)
+
+    def was_reset(self) -> bool:
+        return self._has(0)
+
+    def _has(self, events: int) -> bool:
+        """Whether one of the events stands at the socket, or an error or a reset."""
         sock = self._transport.get_extra_info("socket")
         if sock is None or self._transport.is_closing():
             return True
         poll = select.poll()
-        poll.register(sock.fileno(), HUNG_UP)
+        poll.register(sock.fileno(), events)
         return bool(poll.poll(0))
 
     def _carefully(self, say: Callable[..., object], *what: bytes) -> None:

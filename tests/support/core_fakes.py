@@ -98,6 +98,9 @@ class FakeOut:
         """Whether the other side has closed although nothing is read from it."""
         return self.left
 
+    def was_reset(self) -> bool:
+        return False
+
 
 class FakeNet:
     """Keeps what the core asks for, as (what, whom…)."""
