@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import tempfile
 import time
 from contextlib import ExitStack
@@ -33,7 +34,7 @@ CAP = 10
 MODES = ("session",)
 NOT_YET = ("transparent",)
 REFRESH = 0.1
-TELL_EVERY = 2.0
+TELL_EVERY = 1.0
 
 
 @click.command("demo")
@@ -60,7 +61,7 @@ def command(mode: str, config: Path | None) -> int:
         with asyncio.Runner(loop_factory=loop_factory(os.environ)) as runner:
             return runner.run(_demo(settings))
     except Interrupted as error:
-        return error.exit_code
+        return _interrupted(error.exit_code - 128)
 
 
 def _settings(config: Path | None) -> Settings:
@@ -99,8 +100,13 @@ async def _demo(settings: Settings) -> int:
         finally:
             await guard.stop()
         if supervisor.passed_on:
-            return 128 + supervisor.passed_on
+            return _interrupted(supervisor.passed_on)
         return _end(comparison, guard, directory)
+
+
+def _interrupted(number: int) -> int:
+    say(f"the demo was interrupted ({signal.Signals(number).name}): there is nothing to compare")
+    return 128 + number
 
 
 def _directory(name: str, keep: int) -> Path:
@@ -140,9 +146,22 @@ def _end(comparison: Comparison, guard: Guard, directory: Path) -> int:
 
     summary = guard.summary()
     comparison.close(summary)
+    comparison.limit = _limit(guard)
     run = facts(guard, command=suite.pytest_command(), exit_code=comparison.statuses["guarded"])
     print_result(comparison, write_reports(summary, run, directory))
     return 1 if comparison.problems() else 0
+
+
+def _limit(guard: Guard) -> str:
+    """What `limits.total = auto` came to, in words."""
+    from pgguard.net.watch import MARGIN
+
+    total = guard.hub.admission.total or 0
+    reserved = suite.MAX_CONNECTIONS - MARGIN - total
+    return (
+        f"the limit is {total} ({suite.MAX_CONNECTIONS} less {reserved} reserved"
+        f" less a margin of {MARGIN})"
+    )
 
 
 async def _seed(url: str, supervisor: Supervisor, directory: Path, scratch: Path) -> None:
@@ -164,6 +183,7 @@ class _Phase:
         self.comparison, self.progress, self.guard = comparison, progress, guard
         self.title = "directly" if kind == "direct" else "through pgguard"
         self.started = self.told = time.monotonic()
+        self.tests, self.done = suite.tests(), 0
 
     async def run(self, supervisor: Supervisor, directory: Path, scratch: Path) -> int:
         outcomes = suite.Outcomes(scratch / f"{self.kind}.jsonl")
@@ -195,12 +215,16 @@ class _Phase:
         for name in outcomes.read():
             why = outcomes.files[name].refusal or "failed"
             self.progress.tell(f"{self.title}: {name} failed: {why}")
-        waiting = sum(client.share.waiting for client in self.guard.hub.clients.values())
-        seconds = time.monotonic() - self.started
-        title = f"{self.title}, {seconds:.0f} s"
+        done = sum(
+            outcome.passed + outcome.failed >= self.tests.get(name, 1)
+            for name, outcome in outcomes.files.items()
+        )
+        now = time.monotonic()
+        title = f"{self.title}: {done} of {len(self.tests)} files done, {now - self.started:.0f} s"
+        if done > self.done and now - self.told >= TELL_EVERY:
+            self.done, self.told = done, now
+            self.progress.tell(title)
         if self.kind == "guarded":
-            title += f": {servers} server connections in use, {waiting} sessions waiting"
-            if seconds - (self.told - self.started) >= TELL_EVERY:
-                self.told = time.monotonic()
-                self.progress.tell(title)
+            waiting = sum(client.share.waiting for client in self.guard.hub.clients.values())
+            title += f"; {servers} server connections in use, {waiting} sessions waiting"
         self.progress.update(title)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pgguard.findings import Finding
     from pgguard.report.summary import ClientRow, RunSummary
 
+INDENT = " " * 9
 DIRECT_AT_LEAST = 8
 """Files that fail directly, or the machine was too slow to show anything."""
 
@@ -34,6 +35,8 @@ class Comparison:
     planted: list[Finding] = field(default_factory=list)
     most: int = 0
     """Most server connections at once through the guard."""
+    limit: str = ""
+    """How many there may be, and why."""
     seconds: dict[str, float] = field(default_factory=dict)
     statuses: dict[str, int] = field(default_factory=dict)
 
@@ -103,7 +106,7 @@ class Progress:
 
 def print_result(comparison: Comparison, report: str) -> None:
     """The last screen, on stdout."""
-    from pgguard.report.text import GREEN, RED, style_of
+    from pgguard.report.text import COLUMNS, GREEN, RED, essence, style_of
 
     style = style_of(sys.stdout)
     click.echo(f"{'':<24}{'directly':<28}{'through pgguard':<18}{'peak/cap':>9}  waited (longest)")
@@ -119,9 +122,9 @@ def print_result(comparison: Comparison, report: str) -> None:
     for line in _conclusions(comparison):
         click.echo(line)
     for finding in comparison.planted:
-        text = " ".join(finding.text.split())
-        what = f"{finding.relations[0].name} in {finding.client}"
-        click.echo(f"  {finding.code} {what:<34} {text[:50]}{'...' if len(text) > 50 else ''}")
+        text = essence(" ".join(finding.text.split()), COLUMNS - len(INDENT))
+        click.echo(f"  {finding.code} {finding.relations[0].name} in {finding.client}")
+        click.echo(f"{INDENT}{text}"[:COLUMNS])
     click.echo(f"report: {report}")
     for problem in comparison.problems():
         click.echo(style.paint(f"not as it should be: {problem}", RED))
@@ -132,13 +135,13 @@ def _conclusions(comparison: Comparison) -> list[str]:
     words = next((o.refusal for o in comparison.direct.values() if o.refusal), "nothing")
     green = sum(_is_green(outcome) for outcome in comparison.guarded.values())
     seconds = {name: f"{value:.0f} s" for name, value in comparison.seconds.items()}
-    wanted = f"{WANTED} connections wanted, {comparison.most} at once at most"
     direct = f"{len(refused)} of {len(names)} files failed in {seconds.get('direct')}"
     guarded = f"{green} of {len(names)} files passed in {seconds.get('guarded')}"
     return [
         f"directly:        {direct}; Postgres said:",
         f"                 {words[:80]}",
-        f"through pgguard: {guarded}; {wanted}",
+        f"through pgguard: {guarded}; {WANTED} connections wanted,",
+        f"                 at most {comparison.most} at once: {comparison.limit}",
         f"without tenant:  {len(comparison.planted)} of {len(PLANTED)} planted statements found",
     ]
 

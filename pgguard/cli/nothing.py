@@ -60,7 +60,7 @@ def _on_a_server(rewritten: Rewritten, found: Found, cwd: Path) -> tuple[str, st
             f"CMD did not use {name}",
             f"read {name} in the code and its configuration, and look there for {place}",
         )
-    if found.origin.startswith("PG"):
+    if found.origin.startswith(("PGHOST", "PGPORT")):
         return f"CMD did not use {found.origin}", f"look for {place} in its configuration"
     return (
         f"no variable names {place}, so CMD has it from elsewhere",

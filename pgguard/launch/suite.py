@@ -29,7 +29,14 @@ WANTED = 200
 PLANTED = (("packages", "test_catalog.py"), ("bookings", "test_cancellations.py"))
 """Table and file of the statements that the suite was given without a tenant."""
 
-_NEEDED = ("pytest", "xdist", "sqlalchemy", "psycopg")
+_NEEDED = {
+    "pytest": "pytest",
+    "xdist": "pytest-xdist",
+    "sqlalchemy": "SQLAlchemy",
+    "psycopg": "psycopg",
+}
+"""Module → the distribution that brings it."""
+_TEST = re.compile(r"^def test_", re.MULTILINE)
 _REFUSED = re.compile(r"FATAL: +[^\n]*(?:too many clients|remaining connection slots)[^\n]*")
 
 
@@ -79,9 +86,15 @@ def files() -> list[str]:
     return sorted(path.name for path in (FOLDER / "tests").glob("test_*.py"))
 
 
+def tests() -> dict[str, int]:
+    """How many tests each test file has."""
+    texts = {name: (FOLDER / "tests" / name).read_text("utf-8") for name in files()}
+    return {name: len(_TEST.findall(text)) for name, text in texts.items()}
+
+
 def require_extra() -> None:
     """LaunchError with the line to type when what the suite needs is not installed."""
-    missing = [name for name in _NEEDED if find_spec(name) is None]
+    missing = [package for name, package in _NEEDED.items() if find_spec(name) is None]
     if missing:
         raise LaunchError(
             f"the demo needs {', '.join(missing)}: {install_line('demo')}, then `pgguard demo`"

@@ -28,7 +28,9 @@ def test_a_missing_extra_prints_its_install_line(
 ) -> None:
     monkeypatch.setattr(suite, "find_spec", lambda name: None)
     assert run_command(["demo"]) == 2
-    assert "-m pip install 'pgguard[demo]'" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "-m pip install 'pgguard[demo]'" in said
+    assert "needs pytest, pytest-xdist, SQLAlchemy, psycopg: " in said
 
 
 def test_settings_of_the_place_where_it_is_called_do_not_apply(

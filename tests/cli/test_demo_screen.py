@@ -57,6 +57,7 @@ def comparison(*, direct_failures: int = 10, findings: list[Finding] | None = No
         },
         guarded={name: FileOutcome(3) for name in names},
         most=24,
+        limit="the limit is 24 (30 less 3 reserved less a margin of 3)",
         seconds={"direct": 12.4, "guarded": 17.0},
         statuses={"direct": 1, "guarded": 0},
     )
@@ -116,7 +117,9 @@ def test_the_last_screen_fits_and_names_everything(capsys: pytest.CaptureFixture
     for text in (
         WORDS,
         "10 of 10 files failed in 12 s",
-        "10 of 10 files passed in 17 s; 200 connections wanted, 24 at once at most",
+        "10 of 10 files passed in 17 s; 200 connections wanted,",
+        "                 at most 24 at once: the limit is 24 (30 less",
+        "SELECT title FROM packages WHERE active = $1 ORDER BY price, id, title, tenant\n",
         "2 of 2 planted statements found",
         "packages in test_catalog.py",
         "bookings in test_cancellations.py",

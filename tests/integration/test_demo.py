@@ -45,19 +45,22 @@ def test_the_demo_shows_what_it_promises(tmp_path: Path) -> None:
     assert address, line
     assert re.search(r"listening on 127\.0\.0\.1:\d+", line)
     assert process.stderr is not None
-    page = ""
+    page, heard = "", []
     for told in process.stderr:
+        heard.append(told)
         if "through pgguard" in told:
             page = scrape(address[0]) or page
+    assert any(re.search(r"through pgguard: \d+ of 10 files done", told) for told in heard)
     out, _ = process.communicate(timeout=WITHIN)
 
     assert process.returncode == 0, out
     lines = out.splitlines()
     assert len(lines) <= 24
     assert "FATAL:  sorry, too many clients already" in out
+    assert "the limit is 24 (30 less 3 reserved less a margin of 3)" in out
     assert re.search(r"^through pgguard: 10 of 10 files passed", out, re.MULTILINE)
     for table, file in suite.PLANTED:
-        assert re.search(rf"^  PGG101 {table} in {file} ", out, re.MULTILINE)
+        assert re.search(rf"^  PGG101 {table} in {file}\n +[A-Z].* WHERE ", out, re.MULTILINE)
         assert re.search(rf'findings_total{{.*client="{file}".*table="{table}"', page)
     for file in suite.files():
         assert f'pgguard_client_server_connections{{client="{file}"}}' in page
@@ -89,6 +92,8 @@ def test_an_interrupted_demo_ends_with_its_signal_and_leaves_no_process(tmp_path
     _, said = process.communicate(timeout=WITHIN)
     assert process.returncode == 128 + signal.SIGINT
     assert "Traceback" not in said
+    interrupted = "the demo was interrupted (SIGINT): there is nothing to compare"
+    assert said.endswith(f"pgguard: {interrupted}\n")
     assert not any(map(alive, children))
 
 

@@ -96,5 +96,11 @@ def test_a_missing_extra_prints_its_install_line(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(suite, "find_spec", lambda name: None if name == "xdist" else object())
     with pytest.raises(LaunchError) as caught:
         suite.require_extra()
-    assert "the demo needs xdist: " in str(caught.value)
+    assert "the demo needs pytest-xdist: " in str(caught.value)
     assert f"{sys.executable} -m pip install 'pgguard[demo]'" in str(caught.value)
+
+
+def test_the_tests_of_every_file_are_known() -> None:
+    counts = suite.tests()
+    assert list(counts) == suite.files()
+    assert min(counts.values()) >= 2
