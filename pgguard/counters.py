@@ -105,6 +105,7 @@ class ProcessCounters:
         "pool_wait_seconds",
         "received_bytes",
         "sent_bytes",
+        "settled",
         "statement_seconds",
         "transaction_seconds",
         "transactions",
@@ -118,7 +119,10 @@ class ProcessCounters:
         self.sent_bytes = 0
         """To sessions."""
         self.cache_hits = 0
+        """Texts found by shape or digits, or found by someone who counts."""
         self.cache_misses = 0
+        self.settled = 0
+        """Executions that were counted outside of the hot loop."""
         self.cancels = 0
         self.unknown_messages = 0
         self.internal_errors = 0

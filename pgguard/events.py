@@ -95,6 +95,15 @@ class ServerClosed(Event):
 
 
 @dataclass(slots=True)
+class ServerLingers(Event):
+    """A server whose session has ended has not closed yet: it still counts (T12)."""
+
+    server: int
+    client: str
+    seconds: float
+
+
+@dataclass(slots=True)
 class ServerRefused(Event):
     """Postgres itself refused a server connection (53300 and the like)."""
 

@@ -20,13 +20,17 @@ from pgguard.wire.codes import LOGIN_LIMIT, PROTOCOL_3_2, TERMINATE
 from pgguard.wire.scan import Framer, StartupFramer
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Mapping
 
     from pgguard.core.session import Session
     from pgguard.pool.identity import Absorbed
 
 BUFFER_LIMIT = 2 * 65536
 """A password message, and what a session may send ahead."""
+
+
+ABOVE_NOTICE = frozenset({"warning", "error", "fatal", "panic"})
+"""Values of client_min_messages that a NOTICE does not reach."""
 
 
 class Entrance:
@@ -141,3 +145,10 @@ class Entrance:
             return
         if self.need is Need.METHOD:
             session.hub.want_method(session)
+
+
+def hears_notices(parameters: Mapping[str, str]) -> bool:
+    """Whether a session with these startup parameters wants to be told a NOTICE."""
+    options = dict(startup.split_options(parameters.get("options", "")))
+    level = parameters.get("client_min_messages") or options.get("client_min_messages", "")
+    return level.lower() not in ABOVE_NOTICE

@@ -178,6 +178,7 @@ class Gate:
     def _count(self, client: Client, statement: Statement, times: int, now: float) -> None:
         verdict = statement.verdict if statement.verdict != PENDING else int(Verdict.unknown)
         client.counters.statements[verdict] += times
+        self._counters.settled += times
         if verdict >= Verdict.by_id:
             self.flag(client, statement, now, times)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from pgguard import events
 from pgguard.core.cancel import CancelKeys
 from pgguard.core.clients import Clients
+from pgguard.core.entry import hears_notices
 from pgguard.core.gate import Gate, readable
 from pgguard.core.login import Secrets, ServerLogin, shutting_down
 from pgguard.core.session import Session
@@ -24,7 +25,6 @@ from pgguard.errors import AdmissionRefused, LoginRefused, Refusal
 from pgguard.pool.admission import Admission, Share, Ticket, TicketState
 from pgguard.pool.identity import strip_user_suffix
 from pgguard.wire import backend
-from pgguard.wire.startup import split_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -37,9 +37,6 @@ EVENTS_LIMIT = 100_000
 
 FLUSH_WITHIN = 10.0
 """Seconds that a client gets to read the last bytes of a session that has ended."""
-
-ABOVE_NOTICE = frozenset({"warning", "error", "fatal", "panic"})
-"""Values of client_min_messages that a NOTICE does not reach."""
 
 
 class Hub:
@@ -313,6 +310,10 @@ class Hub:
         server = session.server
         if server is None or server.between_messages():
             session.write(backend.error_response(severity="FATAL", sqlstate="08P01", message=what))
+        if server is not None and server.pipeline.due:
+            # What came before it is executed to its end, as Postgres does.
+            session.leaving = True
+            server.say_goodbye()
         self.end_session(session, what)
 
     def session_gone(self, session: Session, reason: str) -> None:
@@ -425,10 +426,7 @@ class Hub:
         self.upstream.tick(now)
 
     def _notice(self, session: Session, text: str) -> None:
-        parameters = session.parameters
-        options = dict(split_options(parameters.get("options", "")))
-        level = parameters.get("client_min_messages") or options.get("client_min_messages", "")
-        if level.lower() not in ABOVE_NOTICE:
+        if hears_notices(session.parameters):
             session.write(
                 backend.notice_response(severity="NOTICE", sqlstate="00000", message=text)
             )

@@ -142,7 +142,7 @@ class Pipeline:
         begun = ended = False
         for entry in self.entries:
             taken += 1
-            if entry == BATCH and not begun:
+            if entry == BATCH:
                 begun = True
                 kept.append(EXECUTE)
                 continue

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 _header = Struct(">BI").unpack_from
 
 SHORTEST = SECONDS[0]
+_STATUSES = b"ITE"
 USUAL_HEAD = message(PARSE_COMPLETE) + message(BIND_COMPLETE)
 _MARKED = frozenset(b"ZCESG")
 """ReadyForQuery, CommandComplete, ErrorResponse, ParameterStatus, CopyInResponse."""
@@ -196,7 +197,7 @@ class Server:
                 break
             after = pos + 1 + length
             if kind == 0x5A:  # ReadyForQuery
-                if length != 5:
+                if length != 5 or (after <= end and chunk[pos + 5] not in _STATUSES):
                     self._violation(chunk[:pos], kind)
                     return
                 if after > end:

@@ -333,8 +333,7 @@ class Upstream:
         for server, since in self._closing.items():
             if now - since > CLOSE_WITHIN:
                 self._closing[server] = float("inf")
-                reason = f"still open {CLOSE_WITHIN:.0f} s after its session ended"
-                hub.emit(events.ServerClosed(now, server.id, server.client.key, reason))
+                hub.emit(events.ServerLingers(now, server.id, server.client.key, now - since))
         for session in list(hub.gone):
             self._report_gone(session, now)
         for server in list(hub.servers):

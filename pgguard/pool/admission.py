@@ -84,14 +84,6 @@ class Admission:
             share = self.shares[name] = Share(name, self.settings.limits_for(name))
         return share
 
-    def forget(self, name: str) -> bool:
-        """Drop a client's share if nothing is left of it, and say whether it was dropped."""
-        share = self.shares.get(name)
-        if share is None or share.sessions or share.held or share.queue:
-            return False
-        del self.shares[name]
-        return True
-
     def open_session(self, share: Share) -> None:
         """Count a frontend session. Raises AdmissionRefused at max_sessions."""
         limit = share.limits.max_sessions

@@ -33,15 +33,6 @@ class ClientLimits:
         return replace(self, connection_limit=cap, pool_timeout=timeout)
 
 
-PRESETS: dict[str, ClientLimits] = {
-    "local": ClientLimits(10, 20.0),
-    "ci": ClientLimits(10, 20.0),
-    "staging": ClientLimits(25, 25.0),
-    "production": ClientLimits(50, 30.0),
-}
-"""The founding document's "Recommended Values"."""
-
-
 @dataclass(slots=True, frozen=True)
 class Override:
     """Limits for the clients whose name matches the glob `client`; None leaves a limit alone."""

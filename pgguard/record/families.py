@@ -77,7 +77,8 @@ def _of_each(sums: Mapping[str, Sums], attribute: str) -> Iterator[tuple[tuple[s
     return (((label,), getattr(of, attribute)) for label, of in sums.items())
 
 
-def process_families(hub: Hub) -> Iterator[Family]:
+def process_families(hub: Hub, executed: int) -> Iterator[Family]:
+    """`executed` statements were counted under a verdict so far."""
     counters = hub.counters
     states = dict.fromkeys(SERVER_STATES, 0)
     for server in list(hub.servers):
@@ -103,9 +104,8 @@ def process_families(hub: Hub) -> Iterator[Family]:
         ("loop_lag_seconds", "How late the event loop runs its timers.", counters.loop_lag_seconds),
     ):
         yield Family(name, "gauge", text, (), [((), value)])
-    # The hot loop looks known texts up without counting: what was executed and not missed is a hit.
-    executed = sum(sum(client.counters.statements) for client in list(hub.clients.values()))
-    hits = max(counters.cache_hits, executed - counters.cache_misses)
+    # The hot loop does not count what it finds: it is what was executed and not settled.
+    hits = executed - counters.settled + counters.cache_hits
     for name, text, number in (
         ("statement_cache_hits", "Executions of statements whose facts were known.", hits),
         ("statement_cache_misses", "Statements seen for the first time.", counters.cache_misses),

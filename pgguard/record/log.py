@@ -48,6 +48,13 @@ _LINES: dict[type[events.Event], tuple[int, Callable[..., str]]] = {
             f"Postgres refused a server connection for {e.client!r}: {e.sqlstate} {e.message}"
         ),
     ),
+    events.ServerLingers: (
+        logging.WARNING,
+        lambda e: (
+            f"server {e.server} of {e.client!r} has not closed {e.seconds:.0f} s after its session "
+            "ended, and still counts"
+        ),
+    ),
     events.ServerLost: (
         logging.WARNING,
         lambda e: f"server of session {e.session} of {e.client!r} lost: {e.sqlstate} {e.message}",

@@ -79,7 +79,8 @@ class Collector:
     def _families(self, sums: Mapping[str, Sums]) -> Iterator[Family]:
         yield from client_families(sums)
         yield finding_family(self._ledger.findings)
-        yield from process_families(self._hub)
+        executed = sum(sum(entry.statements) for entry in sums.values())
+        yield from process_families(self._hub, executed)
         yield self._build
 
 

@@ -91,10 +91,11 @@ def test_a_server_that_does_not_close_is_reported_once_and_keeps_its_slot() -> N
     world.reset(session)
     assert server.state is ServerState.CLOSING
     world.wait(CLOSE_WITHIN + 1)
-    assert len(happened(world, events.ServerClosed)) == 1
+    assert len(happened(world, events.ServerLingers)) == 1
     assert world.hub.admission.held == 1
     world.wait(60)
-    assert len(happened(world, events.ServerClosed)) == 1
+    assert len(happened(world, events.ServerLingers)) == 1
+    assert not happened(world, events.ServerClosed)
     world.end()
 
 

@@ -192,12 +192,12 @@ def metrics() -> Iterator[tuple[str, str, tuple[str, ...], str]]:
     """(name as Prometheus shows it, kind, labels, help) of every metric."""
     suffixes = {"counter": "_total", "info": "_info"}
     hub: Any = SimpleNamespace(
-        clients={}, servers=[], counters=ProcessCounters(), admission=SimpleNamespace(total=0)
+        servers=[], counters=ProcessCounters(), admission=SimpleNamespace(total=0)
     )
     for family in (
         *client_families({}),
         finding_family({}),
-        *process_families(hub),
+        *process_families(hub, 0),
         build_family("", ""),
     ):
         name = f"pgguard_{family.name}{suffixes.get(family.kind, '')}"

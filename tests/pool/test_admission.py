@@ -111,23 +111,6 @@ def test_sessions_may_be_bounded() -> None:
         guard.close_session(share)
 
 
-def test_a_share_is_forgotten_when_nothing_is_left_of_it(holder: Holders) -> None:
-    guard = admission(cap=1)
-    share = guard.share("app")
-    assert guard.share("app") is share
-    guard.open_session(share)
-    assert not guard.forget("app")
-    guard.close_session(share)
-    held, queued = ask(guard, holder, "app", 2)
-    assert not guard.forget("app")
-    guard.abandon(queued, 0.0)
-    assert not guard.forget("app")
-    guard.give_back(held, 0.0)
-    assert guard.forget("app")
-    assert not guard.forget("app")
-    assert guard.share("app") is not share
-
-
 def test_the_cap_of_a_client_can_be_lowered_but_not_below_what_is_held(holder: Holders) -> None:
     guard = admission(cap=5)
     share = guard.share("app")

@@ -1,39 +1,8 @@
-"""Presets, overrides by glob, and what a client may lower."""
+"""Overrides by glob, and what a client may lower."""
 
 from __future__ import annotations
 
-from pgguard.pool.limits import PRESETS, AdmissionSettings, ClientLimits, Override
-
-RECOMMENDED = """
-| Environment    | connection_limit | pool_timeout |
-| -------------- | ---------------- | ------------ |
-| **Local Dev**  | 10               | 20s          |
-| **CI/CD**      | 10               | 20s          |
-| **Production** | 50-100           | 30s          |
-| **Staging**    | 25               | 25s          |
-"""
-"""The founding document's "Recommended Values", without their rationale."""
-
-PRESET_OF = {
-    "**Local Dev**": "local",
-    "**CI/CD**": "ci",
-    "**Production**": "production",
-    "**Staging**": "staging",
-}
-
-
-def test_presets_are_the_recommended_values() -> None:
-    rows = [line.split("|")[1:4] for line in RECOMMENDED.strip().splitlines()[2:]]
-    assert {PRESET_OF[environment.strip()] for environment, _, _ in rows} == set(PRESETS)
-    for environment, limit, timeout in rows:
-        preset = PRESETS[PRESET_OF[environment.strip()]]
-        lowest, _, highest = limit.strip().partition("-")
-        assert int(lowest) <= preset.connection_limit <= int(highest or lowest)
-        assert f"{preset.pool_timeout:.0f}s" == timeout.strip()
-
-
-def test_the_defaults_are_the_local_preset() -> None:
-    assert AdmissionSettings().limits_for("any") == PRESETS["local"]
+from pgguard.pool.limits import AdmissionSettings, ClientLimits, Override
 
 
 def test_every_override_that_matches_counts_and_of_one_limit_the_last() -> None:

@@ -43,7 +43,7 @@ LABELS = {
 
 
 def every(hub: FakeHub, sums: dict[str, Sums]) -> dict[str, Family]:
-    found = [*client_families(sums), *process_families(hub)]
+    found = [*client_families(sums), *process_families(hub, 10)]
     return {family.name: family for family in found}
 
 
@@ -80,7 +80,7 @@ def test_the_numbers_of_the_process_come_from_its_counters():
     hub = FakeHub()
     counters = hub.counters
     counters.received_bytes, counters.sent_bytes = 1, 2
-    counters.cache_hits, counters.cache_misses = 3, 4
+    counters.cache_hits, counters.cache_misses, counters.settled = 3, 4, 6
     counters.transactions = {"commit": 5, "rollback": 6}
     counters.errors = {"23505": 7}
     counters.loop_lag_seconds, counters.upstream_up = 0.5, True
@@ -89,7 +89,7 @@ def test_the_numbers_of_the_process_come_from_its_counters():
     rows = {name: dict(family.samples) for name, family in every(hub, {}).items()}
     assert rows["received_bytes"] == {(): 1}
     assert rows["sent_bytes"] == {(): 2}
-    assert rows["statement_cache_hits"] == {(): 3}
+    assert rows["statement_cache_hits"] == {(): 10 - 6 + 3}
     assert rows["statement_cache_misses"] == {(): 4}
     assert rows["transactions"] == {("commit",): 5, ("rollback",): 6}
     assert rows["errors"] == {("23505",): 7}
