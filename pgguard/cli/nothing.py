@@ -23,7 +23,7 @@ def why(
     if left:
         came = "1 session" if left == 1 else f"{left} sessions"
         return (
-            f"{came} came and did not log in (refused, or gone without a password)",
+            f"{came} came and did not log in (refused, or no password)",
             f"give CMD the user and password of {'DATABASE_URL' if embedded else found.origin}",
         )
     cause, remedy = _in_environment(rewritten) if embedded else _on_a_server(rewritten, found, cwd)
@@ -56,6 +56,11 @@ def _on_a_server(rewritten: Rewritten, found: Found, cwd: Path) -> tuple[str, st
         )
     if names:
         name = next((name for name in names if found.origin.startswith(name)), names[0])
+        if limits := rewritten.limited.get(name):
+            return (
+                f"CMD's driver refused {name} for its {limits[0]}, or did not use it",
+                f"psql, psycopg and all that use libpq need a URL without {' and '.join(limits)}",
+            )
         return (
             f"CMD did not use {name}",
             f"read {name} in the code and its configuration, and look there for {place}",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import re
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from pgguard.errors import ServerUnavailable, SettingsError
@@ -24,6 +25,7 @@ _REMEDIES = {
     "53300": "close what holds Postgres's connections",
     "57P03": "wait until Postgres has started",
 }
+_NO_HOST = "correct the host in {source}"
 _NO_ANSWER = "start Postgres, or correct host and port of {source}"
 
 
@@ -42,7 +44,8 @@ def told(text: str, address: Address) -> str:
 def remedy(error: BaseException, source: str = "the URL") -> str:
     """What to do about it; `source` is where the URL came from."""
     sqlstate = error.fields.get("C", "") if isinstance(error, ServerUnavailable) else ""
-    return _REMEDIES.get(sqlstate, _NO_ANSWER).format(source=source)
+    other = _NO_HOST if "cannot resolve" in str(error) else _NO_ANSWER
+    return _REMEDIES.get(sqlstate, other).format(source=source)
 
 
 def unavailable(
@@ -78,7 +81,9 @@ def taken(error: SettingsError, address: Address) -> SettingsError:
     holder = _holder(address.port)
     if not holder:
         return error
-    return SettingsError(f"{error.message}: {holder} has it", where=error.where, hint=error.hint)
+    way_out = error.hint.rpartition("; ")[2]
+    message = f"cannot listen on {address}: {holder} has that port"
+    return SettingsError(message, where=error.where, hint=way_out)
 
 
 def _holder(port: int) -> str:
@@ -86,4 +91,7 @@ def _holder(port: int) -> str:
     from pgguard.net.peer import Peers
 
     found = Peers().find([port], 0).get(port)
-    return f"{found.command} (pid {found.pid})" if found else ""
+    if found is None:
+        return ""
+    words = takewhile(lambda word: not word.startswith("-"), found.command.split())
+    return f"{' '.join(words)} (pid {found.pid})"

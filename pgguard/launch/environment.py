@@ -75,7 +75,8 @@ class Rewritten:
     limited: dict[str, list[str]] = field(default_factory=dict)
     """Name → which of the two it has; libpq refuses such a URL."""
     ignored: list[str] = field(default_factory=list)
-    """Limits in URLs that say nothing: `DATABASE_URL: connection_limit=abc`."""
+    """Limits in URLs that say nothing, and what would: `DATABASE_URL: connection_limit=abc, which
+    should be a whole number,`."""
     secrets: dict[str, str] = field(default_factory=dict, repr=False)
     """User → password of every URL that was rewritten."""
 
@@ -87,17 +88,14 @@ class Rewritten:
 
     def limit_lines(self) -> list[str]:
         """What is to be said of the limits in the URLs: a line each."""
-        lines = [
-            f"{place} is ignored: connection_limit is a number from 1, pool_timeout seconds"
-            for place in self.ignored
-        ]
+        lines = [f"{place} is ignored" for place in self.ignored]
         if self.limited:
             names = dict.fromkeys(name for names in self.limited.values() for name in names)
             keys = " and ".join(f"limits.{name}" for name in names)
             lines.append(
-                f"{' and '.join(names)} of {', '.join(self.limited)}: applied by pgguard, but"
-                " drivers that use libpq (psql, psycopg) refuse such a URL (invalid URI query"
-                f' parameter: "{next(iter(names))}"); for these set {keys} instead'
+                f"{' and '.join(names)} of {', '.join(self.limited)}: pgguard applies such limits"
+                " itself, and drivers that use libpq (psql, psycopg) refuse the URL (invalid URI"
+                f' query parameter: "{next(iter(names))}"); for these set {keys} instead'
             )
         return lines
 
@@ -258,8 +256,7 @@ def _rewrite_one(
     done.changed.append(shown)
     _keep_secret(done, address.user, address.password)
     _keep_limits(done, shown, address.query)
-    ignored = " ".join(done.ignored)
-    limits = [it for it in LIMITS if it in address.query and f"{shown}: {it}=" not in ignored]
+    limits = [parameter for parameter in LIMITS if parameter in address.query]
     if limits and not value.lower().startswith("jdbc:"):
         done.limited[shown] = limits
 
@@ -349,20 +346,21 @@ def _keep_limits(done: Rewritten, name: str, query: Mapping[str, str]) -> None:
     """Prisma's parameters. A 0 means no limit; what is no number is said to be ignored, once."""
     limit, timeout = (query.get(parameter) for parameter in LIMITS)
     if limit is not None and not limit.isdecimal():
-        _ignore(done, name, f"connection_limit={quote(limit, safe='')[:40]}")
+        _ignore(done, name, "connection_limit", limit, "a whole number")
     elif limit and int(limit):
         done.connection_limit = min(int(limit), done.connection_limit or int(limit))
     seconds = _seconds(timeout or "0")
     if seconds is None:
-        _ignore(done, name, f"pool_timeout={quote(timeout or '', safe='')[:40]}")
+        _ignore(done, name, "pool_timeout", timeout or "", "a number of seconds")
     elif seconds:
         done.pool_timeout = min(seconds, done.pool_timeout or seconds)
 
 
-def _ignore(done: Rewritten, name: str, parameter: str) -> None:
+def _ignore(done: Rewritten, name: str, parameter: str, value: str, form: str) -> None:
     """The upstream's URL is mostly one of the variables, which were read before it."""
-    if not any(known.endswith(f": {parameter}") for known in done.ignored):
-        done.ignored.append(f"{name}: {parameter}")
+    what = f"{parameter}={quote(value, safe='')[:40]}, which should be {form},"
+    if not any(known.endswith(f": {what}") for known in done.ignored):
+        done.ignored.append(f"{name}: {what}")
 
 
 def _seconds(text: str) -> float | None:

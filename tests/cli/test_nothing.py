@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 ADDRESS = parse_url("postgres://u@db.test:5433/shop", {})
 
 
-def cause(cwd: Path, *changed: str, origin: str = "DATABASE_URL", **more: list[str]) -> str:
+def cause(cwd: Path, *changed: str, origin: str = "DATABASE_URL", **more: Any) -> str:
     rewritten = Rewritten({}, [*changed, "PGHOST", "PGPORT"], **more)
     return why(rewritten, Found(ADDRESS, origin), 0, cwd, embedded=False)[0]
 
@@ -30,6 +30,7 @@ def test_the_causes_are_tried_in_the_order_of_their_likelihood(tmp_path: Path) -
     assert cause(tmp_path, origin="PGHOST and PGPORT") == (
         "likely because CMD did not use PGHOST and PGPORT"
     )
+    assert "no variable names" in cause(tmp_path, origin="PGGUARD_UPSTREAM")
     assert cause(tmp_path, origin="--upstream") == (
         "likely because no variable names db.test:5433, so CMD has it from elsewhere"
     )
@@ -43,6 +44,12 @@ def test_the_causes_are_tried_in_the_order_of_their_likelihood(tmp_path: Path) -
 def test_the_variable_that_named_the_upstream_is_the_one_to_look_for(tmp_path: Path) -> None:
     assert cause(tmp_path, "A_URL", "B_URL", origin="B_URL in .env").endswith("not use B_URL")
     assert cause(tmp_path, "A_URL", "B_URL", origin="--upstream").endswith("not use A_URL")
+
+
+def test_a_url_that_libpq_refuses_is_a_likely_cause(tmp_path: Path) -> None:
+    assert cause(tmp_path, "DATABASE_URL", limited={"DATABASE_URL": ["pool_timeout"]}) == (
+        "likely because CMD's driver refused DATABASE_URL for its pool_timeout, or did not use it"
+    )
 
 
 def test_a_database_of_our_own_can_be_hard_coded_nowhere(tmp_path: Path) -> None:

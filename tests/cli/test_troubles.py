@@ -64,6 +64,11 @@ def test_what_postgres_refuses_has_a_remedy_of_its_own(sqlstate: str, words: str
     assert words in remedy(refused(sqlstate, "no"))
 
 
+def test_a_name_that_is_not_known_is_not_cured_by_starting_postgres() -> None:
+    error = ServerUnavailable("cannot resolve 'x': Name or service not known")
+    assert remedy(error, "DATABASE_URL") == "correct the host in DATABASE_URL"
+
+
 def test_a_port_that_is_taken_is_named_with_its_holder_where_that_can_be_read() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
@@ -71,9 +76,10 @@ def test_a_port_that_is_taken_is_named_with_its_holder_where_that_can_be_read() 
             bind("127.0.0.1", port, what="--listen")
         told = taken(caught.value, Address("127.0.0.1", port))
     assert f"127.0.0.1:{port}" in told.message
-    assert (told.where, told.hint) == ("--listen", caught.value.hint)
+    assert told.where == "--listen"
+    assert "choose another with --listen HOST:PORT" in told.hint
     if Path("/proc/net/tcp").exists():
-        assert f"(pid {os.getpid()}) has it" in told.message
+        assert f" (pid {os.getpid()}) has that port" in told.message
 
 
 def test_another_error_of_a_port_stays_as_it_is() -> None:

@@ -301,7 +301,7 @@ def test_a_port_that_is_taken_is_named_with_the_way_out(tmp_path: Path, database
     assert f"127.0.0.1:{database.port}" in done.stderr
     assert "port 0 takes a free one" in done.stderr
     if Path("/proc/net/tcp").exists():
-        assert re.search(r"\(pid \d+\) has it", done.stderr)
+        assert re.search(r"\(pid \d+\) has that port \(choose", done.stderr)
 
 
 REFUSED = """
@@ -343,7 +343,7 @@ def test_a_url_with_limits_stays_as_it_is_and_what_libpq_says_is_told(
         env=environment(DATABASE_URL=url),
     )
     assert done.stdout == "connection_limit=3&pool_timeout=soon\n"
-    assert "pgguard: DATABASE_URL: pool_timeout=soon is ignored" in done.stderr
+    assert "pgguard: DATABASE_URL: pool_timeout=soon, which should be a nu" in done.stderr
     assert 'invalid URI query parameter: "connection_limit"' in done.stderr
     with pytest.raises(psycopg.ProgrammingError, match="invalid URI query parameter"):
         psycopg.connect(f"{database.url}?connection_limit=3")

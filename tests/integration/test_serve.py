@@ -231,4 +231,4 @@ def test_a_port_that_is_taken_is_named_with_the_way_out(tmp_path: Path, database
     assert taken in done.stderr
     assert "--listen HOST:PORT" in done.stderr
     if Path("/proc/net/tcp").exists():
-        assert re.search(r"postgres.* \(pid \d+\) has it", done.stderr)
+        assert re.search(r"postgres \(pid \d+\) has that port \(choose", done.stderr)
