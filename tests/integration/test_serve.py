@@ -6,6 +6,7 @@ import json
 import re
 import signal
 import socket
+import time
 import urllib.request
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ import psycopg
 import pytest
 from commands import environment, pgguard, start_pgguard
 
+from pgguard.cli.serve import GRACE
 from pgguard.launch.embedded import EmbeddedPostgres
 
 if TYPE_CHECKING:
@@ -143,10 +145,12 @@ def test_a_running_statement_is_awaited_and_a_second_signal_ends_it(
         process.terminate()
         assert "open transactions get up to 8 s" in lines(process, 1)[0]
         assert process.poll() is None
+        asked = time.monotonic()
         process.terminate()
         code, said = ended(process)
     assert code == 0
     assert said.endswith("pgguard: stopped, 1 session cut off: slow\n")
+    assert time.monotonic() - asked < GRACE
 
 
 def test_a_stop_that_nobody_minded_says_so(tmp_path: Path, database: Any) -> None:
