@@ -127,6 +127,8 @@ class Guard:
         if settings.upstream.url is None:
             raise SettingsError("no upstream: nothing to guard", where="upstream.url")
         self.settings = settings
+        self._running = settings
+        """What the listeners and the dialer were made from."""
         self.upstream: UpstreamAddress = parse_url(settings.upstream.url, os.environ)
         self._reread = reread
         self._started = time.monotonic()
@@ -280,12 +282,14 @@ class Guard:
     async def reload(self, settings: Settings) -> None:
         """Take new settings; nobody is dropped. What needs a restart is named in the log."""
         changed = _changed(self.settings, settings)
+        waiting = [
+            key for key in _changed(self._running, settings) if key.startswith(NEEDS_RESTART)
+        ]
         self.settings = settings
         self.hub.reconfigure(hub_settings(settings))
         self._limits.want()
-        for key in changed:
-            if key.startswith(NEEDS_RESTART):
-                log.warning("%s has changed: that takes a restart", key)
+        for key in waiting:
+            log.warning("%s has changed: that takes a restart", key)
         self.hub.emit(happenings.SettingsReloaded(self.hub.clock(), changed))
 
     async def reread(self) -> None:

@@ -135,6 +135,12 @@ def test_a_reload_names_what_takes_a_restart(
         until(lambda: "settings read again" in caplog.text, "the event")
         assert "listen.address has changed: that takes a restart" in caplog.text
         assert "limits.total has changed" not in caplog.text
+        caplog.clear()
+        guard.run(guard.guard.reload(settings))
+        assert "listen.address has changed: that takes a restart" in caplog.text
+        caplog.clear()
+        guard.run(guard.guard.reload(settings_for(server.url)))
+        assert "that takes a restart" not in caplog.text
 
 
 def test_a_broken_file_changes_nothing(

@@ -270,6 +270,8 @@ class Hub:
         if session.state in (SessionState.CLOSING, SessionState.CLOSED):
             return
         now = self.clock()
+        if session.state is SessionState.LOGIN and session.user:
+            self.counters.logins_ended += 1
         self._give_up_ticket(session, now)
         self.places.move(session, SessionState.CLOSING, now)
         self._forget(session, reason, now)

@@ -51,7 +51,7 @@ async def connect(address: Address) -> socket.socket:
     try:
         found = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
     except OSError as failure:
-        raise ServerUnavailable(f"cannot resolve {address.host!r}: {failure}") from failure
+        raise ServerUnavailable(f'cannot resolve "{address.host}": {failure.strerror}') from failure
     for family, kind, protocol, _, target in found:
         sock = socket.socket(family, kind, protocol)
         try:
@@ -134,12 +134,16 @@ class Dialer:
             self._hub.upstream.dial_failed(server, stopped)
             raise
         try:
+            # Not create_connection: should the connection end as it is made, uvloop would leave the
+            # descriptor to both `sock` and the transport, and the second to close it would close
+            # that of a stranger.
             await asyncio.get_running_loop().create_connection(
                 lambda: ServerProtocol(server, login, rest, self._report), sock=sock
             )
         except OSError as error:
             sock.close()
-            self._hub.upstream.dial_failed(server, ServerUnavailable(str(error)))
+            reason = error.strerror or str(error)
+            self._hub.upstream.dial_failed(server, ServerUnavailable(reason))
 
     async def _login(
         self, parameters: dict[str, str], secrets: Secrets
@@ -163,7 +167,9 @@ class Dialer:
             if isinstance(error, ProtocolViolation):
                 raise ServerUnavailable(error.message, temporary=False) from error
             if isinstance(error, OSError):
-                raise ServerUnavailable(f"connection lost during login: {error}") from error
+                raise ServerUnavailable(
+                    f"connection lost during login: {error.strerror or 'closed'}"
+                ) from error
             raise
         return sock, login, rest
 
@@ -184,7 +190,8 @@ class Dialer:
         except ProtocolViolation as error:
             upstream.probe_failed(user, database, ServerUnavailable(error.message, temporary=False))
         except (OSError, TimeoutError) as error:
-            message = f"Postgres does not answer: {str(error) or 'time out'}"
+            reason = error.strerror if isinstance(error, OSError) else "no answer in time"
+            message = f"Postgres does not answer: {reason or 'no answer in time'}"
             upstream.probe_failed(user, database, ServerUnavailable(message))
         else:
             upstream.probed(user, database, method)

@@ -147,7 +147,13 @@ class Services:
                 rows = [await connection.query(sql) for sql in statements]
         except (OSError, TimeoutError, ProtocolViolation) as error:
             self._abandon(database)
-            raise ServerUnavailable(f"service connection: {str(error) or 'time out'}") from error
+            if isinstance(error, TimeoutError):
+                reason = f"Postgres did not answer within {TIMEOUT:g} s"
+            elif isinstance(error, OSError):
+                reason = f"connection lost: {error.strerror or 'closed'}"
+            else:
+                reason = str(error)
+            raise ServerUnavailable(f"service connection: {reason}") from error
         except ServerUnavailable:
             await self._drop(database)
             raise

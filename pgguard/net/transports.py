@@ -74,6 +74,9 @@ class Outlet:
         except RuntimeError:
             if not self._transport.is_closing():
                 raise
+        except OSError:
+            # asyncio's own loop lets out what a socket says that the other side has reset.
+            self._transport.abort()
 
 
 class SessionProtocol(asyncio.Protocol):
