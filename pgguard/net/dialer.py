@@ -137,8 +137,8 @@ class Dialer:
             # Not create_connection: should the connection end as it is made, uvloop would leave the
             # descriptor to both `sock` and the transport, and the second to close it would close
             # that of a stranger.
-            await asyncio.get_running_loop().create_connection(
-                lambda: ServerProtocol(server, login, rest, self._report), sock=sock
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: ServerProtocol(server, login, rest, self._report), sock
             )
         except OSError as error:
             sock.close()
