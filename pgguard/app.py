@@ -378,7 +378,11 @@ class Guard:
             del self._to_find[: len(sessions)]
             for session in sessions:
                 session.process = found.get(session.port)
-                self.hub.identified(session)
+                try:
+                    self.hub.identified(session)
+                except Exception as error:  # noqa: BLE001  the others must not wait for ever
+                    self._report(repr(session), error)
+                    session.out.abort()
 
     def cancel(self, server: Server) -> None:
         self._tasks.spawn(self._cancel(server), f"cancel {server.pid}")

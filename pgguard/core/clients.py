@@ -78,6 +78,7 @@ class Clients(dict[str, Client]):
         client = self.get(name)
         if client is None:
             if len(self) >= CLIENTS_LIMIT:
+                self._owners.pop(name, None)
                 self._hub.emit(events.ClientsMerged(self._hub.clock(), name))
                 name = OTHER
             share = self._hub.admission.share(name)

@@ -91,9 +91,14 @@ class SessionProtocol(asyncio.Protocol):
         self.data_received = session.receive  # type: ignore[method-assign]
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        outlet = Outlet(transport)
         # Before anything else: the loop may deliver more bytes before the listener runs again.
-        self.session.adopt(Outlet(transport))
-        self.session.receive(self._head)
+        self.session.adopt(outlet)
+        try:
+            self.session.receive(self._head)
+        except Exception as error:  # noqa: BLE001  here the loops would leave it open
+            self._report(repr(self.session), error)
+            outlet.abort()
 
     def pause_writing(self) -> None:
         self.session.pause_writing()
@@ -125,9 +130,14 @@ class ServerProtocol(asyncio.Protocol):
         assert self._login is not None
         login, rest = self._login
         self._login = None
-        self.server.hub.server_connected(self.server, Outlet(transport), login)
-        if rest:
-            self.server.receive(rest)
+        outlet = Outlet(transport)
+        try:
+            self.server.hub.server_connected(self.server, outlet, login)
+            if rest:
+                self.server.receive(rest)
+        except Exception as error:  # noqa: BLE001  here the loops would leave it open
+            self._report(repr(self.server), error)
+            outlet.abort()
 
     def pause_writing(self) -> None:
         self.server.pause_writing()
