@@ -48,8 +48,9 @@ TICK = 0.1
 QUIET_TICKS = 10
 """Ticks in which nobody comes or goes, after which the memory of logins is given back."""
 DRAIN_EVENTS = 0.05
-GRACE = 8.0
-"""Seconds that running statements get after SIGTERM."""
+GRACE = 6.0
+"""Seconds that open transactions get after SIGTERM: with what follows, less than the ten after
+which a container is killed."""
 GOODBYE = 1.0
 """Seconds in which servers are expected to close once nobody uses them, and to take a cancel."""
 LAST_LOOK = 2.0

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 FIRST_ANSWER = 1.0
 """Seconds that the four lines wait for the upstream's version."""
 STOP = (signal.SIGTERM, signal.SIGINT)
-GRACE = 8.0
+GRACE = 6.0
 """Seconds that open transactions get after the first signal."""
 LOOK_EVERY = 0.05
 NAMED = 5

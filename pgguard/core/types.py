@@ -89,6 +89,19 @@ class Net(Protocol):
         """Analyse a long text outside of the loop. Ends in hub.analysed."""
 
 
+class Recent(dict[int, None]):
+    """The newest of many numbers, such as the pids of servers that were ours: older ones may have
+    become somebody else's."""
+
+    LIMIT = 4096
+
+    def add(self, number: int) -> None:
+        self.pop(number, None)
+        self[number] = None
+        if len(self) > self.LIMIT:
+            del self[next(iter(self))]
+
+
 @dataclass(slots=True)
 class Flagged:
     """Executions of one statement by one client; times are monotonic seconds."""

@@ -13,6 +13,7 @@ from pgguard import events
 from pgguard.core.login import Method, ServerLogin
 from pgguard.core.server import Server
 from pgguard.core.states import SessionState
+from pgguard.core.types import Recent
 from pgguard.errors import Refusal, ServerUnavailable
 from pgguard.pool.servers import ServerState, move
 from pgguard.wire import backend, codes
@@ -64,8 +65,8 @@ class Upstream:
         self.total = hub.settings.total
         self.version = ""
         self.last_error = ""
-        self.pids: set[int] = set()
-        """Of all servers that there were: who else is connected is not ours."""
+        self.pids = Recent()
+        """Of the newest servers that there were: who else is connected is not ours."""
         self._told: dict[str, str] = {}
         """What the newest server told at login: one dictionary for all that are told the same."""
 

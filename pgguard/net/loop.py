@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("pgguard.net")
 
+KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 6}
+"""Seconds, seconds, times: a silent peer is asked after a minute, and given up after another."""
+
 
 def loop_factory(env: Mapping[str, str]) -> Callable[[], asyncio.AbstractEventLoop]:
     """The loop to run on. Raises SettingsError for a name that is not known or not installed."""
@@ -85,11 +88,16 @@ def is_loopback(address: str) -> bool:
 
 
 def tune(sock: socket.socket, address: str) -> None:
-    """Small messages go out at once; on the loopback interface nothing is paced.
+    """Small messages go out at once; a peer that vanished without a word is noticed in some
+    minutes; on the loopback interface nothing is paced.
 
     Where the system's congestion control is BBR, pacing costs more than the bytes themselves.
     """
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in KEEPALIVE.items():
+        if hasattr(socket, name):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
     if is_loopback(address) and hasattr(socket, "TCP_CONGESTION"):
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"reno")

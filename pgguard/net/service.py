@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
+from pgguard.core.types import Recent
 from pgguard.errors import ProtocolViolation, ServerUnavailable
 from pgguard.net.dialer import Address, connect, log_in
 from pgguard.wire import backend, codes, frontend
@@ -111,8 +112,8 @@ class Services:
         self._application_name = application_name
         self._open: dict[str, Connection] = {}
         self._locks: dict[str, asyncio.Lock] = {}
-        self.used_pids: set[int] = set()
-        """Of all service connections that there were."""
+        self.used_pids = Recent()
+        """Of the newest service connections that there were."""
         self.server_version = ""
         """Of Postgres, as the newest connection was told."""
 

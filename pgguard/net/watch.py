@@ -251,7 +251,7 @@ class Limits:
         except NONSENSE as error:
             log.warning("limits of Postgres not understood: %r", error)
             return False
-        ours = hub.upstream.pids | self._services.used_pids
+        ours = {*hub.upstream.pids, *self._services.used_pids}
         others = {pid: name for pid, name in others.items() if pid not in ours}
         connecting = max(before, self._connecting())
         self._see_strangers(others, certain=not connecting)

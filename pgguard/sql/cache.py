@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 EXACT: Final = 8 * 1024
 """Bytes of the longest text whose bytes are kept as a key."""
 
-SHAPED: Final = 128 * 1024
+SHAPED: Final = 32 * 1024
 """Bytes of the longest text that is read in this process."""
 
 DIGITS: Final = bytes(0x30 if 0x30 <= byte <= 0x39 else byte for byte in range(256))

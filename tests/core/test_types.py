@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from core_fakes import FakeNet, FakeOut, hub_settings
 
-from pgguard.core.types import Client, Nowhere, Out
+from pgguard.core.types import Client, Nowhere, Out, Recent
 from pgguard.pool.admission import ClientLimits, Share
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def test_what_is_not_connected_swallows_everything() -> None:
@@ -43,3 +48,11 @@ def test_the_fakes_have_all_that_the_protocols_ask_for() -> None:
 def test_who_does_not_say_how_to_name_clients_gets_the_rules_that_need_no_procfs() -> None:
     rules = ("startup_setting", "user_suffix", "application_name", "address")
     assert hub_settings().identify == rules
+
+
+def test_recent_numbers_are_the_newest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Recent, "LIMIT", 2)
+    recent = Recent()
+    for number in (1, 2, 1, 3):
+        recent.add(number)
+    assert list(recent) == [1, 3]

@@ -143,7 +143,7 @@ def test_a_running_statement_is_awaited_and_a_second_signal_ends_it(
         connection.pgconn.send_query(b"SELECT pg_sleep(60)")
         lines(process, 4)
         process.terminate()
-        assert "open transactions get up to 8 s" in lines(process, 1)[0]
+        assert "open transactions get up to 6 s" in lines(process, 1)[0]
         assert process.poll() is None
         asked = time.monotonic()
         process.terminate()

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import socket
 
 import pytest
 import uvloop
 
 from pgguard.errors import SettingsError
 from pgguard.net.loop import (
+    KEEPALIVE,
     Tasks,
+    is_loopback,
     loop_factory,
     loop_name,
     memory_returner,
     raise_descriptor_limit,
+    tune,
 )
 
 
@@ -83,3 +87,21 @@ async def test_a_task_may_cancel_all_others() -> None:
     other = tasks.spawn(asyncio.Event().wait(), "other")
     await tasks.spawn(tasks.cancel(), "ender")
     assert other.cancelled()
+
+
+def test_sockets_are_prompt_and_notice_who_vanished() -> None:
+    with socket.socket() as sock:
+        tune(sock, "127.0.0.1")
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        if hasattr(socket, "TCP_KEEPIDLE"):
+            wanted = KEEPALIVE["TCP_KEEPIDLE"]
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == wanted
+
+
+@pytest.mark.parametrize(
+    ("address", "ours"),
+    [("127.0.0.1", True), ("127.8.8.8", True), ("::1", True), ("10.0.0.1", False), ("x", False)],
+)
+def test_the_loopback_interface_is_known_by_its_addresses(address: str, ours: bool) -> None:
+    assert is_loopback(address) is ours
