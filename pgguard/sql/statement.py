@@ -52,8 +52,12 @@ class Constant(NamedTuple):
 
 
 NULL: Final = Constant("null")
+MAYBE: Final = Constant("null", "maybe")
+"""NULL, if the constant beside it is."""
 DEFAULT: Final = Constant("default")
 OPAQUE: Final = Constant("opaque")
+DRAWN: Final = Constant("opaque", "drawn")
+"""Comes from the rows of a function."""
 MORE: Final = Constant("more")
 
 

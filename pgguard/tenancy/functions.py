@@ -84,7 +84,8 @@ def is_constant(constant: Constant, model: Model) -> bool:
         if configured(name, model):
             continue
         theirs = _definitions(name, model)
-        if any(one.volatility != "i" for one in theirs):
+        # A stable one keeps its result within a statement; what it reads is the obstacle's matter.
+        if any(one.volatility == "v" for one in theirs):
             return False
         if theirs:
             continue

@@ -106,16 +106,12 @@ class Model:
     def find(self, name: Name) -> list[Table]:
         """The tables that a name may mean; empty if none has it.
 
-        Without a schema the default search_path decides, unless a tenant table elsewhere has the
-        name too: the session may have a path of its own, so all of them are returned then.
+        Without a schema all that have the name: the session may have a search_path of its own.
         """
         if name.schema:
             table = self.catalogue.tables.get((name.schema, name.name))
             return [table] if table else []
-        tables = self.by_name.get(name.name, [])
-        if len(tables) > 1 and not any(self.touches(table) for table in tables):
-            return tables[:1]
-        return tables
+        return self.by_name.get(name.name, [])
 
     def reach(self, tables: Iterable[Table]) -> list[Table]:
         """The tables and everything that views among them read, in a stable order."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from pgguard.findings import Verdict
-from pgguard.sql.statement import NULL, Constant, Known, Part, Term
+from pgguard.sql.statement import MAYBE, NULL, Constant, Known, Part, Term
 from pgguard.tenancy.functions import is_constant
 from pgguard.tenancy.values import differ, show
 
@@ -91,27 +91,30 @@ class Prover:
             if values and self._publishes(values):
                 why = "it changes rows without a tenant, which all tenants see"
                 return self.outcome(Verdict.unscoped, why, "condition")
+            if values and self._publishes(values, MAYBE):
+                why = f"if {name} is NULL, it changes rows that all tenants see"
+                return self.outcome(Verdict.unknown, why, "condition")
         name, values = self.role.columns[0], tenants[0] or frozenset()
         return self.outcome(Verdict.scoped, f"{name} is {show(values)}")
 
-    def _publishes(self, values: frozenset[Constant]) -> bool:
-        return self.role.shared and NULL in values and self.part.kind in {"update", "delete"}
+    def _publishes(self, values: frozenset[Constant], null: Constant = NULL) -> bool:
+        return self.role.shared and null in values and self.part.kind in {"update", "delete"}
 
     def _by_key(self, known: Known) -> Outcome:
         """No tenant: perhaps a key or a foreign key to a tenant table is given."""
         for key in self.table.keys:
             if set(key.columns) & set(self.role.columns) and self.role.kind != "owned":
                 continue
-            given = [self.constants(column, known) for column in key.columns]
-            if all(values is not None for values in given):
+            given = [self.chosen(column, known) for column in key.columns]
+            if all(given):
                 names = ", ".join(key.columns)
-                one = all(values is not None and is_single(values) for values in given)
+                one = all(values and is_single(values) for values in given)
                 if self.role.kind == "root" and one:
                     return self.outcome(Verdict.scoped, f"{names} names one tenant")
                 return self.outcome(Verdict.by_id, f"only {names} chooses the row", "condition")
         for foreign in self.table.foreign_keys:
             if foreign.target in self.model.roles and all(
-                self.constants(column, known) is not None for column in foreign.columns
+                self.chosen(column, known) for column in foreign.columns
             ):
                 names, target = ", ".join(foreign.columns), foreign.target[1]
                 why = f"only {names} chooses the rows, by their {target}"
@@ -142,6 +145,13 @@ class Prover:
             if values is not None and all(is_constant(value, self.model) for value in values):
                 return values
         return None
+
+    def chosen(self, column: str, known: Known) -> frozenset[Constant] | None:
+        """`constants` of a key's column, unless rows without a key pass too: anybody's."""
+        values, declared = self.constants(column, known), self.table.column(column)
+        if values is None or (declared is not None and declared.not_null):
+            return values
+        return None if NULL in values or MAYBE in values else values
 
     def differ(self, values: frozenset[Constant], column: Column | None) -> bool:
         literals = [value.value for value in values if value.kind == "literal"]

@@ -11,7 +11,7 @@ import re
 from typing import TYPE_CHECKING
 
 from pgguard.findings import Verdict
-from pgguard.sql.statement import DEFAULT, NULL, Conflict, Constant, Term
+from pgguard.sql.statement import DEFAULT, DRAWN, NULL, Conflict, Constant, Term
 from pgguard.tenancy.functions import is_constant
 from pgguard.tenancy.proof import Outcome, Prover, is_single
 from pgguard.tenancy.values import show
@@ -58,6 +58,9 @@ class WriteProver(Prover):
             if all(self._plain(values) for values in given):
                 why = f"only {', '.join(foreign.columns)} says whose row it becomes"
                 return self.outcome(Verdict.by_id, why, "insert")
+        if any(DRAWN in (self.value(column) or ()) for column in self.role.columns):
+            why = f"{self.owner_names()} comes from the rows of a function"
+            return self.outcome(Verdict.unknown, why)
         if self.table.fills:
             return self.outcome(Verdict.unknown, "a trigger may fill in the owner's key")
         return self.outcome(
@@ -68,6 +71,9 @@ class WriteProver(Prover):
         values, column = self.value(name), self.table.column(name)
         if values is None or DEFAULT in values or NULL in values:
             return self._left_out(name, values, column)
+        if DRAWN in values:
+            why = f"{name} comes from the rows of a function"
+            return self.outcome(Verdict.unknown, why)
         if not self._plain(values):
             why = f"{name} is not given as a constant"
             return self.outcome(Verdict.unscoped, why, "insert")

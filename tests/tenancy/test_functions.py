@@ -72,7 +72,7 @@ def test_in_from_even_an_immutable_function_of_the_user_is_not_trusted() -> None
         ("pure", True),
         ("tenant", True),
         ("random", False),
-        ("stable", False),
+        ("stable", True),
         ("mixed", False),
         ("lower", False),
         ("missing", False),

@@ -116,6 +116,13 @@ def test_texts_whose_literals_decide_share_nothing(one: str, other: str) -> None
         assert levels[0] != levels[1]
 
 
+@pytest.mark.parametrize(("on", "off"), [("'on'", "'off'"), ("1", "0")])
+def test_whether_explain_runs_a_statement_is_told_by_a_literal(on: str, off: str) -> None:
+    judge = fresh()
+    for value, expected in ((off, "no_tenant_data"), (on, "unscoped"), (off, "no_tenant_data")):
+        assert level(judge, f"EXPLAIN (ANALYZE {value}) DELETE FROM items") == expected
+
+
 def test_texts_that_cannot_be_read_share_nothing() -> None:
     judge = fresh()
     broken = judged(judge, "SELECT a b c 1 FROM")

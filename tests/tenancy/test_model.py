@@ -161,14 +161,14 @@ def test_a_parent_of_which_only_children_belong_to_tenants_is_mixed() -> None:
     assert roles(made)["all"] == "mixed"
 
 
-def test_names_are_found_as_postgres_would_or_more_carefully() -> None:
+def test_a_name_without_a_schema_may_be_any_of_that_name() -> None:
     public, twin = table("user", "id! tenant_id!"), table("user", "id!", schema="other")
     plain, copy = table("plain", "id!"), table("plain", "id!", schema="other")
     far = table("far", "id!", schema="other")
     made = model(public, twin, plain, copy, far)
     assert made.find(Name("other", "user")) == [twin]
     assert made.find(Name("", "user")) == [public, twin]
-    assert made.find(Name("", "plain")) == [plain]
+    assert made.find(Name("", "plain")) == [plain, copy]
     assert made.find(Name("", "far")) == [far]
     assert made.find(Name("", "none")) == []
 

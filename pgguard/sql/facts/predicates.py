@@ -21,7 +21,7 @@ from pgguard.sql.facts.environment import (
     either,
 )
 from pgguard.sql.scopes import Node, name_of
-from pgguard.sql.statement import NULL, Constant, Term
+from pgguard.sql.statement import MAYBE, NULL, Constant, Term
 
 if TYPE_CHECKING:
     from pgguard.sql.statement import Occurrence
@@ -32,6 +32,7 @@ _OR: Final = 2
 _Goal = tuple[Any, bool]
 """A node and whether it must be true or must be false."""
 
+_EQUALS: Final[Node] = {"kind": "AEXPR_OP", "name": [{"String": {"sval": "="}}]}
 _CONDITIONS: Final = frozenset({"BoolExpr", "A_Expr", "NullTest", "BooleanTest"})
 
 
@@ -123,11 +124,11 @@ class Reader:
         arms: list[_Goal] = []
         for arm in body.get("args", []):
             when = arm["CaseWhen"]
+            taken = when["expr"]
             if "arg" in body:
-                arms.append((when["result"], goal))
-            else:
-                # An arm is taken if its condition is true and counts if its result is as wanted.
-                arms.append(({"_Arm": (when["expr"], when["result"])}, goal))
+                taken = {"A_Expr": {**_EQUALS, "lexpr": body["arg"], "rexpr": taken}}
+            # An arm is taken if its condition is true and counts if its result is as wanted.
+            arms.append(({"_Arm": (taken, when["result"])}, goal))
         if "defresult" in body:
             arms.append((body["defresult"], goal))
         return _OR, arms
@@ -222,7 +223,10 @@ class Reader:
             elements = array["A_ArrayExpr"].get("elements", [])
             if any("A_ArrayExpr" in element for element in elements):
                 return NOTHING
-            if some is goal:
+            if "RowExpr" in body["lexpr"]:
+                # Of two records NULL equals NULL.
+                return NOTHING
+            if some is goal and len(elements) != 1:
                 return self._one_of(body["lexpr"], elements)
             return self.equate(body["lexpr"], elements[0]) if elements else NOTHING
         column, values = self._term(body["lexpr"]), array_of(array)
@@ -279,7 +283,8 @@ class Reader:
             return self._with_default(column, right if other is None else left)
         if value == NULL and not null_safe:
             return None
-        return _fact(column, frozenset({value}))
+        sure = not null_safe or value.kind in {"literal", "null"}
+        return _fact(column, frozenset({value} if sure else {value, MAYBE}))
 
     def _with_default(self, column: Term, node: Node) -> Environment | None:
         """column = COALESCE($1, column): the parameter, unless it is null."""

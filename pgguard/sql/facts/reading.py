@@ -58,7 +58,13 @@ def unread(reason: str) -> Facts:
 
 
 def _read_statement(kind: str, body: Node) -> tuple[Part, bool]:
-    kind, body = _inner(kind, body)
+    # 'on' and 'off', 1 and 0 are literals of one shape.
+    valued = kind == "ExplainStmt" and any("arg" in o["DefElem"] for o in body.get("options", []))
+    part, by_value = _read_inner(*_inner(kind, body))
+    return part, by_value or valued
+
+
+def _read_inner(kind: str, body: Node) -> tuple[Part, bool]:
     if kind in _OPAQUE and not body.get("ismove"):
         return Part("opaque", obstacle=_OPAQUE[kind]), False
     if kind == "SelectStmt":
@@ -98,12 +104,16 @@ def _inner(kind: str, body: Node) -> tuple[str, Node]:
 
 
 def _analyzes(body: Node) -> bool:
+    """Whether EXPLAIN runs the statement; of several ANALYZE the last one counts."""
+    analyzes = False
     for option in body.get("options", []):
         element = option["DefElem"]
         if element.get("defname") == "analyze":
-            value = element.get("arg", {}).get("String", {}).get("sval", "true")
-            return value.lower() not in {"false", "off"}
-    return False
+            value = element.get("arg", {})
+            word = value.get("String", {}).get("sval", "true").lower()
+            zero = "Integer" in value and not value["Integer"].get("ival", 0)
+            analyzes = word not in {"false", "off"} and not zero
+    return analyzes
 
 
 def _created(kind: str, body: Node) -> tuple[Name, ...]:
@@ -165,18 +175,13 @@ def _read_select(body: Node) -> tuple[Part, bool]:
     return part, _read_condition(part, body.get("whereClause"), _grouped(body))
 
 
-def _grouped(body: Node) -> tuple[Node, list[str]] | None:
-    """HAVING with the plain columns of GROUP BY: on those it is a WHERE (F9)."""
-    having, groups = body.get("havingClause"), body.get("groupClause", [])
-    if having is None or not groups:
-        return None
-    columns = []
-    for group in groups:
-        fields = group.get("ColumnRef", {}).get("fields", [])
-        if not fields or "String" not in fields[-1]:
-            return None
-        columns.append(fields[-1]["String"].get("sval", ""))
-    return having, columns
+def _grouped(body: Node) -> Node | None:
+    """HAVING over plain columns: what it says of columns holds for every row (F9).
+
+    Postgres takes a column outside of aggregates only if it is grouped or depends on a key that is.
+    """
+    groups = body.get("groupClause", [])
+    return body.get("havingClause") if groups and all("ColumnRef" in g for g in groups) else None
 
 
 def _read_write(kind: str, body: Node) -> tuple[Part, bool]:
@@ -194,33 +199,32 @@ def _read_write(kind: str, body: Node) -> tuple[Part, bool]:
     return part, _read_condition(part, body.get("whereClause"), None)
 
 
-def _read_condition(part: Part, where: Node | None, grouped: tuple[Node, list[str]] | None) -> bool:
+def _read_condition(part: Part, where: Node | None, having: Node | None) -> bool:
     """Fill in what the condition says; whether a literal's value has decided something."""
     reader = Reader(part.table)
-    part.known = known(_conditions(reader, where, grouped, hopeful=False))
+    part.known = known(_conditions(reader, where, having, hopeful=False))
     if reader.depends:
-        part.hopeful = known(_conditions(reader, where, grouped, hopeful=True))
+        part.hopeful = known(_conditions(reader, where, having, hopeful=True))
     if where is not None:
         part.condition = "or" if where.get("BoolExpr", {}).get("boolop") == "OR_EXPR" else "and"
     return reader.by_value
 
 
 def _conditions(
-    reader: Reader, where: Node | None, grouped: tuple[Node, list[str]] | None, *, hopeful: bool
+    reader: Reader, where: Node | None, having: Node | None, *, hopeful: bool
 ) -> Environment | None:
     said = reader.read(where, hopeful=hopeful)
-    if grouped is None:
-        return said
-    having = reader.read(grouped[0], hopeful=hopeful)
     if having is None:
+        return said
+    of_groups = reader.read(having, hopeful=hopeful)
+    if of_groups is None:
         # No group is left, but an impossible HAVING still reads every row.
         return said
     # A function in HAVING may be an aggregate over the rows.
     kept = tuple(
         (terms, constants)
-        for terms, constants in having.groups
-        if all(term.column in grouped[1] for term in terms)
-        and not any(constant.functions for constant in constants or ())
+        for terms, constants in of_groups.groups
+        if not any(constant.functions for constant in constants or ())
     )
     return both([said, Environment(kept)])
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pgguard.sql.facts.constants import term, written
 from pgguard.sql.facts.environment import bounded, known
 from pgguard.sql.facts.predicates import Reader
-from pgguard.sql.statement import OPAQUE, Conflict, Constant, Occurrence, Term
+from pgguard.sql.statement import DRAWN, OPAQUE, Conflict, Constant, Occurrence, Term
 
 if TYPE_CHECKING:
     from pgguard.sql.scopes import Node
@@ -86,7 +86,11 @@ def _selected(source: Node, part: Part) -> _Values:
     if any(_is_star(value) for value in targets):
         part.obstacle = "the rows to insert come from SELECT *"
         return ()
-    return tuple(frozenset({written(value)}) for value in targets)
+    values = [written(value) for value in targets]
+    if any(name.name != "generate_series" for name in part.functions) and "fromClause" in source:
+        # What the caller gave as arrays or documents; a series is made up.
+        values = [DRAWN if value == OPAQUE else value for value in values]
+    return tuple(frozenset({value}) for value in values)
 
 
 def _is_star(value: Node) -> bool:
