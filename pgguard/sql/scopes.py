@@ -14,14 +14,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from pgguard.sql.statement import Name
+from pgguard.sql.statement import Name, Write
 
 Node = dict[str, Any]
 
 _LEAVES: Final = frozenset({"ColumnRef", "A_Const", "TypeName", "typeName", "lockingClause"})
 _CREATED: Final = frozenset({"into", "intoClause"})
 _SET_OPERATIONS: Final = frozenset({"SETOP_UNION", "SETOP_INTERSECT", "SETOP_EXCEPT"})
-_TARGETS: Final = frozenset({"InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"})
+_TARGETS: Final = {
+    "InsertStmt": "i",
+    "UpdateStmt": "u",
+    "DeleteStmt": "d",
+    "MergeStmt": "iud",
+}
+"""What each does to the rows of its target; see `Write`."""
 
 
 class _Scope(NamedTuple):
@@ -51,6 +57,14 @@ class Survey:
 
     relations: dict[Name, None] = field(default_factory=dict)
     functions: dict[Name, None] = field(default_factory=dict)
+    operators: dict[str, None] = field(default_factory=dict)
+    """Without schema; those of pg_catalog, if it was named, left out."""
+    attributes: dict[str, None] = field(default_factory=dict)
+    """What stands behind a dot: columns, but functions too, for `t.f` may be `f(t)`."""
+    types: dict[str, None] = field(default_factory=dict)
+    writes: list[Write] = field(default_factory=list)
+    renames: bool = False
+    """Columns of something in FROM have other names here."""
     occurrences: int = 0
     """Relations and references to CTEs, each as often as it stands there."""
     subquery: bool = False
@@ -65,6 +79,10 @@ class Survey:
 def survey(kind: str, body: Node) -> Survey:
     """Walk one statement: the name of its node and the node itself."""
     seen = Survey()
+    if kind == "CopyStmt" and body.get("is_from") and "relation" in body:
+        relation = body["relation"]
+        name = Name(relation.get("schemaname", ""), relation["relname"])
+        seen.writes.append(Write(name, "i", ()))
     stack: _Stack = [({kind: body}, _OPEN)]
     while stack:
         node, scope = stack.pop()
@@ -80,12 +98,16 @@ def survey(kind: str, body: Node) -> Survey:
             seen.cte = True
             scope = _common_tables(node["withClause"], scope, stack)
         for key, value in node.items():
-            if not isinstance(value, (dict, list)) or key in _LEAVES or key == "withClause":
+            if not isinstance(value, (dict, list)) or key == "withClause":
+                continue
+            if key in _LEAVES:
+                _leaf(seen, key, value)
                 continue
             if key in _CREATED:
                 continue
             if key in _TARGETS and isinstance(value, dict) and "relation" in value:
                 _relation(seen, value["relation"], _OPEN)
+                seen.writes.append(_write(key, value))
                 value = {name: part for name, part in value.items() if name != "relation"}
             else:
                 _note(seen, key, value)
@@ -95,8 +117,18 @@ def survey(kind: str, body: Node) -> Survey:
 
 def _note(seen: Survey, key: str, value: Any) -> None:
     """Remember what a key alone says."""
-    if key == "funcname":
+    if key in {"funcname", "method"}:
         seen.functions[name_of(value)] = None
+    elif key == "A_Expr":
+        _operator(seen, value)
+    elif key == "CaseExpr" and "arg" in value:
+        seen.operators["="] = None
+    elif key in {"operName", "useOp"}:
+        _operator(seen, {"name": value})
+    elif key == "A_Indirection":
+        _attributes(seen, value.get("indirection", []))
+    elif key == "colnames":
+        seen.renames = True
     elif key == "ParamRef":
         seen.parameters = max(seen.parameters, value.get("number", 0))
     elif key in {"SubLink", "RangeSubselect"}:
@@ -107,8 +139,43 @@ def _note(seen: Survey, key: str, value: Any) -> None:
         seen.cursor = True
 
 
+def _leaf(seen: Survey, key: str, value: Any) -> None:
+    """Remember the names in what is not walked through."""
+    if key == "ColumnRef":
+        _attributes(seen, value.get("fields", [])[1:])
+    elif key in {"TypeName", "typeName"}:
+        seen.types[name_of(value.get("names", [])).name] = None
+
+
+def _operator(seen: Survey, body: Node) -> None:
+    name = name_of(body.get("name", []))
+    if body.get("kind", "").startswith(("AEXPR_BETWEEN", "AEXPR_NOT_BETWEEN")):
+        seen.operators |= {"<": None, "<=": None, ">": None, ">=": None}
+    elif name.schema != "pg_catalog":
+        seen.operators[name.name] = None
+
+
+def _attributes(seen: Survey, parts: list[Node]) -> None:
+    for part in parts:
+        if "String" in part:
+            seen.attributes[part["String"].get("sval", "")] = None
+
+
+def _write(kind: str, body: Node) -> Write:
+    """What a statement does to the rows of its target."""
+    actions, targets = _TARGETS[kind], body.get("targetList", [])
+    conflict = body.get("onConflictClause", {})
+    if conflict.get("action") == "ONCONFLICT_UPDATE":
+        actions, targets = "iu", conflict.get("targetList", [])
+    columns = tuple(target["ResTarget"].get("name", "") for target in targets)
+    relation = body["relation"]
+    name = Name(relation.get("schemaname", ""), relation["relname"])
+    return Write(name, actions, None if kind == "MergeStmt" else columns)
+
+
 def _relation(seen: Survey, node: Node, scope: _Scope) -> None:
     seen.occurrences += 1
+    seen.renames = seen.renames or "colnames" in node.get("alias", {})
     name = Name(node.get("schemaname", ""), node["relname"])
     if name.schema or not scope.hides(name.name):
         seen.relations[name] = None

@@ -103,6 +103,18 @@ class Conflict:
     known: Known = field(default_factory=Known)
 
 
+class Write(NamedTuple):
+    """A relation whose rows a statement may change.
+
+    `actions` are letters of `i` (INSERT), `u` (UPDATE), `d` (DELETE); `columns` those that UPDATE
+    sets, None if they are not known.
+    """
+
+    name: Name
+    actions: str
+    columns: tuple[str, ...] | None
+
+
 @dataclass(slots=True)
 class Part:
     """The facts of one statement of the text.
@@ -117,6 +129,16 @@ class Part:
     functions: tuple[Name, ...] = ()
     table_functions: bool = False
     """A function stands in FROM."""
+    operators: tuple[str, ...] = ()
+    attributes: tuple[str, ...] = ()
+    """Names behind a dot: columns, or functions of the row."""
+    types: tuple[str, ...] = ()
+    """Named by casts."""
+    writes: tuple[Write, ...] = ()
+    renames: bool = False
+    """Columns have other names than those of their tables."""
+    stale: bool = False
+    """An earlier statement of the text has changed the schema."""
     obstacle: str = ""
     """Why the one-table proof does not apply; empty if it does."""
     table: Occurrence | None = None

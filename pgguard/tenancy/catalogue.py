@@ -17,6 +17,41 @@ TableName = tuple[str, str]
 _SYSTEM: Final = "('pg_catalog', 'information_schema', 'pg_toast')"
 _OURS: Final = f"n.nspname NOT IN {_SYSTEM} AND NOT pg_catalog.starts_with(n.nspname, 'pg_temp_')"
 
+RUNS_TEXT: Final = frozenset(
+    {
+        "cursor_to_xml",
+        "cursor_to_xmlschema",
+        "database_to_xml",
+        "database_to_xml_and_xmlschema",
+        "pg_logical_slot_get_binary_changes",
+        "pg_logical_slot_get_changes",
+        "pg_logical_slot_peek_binary_changes",
+        "pg_logical_slot_peek_changes",
+        "pg_read_binary_file",
+        "pg_read_file",
+        "query_to_xml",
+        "query_to_xml_and_xmlschema",
+        "query_to_xmlschema",
+        "schema_to_xml",
+        "schema_to_xml_and_xmlschema",
+        "table_to_xml",
+        "table_to_xml_and_xmlschema",
+        "ts_rewrite",
+        "ts_stat",
+    }
+)
+"""Postgres's own functions that read tables named by a text."""
+
+
+_CALLED: Final = """
+LEFT JOIN pg_catalog.pg_operator x
+  ON d.refclassid = 'pg_catalog.pg_operator'::pg_catalog.regclass AND x.oid = d.refobjid
+JOIN pg_catalog.pg_proc p ON p.oid =
+  CASE d.refclassid WHEN 'pg_catalog.pg_proc'::pg_catalog.regclass THEN d.refobjid
+                    ELSE x.oprcode::oid END
+JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace AND n.nspname <> 'pg_catalog'"""
+"""From a dependency `d` to the function `p` in `n` that is called, by an operator too."""
+
 # Only names of ours are put into these texts.
 # ruff: noqa: S608
 CATALOGUE_QUERIES: Final[dict[str, str]] = {
@@ -24,19 +59,23 @@ CATALOGUE_QUERIES: Final[dict[str, str]] = {
 SELECT pg_catalog.current_database(),
        pg_catalog.array_to_json(pg_catalog.current_schemas(false))""",
     "tables": f"""
-SELECT c.oid, n.nspname, c.relname, c.relkind, c.relhasrules,
+SELECT c.oid, n.nspname, c.relname, c.relkind,
+       EXISTS (SELECT FROM pg_catalog.pg_rewrite r
+               WHERE r.ev_class = c.oid AND r.rulename <> '_RETURN'),
        EXISTS (SELECT FROM pg_catalog.pg_trigger t
                WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgtype & 7 = 7)
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm', 'S') AND {_OURS}""",
     "columns": f"""
-SELECT a.attrelid, a.attname, a.attnum, COALESCE(b.typname, t.typname),
-       a.attnotnull, pg_catalog.pg_get_expr(d.adbin, d.adrelid)
+SELECT a.attrelid, a.attname, COALESCE(bb.typname, b.typname, t.typname),
+       a.attnotnull, pg_catalog.pg_get_expr(d.adbin, d.adrelid),
+       CASE WHEN a.atthasdef THEN pg_catalog.to_jsonb(a) ->> 'attgenerated' <> '' END
 FROM pg_catalog.pg_attribute a
 JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
 LEFT JOIN pg_catalog.pg_type b ON b.oid = t.typbasetype
+LEFT JOIN pg_catalog.pg_type bb ON bb.oid = b.typbasetype
 LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
 WHERE a.attnum > 0 AND NOT a.attisdropped
   AND c.relkind IN ('r', 'p', 'f', 'v', 'm') AND {_OURS}
@@ -53,7 +92,7 @@ JOIN pg_catalog.pg_class c ON c.oid = i.indrelid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL AND {_OURS}""",
     "foreign_keys": f"""
-SELECT f.conrelid, f.conname, f.confrelid,
+SELECT f.conrelid, f.conname, f.confrelid, f.confdeltype, f.confupdtype,
        (SELECT pg_catalog.json_agg(a.attname ORDER BY p.n)
         FROM pg_catalog.unnest(f.conkey) WITH ORDINALITY AS p(attnum, n)
         JOIN pg_catalog.pg_attribute a ON a.attrelid = f.conrelid AND a.attnum = p.attnum),
@@ -72,20 +111,95 @@ JOIN pg_catalog.pg_depend d
   ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = r.oid
 WHERE d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
   AND d.refobjid <> r.ev_class AND r.ev_type = '1'""",
-    "view_functions": """
-SELECT DISTINCT r.ev_class, n.nspname, p.proname
-FROM pg_catalog.pg_rewrite r
+    "policies": """
+SELECT DISTINCT y.polrelid, d.refobjid
+FROM pg_catalog.pg_policy y
 JOIN pg_catalog.pg_depend d
-  ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = r.oid
-JOIN pg_catalog.pg_proc p
-  ON d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND p.oid = d.refobjid
+  ON d.classid = 'pg_catalog.pg_policy'::pg_catalog.regclass AND d.objid = y.oid
+WHERE d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid <> y.polrelid""",
+    "calls": f"""
+SELECT DISTINCT o.relid, o.kind, n.nspname, p.proname
+FROM (
+  SELECT r.ev_class, 'read', 'pg_catalog.pg_rewrite'::pg_catalog.regclass, r.oid
+  FROM pg_catalog.pg_rewrite r WHERE r.ev_type = '1' AND r.oid >= 16384::oid
+  UNION ALL
+  SELECT y.polrelid, 'read', 'pg_catalog.pg_policy'::pg_catalog.regclass, y.oid
+  FROM pg_catalog.pg_policy y
+  UNION ALL
+  SELECT f.conrelid, 'write', 'pg_catalog.pg_constraint'::pg_catalog.regclass, f.oid
+  FROM pg_catalog.pg_constraint f WHERE f.contype = 'c' AND f.conrelid <> 0::oid
+  UNION ALL
+  SELECT a.attrelid, 'write', 'pg_catalog.pg_constraint'::pg_catalog.regclass, f.oid
+  FROM pg_catalog.pg_constraint f JOIN pg_catalog.pg_attribute a ON a.atttypid = f.contypid
+  WHERE f.contypid <> 0::oid
+  UNION ALL
+  SELECT v.adrelid, 'write', 'pg_catalog.pg_attrdef'::pg_catalog.regclass, v.oid
+  FROM pg_catalog.pg_attrdef v
+) AS o(relid, kind, classid, objid)
+JOIN pg_catalog.pg_depend d ON d.classid = o.classid AND d.objid = o.objid
+{_CALLED}
+UNION
+SELECT r.ev_class, 'read', 'pg_catalog', 'query_to_xml'
+FROM pg_catalog.pg_rewrite r
+WHERE r.oid >= 16384::oid AND r.ev_type = '1' AND r.ev_action::text ~ (
+  SELECT ':funcid (' || pg_catalog.string_agg(p.oid::text, '|') || ') '
+  FROM pg_catalog.pg_proc p
+  WHERE p.pronamespace = 'pg_catalog'::pg_catalog.regnamespace
+    AND p.proname::text = ANY ('{{{",".join(sorted(RUNS_TEXT))}}}'))
+UNION
+SELECT t.tgrelid,
+       CASE WHEN t.tgtype & 4 <> 0 THEN 'i' ELSE '' END
+       || CASE WHEN t.tgtype & 16 <> 0 THEN 'u' ELSE '' END
+       || CASE WHEN t.tgtype & 8 <> 0 THEN 'd' ELSE '' END
+       || CASE WHEN t.tgtype & 32 <> 0 THEN 't' ELSE '' END,
+       n.nspname, p.proname
+FROM pg_catalog.pg_trigger t
+JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
 JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
-WHERE n.nspname <> 'pg_catalog' AND r.ev_type = '1'""",
-    "functions": """
-SELECT DISTINCT n.nspname, p.proname, p.provolatile, l.lanname
+WHERE NOT t.tgisinternal AND t.tgenabled <> 'D'""",
+    "types": f"""
+SELECT DISTINCT t.typname, n.nspname, p.proname
+FROM pg_catalog.pg_constraint f
+JOIN pg_catalog.pg_type t ON t.oid = f.contypid
+JOIN pg_catalog.pg_depend d
+  ON d.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass AND d.objid = f.oid
+{_CALLED}
+UNION
+SELECT t.typname, n.nspname, p.proname
+FROM pg_catalog.pg_cast x
+JOIN pg_catalog.pg_type t ON t.oid IN (x.castsource, x.casttarget)
+JOIN pg_catalog.pg_proc p ON p.oid = x.castfunc
+JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+WHERE n.nspname <> 'pg_catalog'""",
+    "operators": """
+SELECT DISTINCT o.oprname, n.nspname, p.provolatile, l.lanname, p.proname,
+       CASE WHEN a.typnamespace = n.pg AND b.typnamespace = n.pg THEN a.typname END,
+       CASE WHEN a.typnamespace = n.pg AND b.typnamespace = n.pg THEN b.typname END
+FROM pg_catalog.pg_operator o
+JOIN (SELECT oid, nspname, 'pg_catalog'::pg_catalog.regnamespace::oid
+      FROM pg_catalog.pg_namespace) AS n(oid, nspname, pg) ON n.oid = o.oprnamespace
+JOIN pg_catalog.pg_proc p ON p.oid = o.oprcode
+JOIN pg_catalog.pg_language l ON l.oid = p.prolang
+LEFT JOIN pg_catalog.pg_type a ON a.oid = o.oprleft
+LEFT JOIN pg_catalog.pg_type b ON b.oid = o.oprright
+WHERE n.nspname <> 'pg_catalog'""",
+    "functions": r"""
+SELECT DISTINCT n.nspname, p.proname,
+       (SELECT max(q.provolatile::text) FROM pg_catalog.pg_proc q
+        WHERE q.oid IN (p.oid, g.aggtransfn, g.aggfinalfn, g.aggmtransfn, g.aggmfinalfn)),
+       l.lanname,
+       CASE WHEN p.prosrc <> '' AND l.lanname IN ('plpgsql', 'sql') THEN (
+         SELECT pg_catalog.string_agg(DISTINCT w[1], ' ')
+         FROM pg_catalog.regexp_matches(s.text, '[a-z_][a-z0-9_]*|[^a-z0-9_\s]+', 'g') AS m(w)
+         WHERE s.text !~ '\m(from|table|update|insert|delete|merge|copy|truncate|execute|call)\M'
+       ) END
 FROM pg_catalog.pg_proc p
 JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
 JOIN pg_catalog.pg_language l ON l.oid = p.prolang
+LEFT JOIN pg_catalog.pg_aggregate g ON g.aggfnoid = p.oid
+CROSS JOIN LATERAL (
+  SELECT pg_catalog.regexp_replace(pg_catalog.lower(p.prosrc), '\mdistinct\s+from\M', '', 'g')
+) AS s(text)
 WHERE n.nspname NOT IN ('pg_catalog', 'information_schema')""",
     "builtins": """
 SELECT p.provolatile = 'v', pg_catalog.string_agg(DISTINCT p.proname::text, ' ')
@@ -103,7 +217,10 @@ _WATCHED: Final = {
     "pg_db_role_setting": "true",
     "pg_index": f"x.indisunique AND x.indrelid >= 16384::oid AND x.indrelid {_PERMANENT}",
     "pg_inherits": f"x.inhrelid {_PERMANENT}",
+    "pg_cast": "x.oid >= 16384::oid",
     "pg_namespace": "NOT pg_catalog.starts_with(x.nspname, 'pg_t')",
+    "pg_operator": "x.oid >= 16384::oid",
+    "pg_policy": "true",
     "pg_proc": "x.oid >= 16384::oid",
     "pg_rewrite": f"x.oid >= 16384::oid AND x.ev_class {_PERMANENT}",
     "pg_trigger": f"NOT x.tgisinternal AND x.tgrelid {_PERMANENT}",
@@ -137,6 +254,7 @@ class Column:
     not_null: bool = False
     default: str = ""
     """The default's expression as the server prints it; also of a generated column."""
+    generated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +272,10 @@ class ForeignKey:
     columns: tuple[str, ...]
     target: TableName
     target_columns: tuple[str, ...]
+    on_delete: bool = False
+    """Deleting what is referenced changes the rows that reference it."""
+    on_update: bool = False
+    """Setting the columns that are referenced does."""
 
 
 @dataclass(slots=True)
@@ -170,8 +292,12 @@ class Table:
     parents: list[TableName] = field(default_factory=list)
     depends: set[TableName] = field(default_factory=set)
     """Views: the relations that they read directly."""
+    policies: set[TableName] = field(default_factory=set)
+    """The relations that row security policies read."""
     calls: set[TableName] = field(default_factory=set)
-    """Views: the functions that they call, but for Postgres's own."""
+    """Functions that reading calls in views and policies, but for Postgres's own."""
+    write_calls: dict[str, set[TableName]] = field(default_factory=dict)
+    """Functions that triggers, defaults and checks call, by the action (see `Write`)."""
     rules: bool = False
     """Rewrite rules beside a view's own."""
     fills: bool = False
@@ -199,6 +325,8 @@ class Function:
     volatility: str
     """pg_proc.provolatile: `i`, `s` or `v`."""
     language: str
+    quiet: bool = False
+    """Its source shows that it reads no table."""
 
 
 @dataclass(slots=True)
@@ -211,9 +339,18 @@ class Catalogue:
     tables: dict[TableName, Table] = field(default_factory=dict)
     functions: dict[str, list[Function]] = field(default_factory=dict)
     """By name, Postgres's own left out."""
+    operators: dict[str, list[Function]] = field(default_factory=dict)
+    """By name, Postgres's own left out."""
+    type_calls: dict[str, set[TableName]] = field(default_factory=dict)
+    """Functions that casts to a type, and its checks, call; by the type's name."""
+    odd_equality: frozenset[str] = frozenset()
+    """Postgres's own types that have an equality which is not Postgres's own."""
     builtins: frozenset[str] = frozenset()
     volatile_builtins: frozenset[str] = frozenset()
 
+
+_CHANGES: Final = frozenset({"c", "n", "d"})
+"""CASCADE, SET NULL, SET DEFAULT."""
 
 Rows = dict[str, list[list[str | None]]]
 
@@ -225,40 +362,79 @@ def catalogue_from_rows(rows: Rows) -> Catalogue:
         catalogue.database, catalogue.search_path = database, tuple(json.loads(path))
     tables: dict[str, Table] = {}
     for oid, schema, name, kind, rules, fills in _texts(rows, "tables"):
-        ruled = rules == "t" and kind not in {"v", "m"}
-        table = Table(schema, name, kind, rules=ruled, fills=fills == "t")
+        table = Table(schema, name, kind, rules=rules == "t", fills=fills == "t")
         tables[oid] = catalogue.tables[table.key] = table
     _add_columns(rows, tables)
-    for oid, function_schema, function in _texts(rows, "view_functions"):
+    for oid, action, function_schema, function in _texts(rows, "calls"):
         if oid in tables:
-            tables[oid].calls.add((function_schema, function))
-    for schema, name, volatility, language in _texts(rows, "functions"):
-        catalogue.functions.setdefault(name, []).append(Function(schema, volatility, language))
+            called = (function_schema, function)
+            if action == "read":
+                tables[oid].calls.add(called)
+            for letter in "iu" if action == "write" else action if action != "read" else "":
+                tables[oid].write_calls.setdefault(letter, set()).add(called)
     for volatile, names in _texts(rows, "builtins"):
         words = frozenset(names.split())
         if volatile == "t":
             catalogue.volatile_builtins = words
         catalogue.builtins |= words
+    for name, schema, function in _texts(rows, "types"):
+        catalogue.type_calls.setdefault(name, set()).add((schema, function))
+    _add_functions(rows, catalogue)
     return catalogue
 
 
+def _add_functions(rows: Rows, catalogue: Catalogue) -> None:
+    odd = set()
+    for name, schema, volatility, language, _, left, right in _texts(rows, "operators"):
+        catalogue.operators.setdefault(name, []).append(Function(schema, volatility, language))
+        if name in {"=", "<>"}:
+            odd |= {left, right} - {""}
+    catalogue.odd_equality = frozenset(odd)
+    functions = _texts(rows, "functions")
+    telling = {name for _, name, volatility, _, _ in functions if volatility != "i"}
+    telling |= RUNS_TEXT | {"set_config"} | set(catalogue.type_calls)
+    signs = [
+        sign
+        for sign, theirs in catalogue.operators.items()
+        if any(one.volatility != "i" for one in theirs)
+    ]
+    for schema, name, volatility, language, source in functions:
+        words = source.split()
+        quiet = bool(words) and not any(
+            word in telling or "\\" in word or any(sign in word for sign in signs) for word in words
+        )
+        function = Function(schema, volatility, language, quiet)
+        catalogue.functions.setdefault(name, []).append(function)
+
+
 def _add_columns(rows: Rows, tables: dict[str, Table]) -> None:
-    for oid, name, _, type_name, not_null, default in _texts(rows, "columns"):
+    for oid, name, type_name, not_null, default, generated in _texts(rows, "columns"):
         if oid in tables:
-            tables[oid].columns.append(Column(name, type_name, not_null == "t", default))
+            column = Column(name, type_name, not_null == "t", default, generated == "t")
+            tables[oid].columns.append(column)
     for oid, name, primary, columns in _texts(rows, "keys"):
         if oid in tables:
             tables[oid].keys.append(Key(name, tuple(json.loads(columns)), primary == "t"))
-    for oid, name, target, columns, target_columns in _texts(rows, "foreign_keys"):
+    for oid, name, target, deleted, updated, columns, theirs in _texts(rows, "foreign_keys"):
         if oid in tables and target in tables:
-            ours, theirs = tuple(json.loads(columns)), tuple(json.loads(target_columns))
-            tables[oid].foreign_keys.append(ForeignKey(name, ours, tables[target].key, theirs))
+            foreign = ForeignKey(
+                name,
+                tuple(json.loads(columns)),
+                tables[target].key,
+                tuple(json.loads(theirs)),
+                deleted in _CHANGES,
+                updated in _CHANGES,
+            )
+            tables[oid].foreign_keys.append(foreign)
     for oid, parent in _texts(rows, "parents"):
         if oid in tables and parent in tables:
             tables[oid].parents.append(tables[parent].key)
     for oid, relation in _texts(rows, "views"):
         if oid in tables and relation in tables:
             tables[oid].depends.add(tables[relation].key)
+    for oid, relation in _texts(rows, "policies"):
+        if oid in tables and relation in tables:
+            tables[oid].policies.add(tables[relation].key)
 
 
 def _texts(rows: Rows, name: str) -> list[list[str]]:

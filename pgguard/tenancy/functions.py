@@ -9,37 +9,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from pgguard.tenancy.catalogue import RUNS_TEXT
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pgguard.sql.statement import Constant, Name
     from pgguard.tenancy.catalogue import Function
     from pgguard.tenancy.model import Model
-
-_RUNS_TEXT: Final = frozenset(
-    {
-        "cursor_to_xml",
-        "cursor_to_xmlschema",
-        "database_to_xml",
-        "database_to_xml_and_xmlschema",
-        "pg_logical_slot_get_binary_changes",
-        "pg_logical_slot_get_changes",
-        "pg_logical_slot_peek_binary_changes",
-        "pg_logical_slot_peek_changes",
-        "pg_read_binary_file",
-        "pg_read_file",
-        "query_to_xml",
-        "query_to_xml_and_xmlschema",
-        "query_to_xmlschema",
-        "schema_to_xml",
-        "schema_to_xml_and_xmlschema",
-        "table_to_xml",
-        "table_to_xml_and_xmlschema",
-        "ts_rewrite",
-        "ts_stat",
-    }
-)
-"""Postgres's own functions that read tables named by a text."""
 
 _HARMLESS: Final = frozenset(
     {
@@ -48,6 +25,8 @@ _HARMLESS: Final = frozenset(
         "gen_random_bytes",
         "gen_random_uuid",
         "gen_salt",
+        "insert_username",
+        "moddatetime",
         "similarity",
         "unaccent",
         "uuid_generate_v1",
@@ -64,7 +43,7 @@ def obstacle(functions: Iterable[Name], model: Model, *, in_from: bool) -> str:
     for name in functions:
         if configured(name, model):
             continue
-        if name.name in _RUNS_TEXT and name.schema in {"", "pg_catalog"}:
+        if name.name in RUNS_TEXT and name.schema in {"", "pg_catalog"}:
             return f"{name.name}() reads what its argument says"
         theirs = _definitions(name, model)
         if not theirs:
@@ -73,6 +52,15 @@ def obstacle(functions: Iterable[Name], model: Model, *, in_from: bool) -> str:
             continue
         if in_from or not all(_reads_nothing(name.name, one) for one in theirs):
             return f"what function {name} reads cannot be seen"
+    return ""
+
+
+def operator_obstacle(operators: Iterable[str], model: Model) -> str:
+    """The same for operators; those written in C come with extensions and read nothing."""
+    for name in operators:
+        for one in model.catalogue.operators.get(name, ()):
+            if one.volatility != "i" and one.language not in {"c", "internal"}:
+                return f"what operator {name} reads cannot be seen"
     return ""
 
 
@@ -111,4 +99,6 @@ def _builtin(name: Name, model: Model) -> bool:
 
 
 def _reads_nothing(name: str, function: Function) -> bool:
-    return function.volatility == "i" or (function.language == "c" and name in _HARMLESS)
+    if function.volatility == "i" or function.quiet:
+        return True
+    return function.language == "c" and name in _HARMLESS

@@ -94,10 +94,16 @@ class Model:
     roles: dict[TableName, Role] = field(default_factory=dict)
     ambiguities: list[Ambiguity] = field(default_factory=list)
     by_name: dict[str, list[Table]] = field(default_factory=dict)
+    _children: dict[TableName, list[Table]] = field(default_factory=dict)
+    _referring: dict[TableName, list[tuple[Table, ForeignKey]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for table in self.catalogue.tables.values():
             self.by_name.setdefault(table.name, []).append(table)
+            for parent in table.parents:
+                self._children.setdefault(parent, []).append(table)
+            for foreign in table.foreign_keys:
+                self._referring.setdefault(foreign.target, []).append((table, foreign))
         roots = self._add_roots()
         self._add_direct(roots)
         self._add_owned()
@@ -114,7 +120,7 @@ class Model:
         return self.by_name.get(name.name, [])
 
     def reach(self, tables: Iterable[Table]) -> list[Table]:
-        """The tables and everything that views among them read, in a stable order."""
+        """The tables and everything that views and policies read, in a stable order."""
         seen: dict[TableName, Table] = {}
         stack = list(tables)
         while stack:
@@ -123,12 +129,24 @@ class Model:
                 continue
             seen[table.key] = table
             known = self.catalogue.tables
-            stack.extend(known[name] for name in sorted(table.depends) if name in known)
+            read = sorted(table.depends | table.policies)
+            stack.extend(known[name] for name in read if name in known)
         return list(seen.values())
 
     def touches(self, table: Table) -> bool:
-        """Whether a relation is a tenant table or a view over one."""
+        """Whether a relation is a tenant table, or a view or policy reads one."""
         return any(one.key in self.roles for one in self.reach([table]))
+
+    def below(self, table: Table) -> list[Table]:
+        """Where a write to the table arrives beside it: in children, and in what a view shows."""
+        known = self.catalogue.tables
+        shown = [known[name] for name in sorted(table.depends) if name in known]
+        return self._children.get(table.key, []) + shown
+
+    def referring(self, table: Table) -> list[tuple[Table, ForeignKey]]:
+        """The tables that reference the table or what it is a part of."""
+        targets = [table.key, *table.parents]
+        return [one for target in targets for one in self._referring.get(target, [])]
 
     def referencing(self, tables: Iterable[Table]) -> list[Table]:
         """The tables and all that reference them, as TRUNCATE … CASCADE finds them."""

@@ -11,20 +11,29 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pgguard.findings import Verdict
-from pgguard.sql.statement import Name, Part
-from pgguard.tenancy import functions
+from pgguard.tenancy import consequences, functions
 from pgguard.tenancy.proof import Outcome
 from pgguard.tenancy.writes import WriteProver
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pgguard.sql.statement import Facts
+    from pgguard.sql.statement import Facts, Name, Part
     from pgguard.tenancy.catalogue import Table
-    from pgguard.tenancy.model import Model
+    from pgguard.tenancy.model import Model, Role
 
-_WRITES = frozenset({"insert", "update", "delete", "merge", "truncate", "copy_from"})
 _SYSTEM = frozenset({"pg_catalog", "information_schema"})
+_DISCLOSING = frozenset(
+    {
+        "pg_largeobject",
+        "pg_statistic",
+        "pg_statistic_ext_data",
+        "pg_stats",
+        "pg_stats_ext",
+        "pg_stats_ext_exprs",
+    }
+)
+"""System relations with values that stand in the rows of tables."""
 
 
 @dataclass(slots=True)
@@ -78,6 +87,8 @@ def _judge_part(part: Part, model: Model, temporary: frozenset[str] | set[str]) 
     if not touched:
         level = Verdict.unknown if blind else Verdict.no_tenant_data
         return Judgement(level, blind, part=part, missing=tuple(missing))
+    if any(name.name == "set_config" for name in part.functions):
+        blind = blind or "set_config() may change the tenant setting while rows are read"
     judgement = _judge_tables(part, touched, model)
     judgement.part, judgement.missing = part, tuple(missing)
     if blind and judgement.level < Verdict.unknown:
@@ -96,19 +107,17 @@ def _is_private(name: Name, temporary: frozenset[str] | set[str]) -> bool:
 
 def _blind_spot(part: Part, found: list[Table], missing: list[Name], model: Model) -> str:
     """What could hide a tenant table from us; empty if nothing could."""
+    if part.stale and part.relations:
+        return "an earlier statement of the text has changed the schema"
+    for name in part.relations:
+        if name.name in _DISCLOSING:
+            return f"{name.name} shows values of all tenants"
     if missing:
         return f"relation {missing[0]} is not in the catalogue: temporary, new, or not committed"
     called = functions.obstacle(part.functions, model, in_from=part.table_functions)
     if called:
         return called
-    for table in model.reach(found):
-        inner = functions.obstacle(
-            (Name(*function) for function in sorted(table.calls)), model, in_from=False
-        )
-        if inner:
-            return f"view {table.shown}: {inner}"
-    ruled = [table for table in found if table.rules and part.kind in _WRITES]
-    return f"{ruled[0].shown} has rewrite rules" if ruled else ""
+    return consequences.obstacle(part, found, model)
 
 
 def _judge_tables(part: Part, touched: list[Table], model: Model) -> Judgement:
@@ -136,14 +145,26 @@ def _judge_tables(part: Part, touched: list[Table], model: Model) -> Judgement:
     for table in touched:
         role = model.roles.get(table.key)
         if role is None or role.kind == "mixed":
-            what = "a view over tenant tables" if role is None else "a parent of tenant tables"
-            outcomes += _unknown(f"{table.shown} is {what}", [table], model).outcomes
+            outcomes += _unknown(_indirect(table, role), [table], model).outcomes
+            continue
+        if any(model.touches(model.catalogue.tables[name]) for name in table.policies):
+            why = f"policies of {table.shown} read other tenant tables"
+            outcomes += _unknown(why, [table], model).outcomes
             continue
         prover = WriteProver(model, part, role, table)
         outcomes.append(prover.prove())
         by_value = by_value or prover.by_value
     outcomes.sort(key=lambda outcome: -outcome.level)
     return Judgement(outcomes[0].level, outcomes[0].why, outcomes, by_value=by_value)
+
+
+def _indirect(table: Table, role: Role | None) -> str:
+    """Why a relation that is no tenant table touches tenants."""
+    if role is not None:
+        return f"{table.shown} is a parent of tenant tables"
+    if table.kind in {"v", "m"}:
+        return f"{table.shown} is a view over tenant tables"
+    return f"policies of {table.shown} read tenant tables"
 
 
 def _unknown(why: str, touched: Iterable[Table], model: Model) -> Judgement:

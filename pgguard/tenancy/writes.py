@@ -94,6 +94,8 @@ class WriteProver(Prover):
                 return self.outcome(Verdict.scoped, f"{name} is the tenant by its default")
         if self.table.fills:
             return self.outcome(Verdict.unknown, f"a trigger may fill in {name}")
+        if column is not None and column.generated:
+            return self.outcome(Verdict.unknown, f"{name} is generated from other columns")
         if given and self.role.shared:
             why = f"{name} is NULL: all tenants will see the row"
         elif given:
@@ -191,6 +193,10 @@ class WriteProver(Prover):
     def _assign(self, outcome: Outcome, conflict: Conflict | None = None) -> Outcome:
         """What SET does to the tenant column, or to an owner's key."""
         worst = outcome
+        generated = [c for c in self.role.columns if (d := self.table.column(c)) and d.generated]
+        if generated and outcome.level < Verdict.unknown:
+            why = f"{generated[0]} is generated from other columns"
+            worst = self.outcome(Verdict.unknown, why)
         for column, value in self.part.assigned.items():
             if column not in self.role.columns:
                 continue

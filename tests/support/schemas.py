@@ -1,4 +1,4 @@
-"""The two schemas of tests/fixtures/scopes, and how a catalogue is read without the proxy."""
+"""The schemas of tests/fixtures/scopes, and how a catalogue is read without the proxy."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ SCOPES = Path(__file__).parent.parent / "fixtures" / "scopes"
 
 SETTINGS = {
     "booking": TenancySettings(functions=("current_tenant",)),
+    "hidden": TenancySettings(),
     "prisma": TenancySettings(shared=("Template",), global_=("Currency",)),
 }
 

@@ -1,4 +1,4 @@
-"""The two schemas of tests/fixtures/scopes on a real Postgres, and judges that know them."""
+"""The schemas of tests/fixtures/scopes on a real Postgres, and judges that know them."""
 
 from __future__ import annotations
 

@@ -134,6 +134,13 @@ CHANGES = [
     "DROP TRIGGER t ON base",
     "CREATE RULE r AS ON DELETE TO base DO INSTEAD NOTHING",
     "DROP RULE r ON base",
+    "CREATE POLICY p ON base USING (id = 1)",
+    "ALTER POLICY p ON base USING (id = 2)",
+    "DROP POLICY p ON base",
+    "CREATE OPERATOR ~~~~ (function = int4eq, leftarg = int, rightarg = int)",
+    "DROP OPERATOR ~~~~ (int, int)",
+    "CREATE DOMAIN narrow AS int CHECK (VALUE > 0)",
+    "DROP DOMAIN narrow",
 ]
 
 NO_CHANGES = [

@@ -48,7 +48,7 @@ def cases(schema: str) -> list[Case]:
     return found
 
 
-CASES = [*cases("booking"), *cases("prisma")]
+CASES = [*cases("booking"), *cases("prisma"), *cases("hidden")]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.schema}: {case.title}")

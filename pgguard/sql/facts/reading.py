@@ -43,9 +43,10 @@ def read(text: bytes, limit: int = LIMIT) -> Facts:
     parts = []
     for entry in tree:
         kind, body = next(iter(entry["stmt"].items()))
+        part, by_value = _read_statement(kind, body)
+        part.stale = bool(facts.effects & effects.DDL)
         facts.effects |= effects.effects_of(kind, body)
         facts.created += _created(kind, body)
-        part, by_value = _read_statement(kind, body)
         facts.by_value = facts.by_value or by_value
         parts.append(part)
     facts.parts = tuple(parts)
@@ -139,7 +140,12 @@ def _part(name: str, kind: str, body: Node) -> tuple[Part, Survey]:
         tuple(seen.relations),
         tuple(seen.functions),
         seen.table_function,
-        _obstacle(seen),
+        tuple(seen.operators),
+        tuple(seen.attributes),
+        tuple(seen.types),
+        tuple(seen.writes),
+        seen.renames,
+        obstacle=_obstacle(seen),
         parameters=seen.parameters,
     )
     return part, seen

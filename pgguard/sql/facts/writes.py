@@ -28,6 +28,8 @@ def read_insert(body: Node, part: Part, table: Occurrence) -> bool:
         part.values = _united([row["List"].get("items", []) for row in source["valuesLists"]])
     elif source:
         part.values = _selected(source, part)
+    if body.get("override") == "OVERRIDING_USER_VALUE":
+        part.obstacle = "it overrides the values that it gives"
     clause = body.get("onConflictClause", {})
     if clause.get("action") != "ONCONFLICT_UPDATE":
         return False
