@@ -40,8 +40,9 @@ def obstacle(part: Part, found: list[Table], model: Model) -> str:
 def _attributes(part: Part, found: list[Table], model: Model) -> str:
     """`t.f` is `f(t)` where the table has no such column."""
     for word in part.attributes:
-        own = found and not part.renames and all(table.column(word) for table in found)
-        if word in model.catalogue.functions and not own:
+        if word not in model.catalogue.functions:
+            continue
+        if not found or part.renames or not all(table.column(word) for table in found):
             called = functions.obstacle([Name("", word)], model, in_from=False)
             if called:
                 return called

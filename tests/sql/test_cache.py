@@ -41,6 +41,58 @@ def test_texts_share_a_statement_only_after_it_was_shared() -> None:
     assert one.get(b"SELECT 'a'") is not first
 
 
+def test_texts_that_differ_in_digits_share_once_one_was_found_by_shape() -> None:
+    one = cache()
+    first = one.get(b"SELECT 10, 'a1'")
+    one.share(first)
+    assert not one.numbered
+    assert one.get(b"SELECT 20, 'a2'") is first
+    assert list(one.numbered) == [b"SELECT 00, 'a0'"]
+    assert one.get(b"SELECT 34, 'a5'") is first
+    assert one.get(b"SELECT 3, 'a5'") is first
+    assert b"SELECT 20, 'a2'" not in one.exact
+
+
+def test_digits_of_names_and_parameters_keep_texts_apart() -> None:
+    one = cache()
+    for text in (b"SELECT a1, 1", b"SELECT $1, 1", b"SELECT 0x1, 1", b'SELECT "1", 1'):
+        first = one.get(text)
+        one.share(first)
+        assert one.get(text[:-1] + b"2") is first
+        assert one.get(text.replace(b"1", b"2", 1)) is not first
+    assert not one.numbered
+
+
+def test_a_statement_that_is_forgotten_is_not_found_by_its_digits_either() -> None:
+    one = cache()
+    first = one.get(b"SELECT 1")
+    one.share(first)
+    assert one.get(b"SELECT 2") is first
+    one.forget(first)
+    assert not one.numbered
+    assert one.get(b"SELECT 3") is not first
+
+
+def test_the_level_of_digits_is_one_dictionary_for_life_and_bounded() -> None:
+    one = cache(entries=40)
+    numbered = one.numbered
+    for number in range(100):
+        name = b"SELECT " + bytes([0x61 + number % 26]) * (1 + number // 26)
+        one.share(one.get(name + b", 1"))
+        one.get(name + b", 2")
+        assert len(numbered) <= 5
+    assert one.numbered is numbered
+    assert one.get(name + b", 3") is one.get(name + b", 1")
+
+
+def test_texts_too_long_to_be_kept_are_not_looked_up_by_their_digits() -> None:
+    one = cache()
+    first = one.get(b"SELECT 1" + b" " * EXACT)
+    one.share(first)
+    assert one.get(b"SELECT 2" + b" " * EXACT) is first
+    assert not one.numbered
+
+
 def test_the_first_to_be_shared_stays_the_one() -> None:
     one = cache()
     first, second = one.get(b"SELECT 1"), one.get(b"SELECT 2")

@@ -6,6 +6,7 @@ import pytest
 
 from pgguard.sql.parse import parse
 from pgguard.sql.scopes import Survey, survey
+from pgguard.sql.statement import Name
 
 
 def look(sql: str) -> Survey:
@@ -57,6 +58,59 @@ def test_functions_parameters_and_hindrances() -> None:
     assert seen.parameters == 12
     assert seen.table_function
     assert not any((seen.subquery, seen.cte, seen.set_operation, seen.cursor))
+
+
+def words(found: dict[str, None]) -> str:
+    return " ".join(sorted(found))
+
+
+@pytest.mark.parametrize(
+    ("sql", "names"),
+    [
+        ("SELECT a + 1 FROM t WHERE b = 2 AND c LIKE 'x'", "+ = ~~"),
+        ("SELECT a OPERATOR(s.+) 1, a OPERATOR(pg_catalog.-) 1", "+"),
+        ("SELECT a FROM t WHERE a BETWEEN 1 AND 2", "< <= > >="),
+        ("SELECT a FROM t ORDER BY a USING >", ">"),
+        ("SELECT a < ANY (SELECT 1)", "<"),
+        ("SELECT CASE a WHEN 1 THEN 2 END, CASE WHEN a THEN 1 END", "="),
+        ("SELECT NULLIF(a, b), a IN (1, 2), a IS DISTINCT FROM b", "<> ="),
+    ],
+)
+def test_operators(sql: str, names: str) -> None:
+    # IS DISTINCT FROM asks for equality under either name.
+    assert words(look(sql).operators) in {names, names.replace("<> ", "")}
+
+
+def test_attributes_types_and_renamings() -> None:
+    seen = look(
+        "SELECT t.a, s.t.b, (t).c, (f(x)).d[1], e, t.* FROM t WHERE x::s.ty = 1::pg_catalog.int8"
+    )
+    assert words(seen.attributes) == "a b c d t"
+    assert words(seen.types) == "int8 ty"
+    assert not seen.renames
+    assert look("SELECT 1 FROM t AS x (a)").renames
+    assert look("SELECT 1 FROM f() AS x (a)").renames
+    assert look("SELECT 1 FROM t TABLESAMPLE s.some (1)").functions == {Name("s", "some"): None}
+
+
+@pytest.mark.parametrize(
+    ("sql", "writes"),
+    [
+        ("INSERT INTO a (x) VALUES (1)", [("a", "i", ())]),
+        ("INSERT INTO a VALUES (1) ON CONFLICT DO NOTHING", [("a", "i", ())]),
+        ("INSERT INTO a VALUES (1) ON CONFLICT (x) DO UPDATE SET y = 1", [("a", "iu", ("y",))]),
+        ("UPDATE a SET x = 1, (y, z) = (1, 2)", [("a", "u", ("x", "y", "z"))]),
+        ("DELETE FROM s.a USING b", [("s.a", "d", ())]),
+        ("MERGE INTO a USING b ON true WHEN MATCHED THEN DELETE", [("a", "iud", None)]),
+        ("COPY a FROM STDIN", [("a", "i", ())]),
+        ("COPY a TO STDOUT", []),
+        ("WITH x AS (DELETE FROM a) UPDATE b SET c = 1", [("a", "d", ()), ("b", "u", ("c",))]),
+        ("SELECT * FROM a FOR UPDATE", []),
+    ],
+)
+def test_what_is_written(sql: str, writes: list[tuple[str, str, tuple[str, ...] | None]]) -> None:
+    found = [(str(name), actions, columns) for name, actions, columns in look(sql).writes]
+    assert sorted(found, key=str) == writes
 
 
 @pytest.mark.parametrize(

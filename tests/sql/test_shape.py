@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pglast.parser import ParseError, parse_sql_json
 
-from pgguard.sql.shape import LONGEST_MASK, fingerprint, mask, shape
+from pgguard.sql.shape import LONGEST_MASK, fingerprint, mask, only_literals_vary, shape
 
 PLACES = {"location", "stmt_len", "stmt_location", "rexpr_list_start", "rexpr_list_end"}
 PLACES |= {"list_start", "list_end"}
@@ -144,6 +144,61 @@ def test_two_texts_of_one_shape_have_one_structure(pair: tuple[str, str]) -> Non
     trees = structure(one), structure(other)
     if None not in trees:
         assert trees[0] == trees[1]
+
+
+digits = st.sampled_from("0123456789")
+
+
+@st.composite
+def twins(draw: st.DrawFn) -> tuple[str, str]:
+    """A text, and the same one with other digits in the same places."""
+    numbers = st.sampled_from(["1", "0x1F", "1_0", "1e5", "1.", ".5", "0b1", "$1", "$1$", "1a"])
+    kept = draw(st.lists(st.one_of(pieces, numbers, digits), max_size=12))
+    one = "".join(["SELECT ", *kept])
+    return one, re.sub("[0-9]", lambda _: draw(digits), one)
+
+
+@pytest.mark.slow
+@settings(max_examples=1500, deadline=None)
+@given(pair=twins())
+@example(pair=("SELECT a1", "SELECT a2"))
+@example(pair=("SELECT $1", "SELECT $2"))
+@example(pair=("SELECT 0b1", "SELECT 0b2"))
+@example(pair=("SELECT '1' 1.5", "SELECT '2' 2.7"))
+@example(pair=("SELECT $1$", "SELECT $2$"))
+def test_if_only_literals_vary_texts_with_other_digits_are_of_one_kind(
+    pair: tuple[str, str],
+) -> None:
+    one, other = pair
+    key = shape(one.encode())
+    if key is None or not only_literals_vary(key):
+        return
+    assert shape(other.encode()) == key
+    trees = structure(one), structure(other)
+    if None not in trees:
+        assert trees[0] == trees[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("SELECT 1, '2', 3.5e7", True),
+        ("SELECT a FROM t", True),
+        ("SELECT a1", False),
+        ("SELECT $1", False),
+        ('SELECT "1"', False),
+        ("SELECT 0x1", False),
+        ("SELECT 1_000", False),
+        ("SELECT 1 -- 1", False),
+        (r"SELECT E'\101'", False),
+        ("SELECT $$1$$", False),
+        ("SELECT $a1$1$a1$", False),
+    ],
+)
+def test_digits_outside_of_plain_literals_are_noticed(text: str, expected: bool) -> None:
+    key = shape(text.encode())
+    assert key is not None
+    assert only_literals_vary(key) is expected
 
 
 @settings(max_examples=300, deadline=None)

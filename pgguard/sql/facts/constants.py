@@ -42,8 +42,9 @@ _FAMILIES: Final = {
 _DETERMINISTIC: Final = frozenset({"C", "POSIX", "default", "ucs_basic"})
 _LONGEST: Final = 256
 _MOST_ELEMENTS: Final = 64
-_ELEMENT: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[^,{}"\s][^,{}"]*')
-"""An element of an array literal, nested ones too."""
+_ELEMENT: Final = re.compile(r'"((?:[^"\\]|\\.)*)(?:"|\\?\Z)|[^,{}"\s][^,{}"]*', re.DOTALL)
+"""An element of an array literal, nested ones too; one that is open ends with the text, or every
+quote would be tried to the end."""
 _BOUNDS: Final = re.compile(r"\A\s*(?:\[[^\]]*\])+\s*=")
 
 
@@ -153,7 +154,7 @@ def array_of(node: Node) -> Constant | None:
     for match in _ELEMENT.finditer(_BOUNDS.sub("", text.get("sval", ""))):
         word = match.group()
         if word.startswith('"'):
-            elements[re.sub(r"\\(.)", r"\1", word[1:-1])] = None
+            elements[re.sub(r"\\(.)", r"\1", match[1], flags=re.DOTALL)] = None
         elif word.upper() != "NULL":
             elements[word.strip()] = None
         if len(elements) >= _MOST_ELEMENTS:

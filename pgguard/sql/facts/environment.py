@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from pgguard.sql.statement import MORE, Constant, Known, Term
+from pgguard.sql.statement import MORE, OPAQUE, Constant, Known, Name, Term
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,12 +36,20 @@ CONDITIONAL: Final = Environment((), conditional=True)
 def bounded(constants: Iterable[Constant]) -> Constants:
     """A set of constants, with `MORE` in place of plain ones beyond `MOST`.
 
-    One that may turn out to be none, and NULL, are always kept.
+    NULL and one for each way of not being constant are always kept: beyond `MOST` functions it is
+    `OPAQUE`, which is none.
     """
     kept: dict[Constant, None] = {}
+    functions: set[tuple[Name, ...]] = set()
     for constant in constants:
-        full = len(kept) >= MOST and constant not in kept and not _telling(constant)
-        kept[MORE if full else constant] = None
+        if len(kept) < MOST or constant in kept:
+            kept[constant] = None
+        elif constant.functions and len(functions) < MOST:
+            if constant.functions not in functions:
+                kept[constant] = None
+        else:
+            kept[OPAQUE if constant.functions else constant if _telling(constant) else MORE] = None
+        functions.add(constant.functions)
     return frozenset(kept)
 
 

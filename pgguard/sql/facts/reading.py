@@ -26,6 +26,11 @@ _OPAQUE: Final = {
 }
 
 
+MOST_STATEMENTS: Final = 1000
+"""Of one text; verdicts are given in the loop."""
+MOST_NAMES: Final = 2000
+"""That a statement may name; beyond it is opaque."""
+
 TOO_LONG: Final = "the text is longer than tenancy.max_statement"
 
 
@@ -40,15 +45,18 @@ def read(text: bytes, limit: int = LIMIT) -> Facts:
     if isinstance(tree, Unparsed):
         return unread(tree.reason)
     facts = Facts()
-    parts = []
+    parts: list[Part] = []
     for entry in tree:
         kind, body = next(iter(entry["stmt"].items()))
-        part, by_value = _read_statement(kind, body)
-        part.stale = bool(facts.effects & effects.DDL)
+        if len(parts) < MOST_STATEMENTS:
+            part, by_value = _read_statement(kind, body)
+            part.stale = bool(facts.effects & effects.DDL)
+            facts.by_value = facts.by_value or by_value
+            parts.append(part)
         facts.effects |= effects.effects_of(kind, body)
         facts.created += _created(kind, body)
-        facts.by_value = facts.by_value or by_value
-        parts.append(part)
+    if len(tree) > MOST_STATEMENTS:
+        parts.append(Part("opaque", obstacle=f"it is more than {MOST_STATEMENTS} statements"))
     facts.parts = tuple(parts)
     return facts
 
@@ -62,6 +70,8 @@ def _read_statement(kind: str, body: Node) -> tuple[Part, bool]:
     # 'on' and 'off', 1 and 0 are literals of one shape.
     valued = kind == "ExplainStmt" and any("arg" in o["DefElem"] for o in body.get("options", []))
     part, by_value = _read_inner(*_inner(kind, body))
+    if len(part.relations) + len(part.functions) + len(part.attributes) > MOST_NAMES:
+        return Part("opaque", obstacle=f"it names more than {MOST_NAMES} things"), valued
     return part, by_value or valued
 
 

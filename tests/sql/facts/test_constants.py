@@ -147,6 +147,8 @@ def test_a_column_is_found_under_the_table_s_full_name() -> None:
         ('{"a,b","c\\"d","NULL",null}', ["a,b", 'c"d', "NULL"]),
         ("{{a,b},{c,d}}", ["a", "b", "c", "d"]),
         ("[0:1]={a,b=c}", ["a", "b=c"]),
+        ('{"a\nb","a\\\nb"}', ["a\nb"]),
+        ('{"a,b', ["a,b"]),
     ],
 )
 def test_elements_of_an_array_literal(literal: str, elements: list[str]) -> None:
