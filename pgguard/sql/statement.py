@@ -171,6 +171,8 @@ class Facts:
     """The facts depend on the values of literals: not to be shared by shape."""
     created: tuple[Name, ...] = ()
     """Temporary tables that the text creates."""
+    armed: tuple[Name, ...] = ()
+    """Views that it creates, and tables that it gives rules or triggers."""
 
 
 class Statement:

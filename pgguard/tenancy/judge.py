@@ -56,6 +56,7 @@ class Judge:
 
     __slots__ = (
         "_absent",
+        "_armed",
         "_asked",
         "_temporary",
         "_unreadable",
@@ -80,6 +81,9 @@ class Judge:
         self._absent: set[Name] = set()
         """Relations that the newest catalogue was asked for and does not have."""
         self._temporary: set[str] = set()
+        self._armed: set[str] = set()
+        """Names that were given to views, or to what has rules or triggers: if they are temporary,
+        no catalogue says what is behind them."""
 
     def statement(self, text: bytes, readable: bool = True) -> Statement:
         """The Statement of a text, looked up only: a miss gives a PENDING one.
@@ -186,7 +190,15 @@ class Judge:
 
     def _learn(self, facts: Facts) -> None:
         """Remember temporary tables, so that their names are no riddle."""
+        for name in facts.armed:
+            if name.name not in self._armed and len(self._armed) < _MOST_NAMES:
+                self._armed.add(name.name)
+                if name.name in self._temporary:
+                    self._temporary.discard(name.name)
+                    self.version += 1
         for name in facts.created:
+            if name.name in self._armed or len(self._armed) >= _MOST_NAMES:
+                continue
             if name.name not in self._temporary and len(self._temporary) < _MOST_NAMES:
                 self._temporary.add(name.name)
                 if name in self._absent:

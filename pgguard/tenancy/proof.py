@@ -109,7 +109,7 @@ class Prover:
             if all(given):
                 names = ", ".join(key.columns)
                 one = all(values and is_single(values) for values in given)
-                if self.role.kind == "root" and one:
+                if self.role.kind == "root" and one and self._is_whole():
                     return self.outcome(Verdict.scoped, f"{names} names one tenant")
                 return self.outcome(Verdict.by_id, f"only {names} chooses the row", "condition")
         for foreign in self.table.foreign_keys:
@@ -120,6 +120,10 @@ class Prover:
                 why = f"only {names} chooses the rows, by their {target}"
                 return self.outcome(Verdict.by_id, why, "condition")
         return self.outcome(Verdict.unscoped, self._missing(known), "condition")
+
+    def _is_whole(self) -> bool:
+        """Whether the keys hold for all rows: those of an inheritance parent do not."""
+        return self.table.kind == "p" or not self.model.below(self.table)
 
     def _missing(self, known: Known) -> str:
         if self.role.kind == "owned":

@@ -116,6 +116,34 @@ def test_texts_whose_literals_decide_share_nothing(one: str, other: str) -> None
         assert levels[0] != levels[1]
 
 
+@pytest.mark.parametrize(
+    "arms",
+    [
+        "CREATE TEMP VIEW mine AS SELECT * FROM items",
+        "CREATE RULE r AS ON INSERT TO mine DO ALSO DELETE FROM items",
+        "CREATE TRIGGER t AFTER INSERT ON mine FOR EACH ROW EXECUTE FUNCTION f()",
+    ],
+)
+def test_a_temporary_name_that_may_stand_for_more_is_unknown_for_good(arms: str) -> None:
+    judge = fresh()
+    assert level(judge, "CREATE TEMP TABLE mine (a int)") == "no_tenant_data"
+    assert level(judge, "INSERT INTO mine SELECT * FROM mine") == "no_tenant_data"
+    assert level(judge, arms) == "no_tenant_data"
+    assert level(judge, "INSERT INTO mine SELECT * FROM mine") == "unknown"
+    assert level(judge, "CREATE TEMP TABLE mine (b int)") == "no_tenant_data"
+    assert level(judge, "INSERT INTO mine SELECT * FROM mine") == "unknown"
+
+
+def test_numbers_of_every_kind_share_a_shape_and_no_verdict() -> None:
+    judge = fresh()
+    for condition, expected in (
+        ("1 = 1.0", "unscoped"),
+        ("1 = 2", "scoped"),
+        ("1 = 1", "unscoped"),
+    ):
+        assert level(judge, f"SELECT * FROM items WHERE {condition}") == expected
+
+
 @pytest.mark.parametrize(("on", "off"), [("'on'", "'off'"), ("1", "0")])
 def test_whether_explain_runs_a_statement_is_told_by_a_literal(on: str, off: str) -> None:
     judge = fresh()

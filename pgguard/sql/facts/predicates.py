@@ -325,11 +325,9 @@ class Reader:
     def _comparable(self, left: Node, right: Node) -> bool:
         """Whether both are literals that are equal exactly if their texts are."""
         kinds = {next(iter(side.get("A_Const", {"": 0})), "") for side in (left, right)}
-        if len(kinds) != 1 or not kinds <= {"sval", "ival", "boolval"}:
-            return False
-        # true and false are words of the text, not literals.
-        self.by_value = self.by_value or kinds != {"boolval"}
-        return True
+        # 1 and 1.0 are of one shape; true and false are words of the text, not literals.
+        self.by_value = self.by_value or ("" not in kinds and kinds != {"boolval"})
+        return len(kinds) == 1 and kinds <= {"sval", "ival", "boolval"}
 
     def _opaque(self, node: Node) -> Environment:
         """A predicate that says nothing; without columns it depends on values alone."""

@@ -55,6 +55,7 @@ def read(text: bytes, limit: int = LIMIT) -> Facts:
             parts.append(part)
         facts.effects |= effects.effects_of(kind, body)
         facts.created += _created(kind, body)
+        facts.armed += _armed(kind, body)
     if len(tree) > MOST_STATEMENTS:
         parts.append(Part("opaque", obstacle=f"it is more than {MOST_STATEMENTS} statements"))
     facts.parts = tuple(parts)
@@ -141,6 +142,14 @@ def _created(kind: str, body: Node) -> tuple[Name, ...]:
     if "relname" in relation and effects.is_temporary(relation):
         return (Name(relation.get("schemaname", ""), relation["relname"]),)
     return ()
+
+
+def _armed(kind: str, body: Node) -> tuple[Name, ...]:
+    """What from now on may reach further than its own rows."""
+    relation: Node = body.get("view" if kind == "ViewStmt" else "relation") or {}
+    if kind not in {"ViewStmt", "RuleStmt", "CreateTrigStmt"} or "relname" not in relation:
+        return ()
+    return (Name(relation.get("schemaname", ""), relation["relname"]),)
 
 
 def _part(name: str, kind: str, body: Node) -> tuple[Part, Survey]:
