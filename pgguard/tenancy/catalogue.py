@@ -8,6 +8,7 @@ in here decides what belongs to tenants. System schemas are left out: they hold 
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -349,6 +350,7 @@ class Catalogue:
     volatile_builtins: frozenset[str] = frozenset()
 
 
+_WORD: Final = re.compile("[a-z_][a-z0-9_]*")
 _CHANGES: Final = frozenset({"c", "n", "d"})
 """CASCADE, SET NULL, SET DEFAULT."""
 
@@ -391,13 +393,16 @@ def _add_functions(rows: Rows, catalogue: Catalogue) -> None:
             odd |= {left, right} - {""}
     catalogue.odd_equality = frozenset(odd)
     functions = _texts(rows, "functions")
-    telling = {name for _, name, volatility, _, _ in functions if volatility != "i"}
-    telling |= RUNS_TEXT | {"set_config"} | set(catalogue.type_calls)
-    signs = [
-        sign
-        for sign, theirs in catalogue.operators.items()
-        if any(one.volatility != "i" for one in theirs)
-    ]
+    telling, signs = RUNS_TEXT | {"set_config"}, []
+    for name in [
+        *(name for _, name, volatility, _, _ in functions if volatility != "i"),
+        *(name for name, of in catalogue.operators.items() if any(f.volatility != "i" for f in of)),
+        *catalogue.type_calls,
+    ]:
+        # Of a name that needs quotes every word tells.
+        words = _WORD.findall(name.lower())
+        telling |= set(words)
+        signs += [] if words else [name.lower()]
     for schema, name, volatility, language, source in functions:
         words = source.split()
         quiet = bool(words) and not any(

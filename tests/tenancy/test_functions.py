@@ -6,7 +6,7 @@ import pytest
 
 from pgguard.sql.statement import DEFAULT, NULL, OPAQUE, Constant, Name
 from pgguard.tenancy.catalogue import Catalogue, Function
-from pgguard.tenancy.functions import configured, is_constant, obstacle
+from pgguard.tenancy.functions import configured, is_constant, obstacle, operator_obstacle
 from pgguard.tenancy.model import Model, TenancySettings
 
 CATALOGUE = Catalogue(
@@ -18,6 +18,12 @@ CATALOGUE = Catalogue(
         "lower": [Function("app", "v", "sql")],
         "uuid_generate_v4": [Function("public", "v", "c")],
         "dblink": [Function("public", "v", "c")],
+        "silent": [Function("public", "v", "plpgsql", quiet=True)],
+    },
+    operators={
+        "+++": [Function("public", "i", "sql")],
+        "%": [Function("public", "s", "c")],
+        "###": [Function("public", "i", "sql"), Function("app", "s", "plpgsql")],
     },
     builtins=frozenset({"now", "upper", "lower", "random", "query_to_xml", "current_setting"}),
     volatile_builtins=frozenset({"random", "query_to_xml"}),
@@ -30,7 +36,9 @@ def name(word: str) -> Name:
     return Name(schema, last)
 
 
-@pytest.mark.parametrize("word", ["now", "random", "pg_catalog.extract", "pure", "public.mixed"])
+@pytest.mark.parametrize(
+    "word", ["now", "random", "pg_catalog.extract", "pure", "public.mixed", "silent"]
+)
 def test_calls_that_read_no_table(word: str) -> None:
     assert obstacle([name(word)], MODEL, in_from=False) == ""
 
@@ -72,6 +80,7 @@ def test_in_from_even_an_immutable_function_of_the_user_is_not_trusted() -> None
         ("pure", True),
         ("tenant", True),
         ("random", False),
+        ("silent", False),
         ("stable", True),
         ("mixed", False),
         ("lower", False),
@@ -94,3 +103,8 @@ def test_configured_functions_go_with_or_without_a_schema() -> None:
     assert configured(name("app.tenant"), MODEL)
     assert configured(name("app.other"), MODEL)
     assert not configured(name("other"), MODEL)
+
+
+def test_an_operator_is_trusted_if_it_is_postgres_s_own_immutable_or_written_in_c() -> None:
+    assert operator_obstacle(["=", "+++", "%"], MODEL) == ""
+    assert operator_obstacle(["=", "###"], MODEL) == "what operator ### reads cannot be seen"

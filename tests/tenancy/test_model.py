@@ -180,3 +180,21 @@ def test_views_are_followed_to_their_tables_even_in_circles() -> None:
     assert made.touches(over)
     assert {one.name for one in made.reach([over])} == {"v", "w", "user"}
     assert not model(Table("public", "v", "v")).touches(Table("public", "v", "v"))
+
+
+def test_a_write_arrives_in_children_and_behind_views() -> None:
+    parent, child = table("all", "id!"), table("some", "id!", parent="all")
+    view = Table("public", "v", "v", depends={("public", "all")})
+    made = model(parent, child, view)
+    assert made.below(parent) == [child]
+    assert made.below(view) == [parent]
+    assert made.below(child) == []
+
+
+def test_foreign_keys_to_a_partitioned_table_reference_its_partitions_too() -> None:
+    parent, child = table("all", "id!"), table("some", "id!", parent="all")
+    foreign = ForeignKey("f", ("up",), parent.key, ("id",))
+    far = Table("public", "far", foreign_keys=[foreign])
+    made = model(parent, child, far)
+    assert made.referring(parent) == made.referring(child) == [(far, foreign)]
+    assert made.referring(far) == []
