@@ -46,6 +46,8 @@ def read(text: bytes, limit: int = LIMIT) -> Facts:
         return unread(tree.reason)
     facts = Facts()
     parts: list[Part] = []
+    created: list[Name] = []
+    armed: list[Name] = []
     for entry in tree:
         kind, body = next(iter(entry["stmt"].items()))
         if len(parts) < MOST_STATEMENTS:
@@ -54,11 +56,11 @@ def read(text: bytes, limit: int = LIMIT) -> Facts:
             facts.by_value = facts.by_value or by_value
             parts.append(part)
         facts.effects |= effects.effects_of(kind, body)
-        facts.created += _created(kind, body)
-        facts.armed += _armed(kind, body)
+        created += _created(kind, body)
+        armed += _armed(kind, body)
     if len(tree) > MOST_STATEMENTS:
         parts.append(Part("opaque", obstacle=f"it is more than {MOST_STATEMENTS} statements"))
-    facts.parts = tuple(parts)
+    facts.parts, facts.created, facts.armed = tuple(parts), tuple(created), tuple(armed)
     return facts
 
 
@@ -71,9 +73,15 @@ def _read_statement(kind: str, body: Node) -> tuple[Part, bool]:
     # 'on' and 'off', 1 and 0 are literals of one shape.
     valued = kind == "ExplainStmt" and any("arg" in o["DefElem"] for o in body.get("options", []))
     part, by_value = _read_inner(*_inner(kind, body))
-    if len(part.relations) + len(part.functions) + len(part.attributes) > MOST_NAMES:
+    if _names(part) > MOST_NAMES:
         return Part("opaque", obstacle=f"it names more than {MOST_NAMES} things"), valued
     return part, by_value or valued
+
+
+def _names(part: Part) -> int:
+    """How many names a part holds."""
+    kept = (part.relations, part.functions, part.attributes, part.types, part.writes)
+    return sum(map(len, kept)) + len(part.known.constants) + len(part.assigned)
 
 
 def _read_inner(kind: str, body: Node) -> tuple[Part, bool]:

@@ -128,6 +128,12 @@ HOSTILE = {
     + b",".join(b"f%d(1)" % n for n in range(900))
     + b")",
     "statements": b"SELECT * FROM t;" * 8_000,
+    "columns": b"SELECT * FROM t WHERE " + b" AND ".join(b"c%d = 1" % n for n in range(2_500)),
+    "targets": b"UPDATE t SET " + b",".join(b"c%d = 1" % n for n in range(2_500)),
+    "casts to": b"SELECT " + b",".join(b"1::t%d" % n for n in range(2_500)),
+    "writes": b"WITH "
+    + b",".join(b"x%d AS (DELETE FROM t)" % n for n in range(2_500))
+    + b" TABLE t",
     "names": b"SELECT * FROM " + b",".join(b"t%d" % n for n in range(20_000)),
     "ctes": b"WITH " + b",".join(b"c%d AS (SELECT 1)" % n for n in range(2_000)) + b" SELECT 1",
 }
@@ -145,7 +151,8 @@ def test_what_is_kept_of_a_text_is_bounded() -> None:
     parts = read(HOSTILE["statements"]).parts
     assert len(parts) == MOST_STATEMENTS + 1
     assert parts[-1].kind == "opaque"
-    assert read(HOSTILE["names"]).parts[0].kind == "opaque"
+    for name in ("names", "columns", "targets", "casts to", "writes"):
+        assert read(HOSTILE[name]).parts[0].kind == "opaque"
     (constants,) = read(HOSTILE["functions"]).parts[0].known.constants.values()
     assert OPAQUE in constants
     assert len(constants) < 200
