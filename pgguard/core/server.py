@@ -197,7 +197,7 @@ class Server:
                 break
             after = pos + 1 + length
             if kind == 0x5A:  # ReadyForQuery
-                if length != 5 or (after <= end and chunk[pos + 5] not in _STATUSES):
+                if length != 5:
                     self._violation(chunk[:pos], kind)
                     return
                 if after > end:
@@ -220,6 +220,9 @@ class Server:
                         entries.clear()
                     elif self.pipeline.ready():
                         self.started = now
+                elif chunk[pos + 5] not in _STATUSES:
+                    self._violation(chunk[:pos], kind)
+                    return
                 else:
                     more = self.pipeline.ready()
                     self._ready(chr(chunk[pos + 5]), now)

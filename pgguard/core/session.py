@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from pgguard.tenancy.judge import Judge
 
 _header = Struct(">BI").unpack_from
+_length = Struct(">I").unpack_from
+_names = Struct(">H").unpack_from
+"""The first two bytes of a Bind: both names are empty if they are 0."""
 
 USUAL_TAIL = describe_message(PORTAL, b"") + execute_message(b"") + sync()
 """Describe, Execute and Sync as libpq and most drivers send them behind a Bind."""
@@ -239,8 +242,9 @@ class Session:
                                 statement.clean == judge.version
                                 and after + 29 <= end
                                 and chunk[-22:] == USUAL_TAIL
-                                and _header(chunk, after) == (0x42, end - 23 - after)
-                                and chunk[after + 5] == chunk[after + 6] == 0
+                                and chunk[after] == 0x42
+                                and _length(chunk, after + 1)[0] == end - 23 - after
+                                and _names(chunk, after + 5)[0] == 0
                             ):
                                 # The rest of the batch as libpq and most drivers send it.
                                 entries[-1] = 19
@@ -256,7 +260,7 @@ class Session:
             elif kind == 0x42:  # Bind
                 entries.append(2)
                 body = pos + 5
-                if body + 1 < end and chunk[body] == 0 and chunk[body + 1] == 0:
+                if body + 1 < end and _names(chunk, body)[0] == 0:
                     bound = self.unnamed
                 else:
                     portal_end = chunk.find(b"\0", body, min(after, end))

@@ -88,19 +88,21 @@ def is_loopback(address: str) -> bool:
 
 
 def tune(sock: socket.socket, address: str) -> None:
-    """Small messages go out at once; a peer that vanished without a word is noticed in some
-    minutes; on the loopback interface nothing is paced.
+    """Small messages go out at once; a peer elsewhere that vanished without a word is noticed in
+    two minutes; on the loopback interface nobody can, and nothing is paced.
 
     Where the system's congestion control is BBR, pacing costs more than the bytes themselves.
     """
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if is_loopback(address):
+        if hasattr(socket, "TCP_CONGESTION"):
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"reno")
+        return
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in KEEPALIVE.items():
         if hasattr(socket, name):
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-    if is_loopback(address) and hasattr(socket, "TCP_CONGESTION"):
-        with contextlib.suppress(OSError):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"reno")
 
 
 class Tasks:

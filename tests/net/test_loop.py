@@ -93,6 +93,10 @@ def test_sockets_are_prompt_and_notice_who_vanished() -> None:
     with socket.socket() as sock:
         tune(sock, "127.0.0.1")
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        assert not sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    with socket.socket() as sock:
+        tune(sock, "192.0.2.1")
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
         if hasattr(socket, "TCP_KEEPIDLE"):
             wanted = KEEPALIVE["TCP_KEEPIDLE"]
