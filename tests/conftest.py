@@ -10,11 +10,16 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 from guard import RunningGuard, settings_for
+from hypothesis import HealthCheck, settings
 
 from pgguard.launch.embedded import EmbeddedPostgres
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+# How long an example takes says how busy the machine is, not whether the code is right.
+settings.register_profile("pgguard", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("pgguard")
 
 _numbers = itertools.count(1)
 OF_GUARD = ("factory", "secrets", "reread")
