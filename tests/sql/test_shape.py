@@ -292,9 +292,9 @@ def test_a_fingerprint_is_the_same_in_every_run() -> None:
     ids=range(11),
 )
 def test_no_text_takes_long(text: bytes) -> None:
-    from time import perf_counter
+    from time import thread_time
 
-    start = perf_counter()
+    start = thread_time()
     shape(text)
     mask(text)
-    assert perf_counter() - start < 0.25
+    assert thread_time() - start < 1.0
