@@ -11,6 +11,7 @@ import errno
 import logging
 import os
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pgguard import events as happenings
@@ -18,6 +19,7 @@ from pgguard.core.hub import Hub
 from pgguard.core.types import HubSettings
 from pgguard.errors import ServerUnavailable, SettingsError
 from pgguard.net import listener as listening
+from pgguard.net.certificates import Certificates
 from pgguard.net.dialer import Address, Dialer
 from pgguard.net.loop import Tasks, memory_returner, raise_descriptor_limit
 from pgguard.net.peer import Peers, ask_kernel
@@ -26,6 +28,7 @@ from pgguard.net.watch import Catalogues, Limits, watch_locks
 from pgguard.pool.limits import AdmissionSettings, ClientLimits, Override
 from pgguard.record.findings import Recorder, rank
 from pgguard.record.log import LogWriter
+from pgguard.settings.encryption import TLS_WORDS
 from pgguard.settings.upstream import UpstreamAddress, parse_url
 from pgguard.tenancy.model import TenancySettings
 
@@ -131,6 +134,7 @@ class Guard:
         self._running = settings
         """What the listeners and the dialer were made from."""
         self.upstream: UpstreamAddress = parse_url(settings.upstream.url, os.environ)
+        self.tls = Certificates(settings, self.upstream.query, os.environ)
         self._reread = reread
         self._started = time.monotonic()
         own = {self.upstream.user: self.upstream.password} if self.upstream.password else {}
@@ -141,7 +145,10 @@ class Guard:
             wall=time.time() - self._started,
             secrets={**(secrets or {}), **own, **settings.auth.users},
         )
-        address = Address(self.upstream.host, self.upstream.port, settings.upstream.connect_timeout)
+        timeout = settings.upstream.connect_timeout
+        address = Address(
+            self.upstream.host, self.upstream.port, timeout, encryption=self.tls.encryption
+        )
         self._tasks = Tasks(self._report)
         self._dialer = Dialer(self.hub, address, self._report)
         self._services = Services(
@@ -194,7 +201,7 @@ class Guard:
             self.hub.admission.pause()
             self._tasks.spawn(self._resume_once_known(), "wait for limits")
         self._listener = listening.Listener(
-            self.hub, sockets, self._tasks, self._report, self._cancel_request
+            self.hub, sockets, self._tasks, self._report, self._cancel_request, self.tls.entrance
         )
         self._listener.start()
         self._tasks.spawn(self._tick(), "tick")
@@ -287,6 +294,7 @@ class Guard:
             key for key in _changed(self._running, settings) if key.startswith(NEEDS_RESTART)
         ]
         self.settings = settings
+        self.tls.renew(settings)
         self.hub.reconfigure(hub_settings(settings))
         self._limits.want()
         for key in waiting:
@@ -311,9 +319,9 @@ class Guard:
         return self.upstream_at(shown, port).url
 
     def upstream_at(self, host: str, port: int) -> UpstreamAddress:
-        from dataclasses import replace
-
-        return replace(self.upstream, host=host, port=port)
+        # What was asked of the way to the server is met there.
+        query = {name: text for name, text in self.upstream.query.items() if name not in TLS_WORDS}
+        return replace(self.upstream, host=host, port=port, query=query)
 
     @property
     def http(self) -> str:

@@ -91,7 +91,10 @@ async def _demo(settings: Settings) -> int:
         Supervisor() as supervisor,
         EmbeddedPostgres(max_connections=suite.MAX_CONNECTIONS) as server,
     ):
-        guard = Guard(with_values(settings, {"upstream.url": server.url}), name=name)
+        guard = Guard(
+            with_values(settings, {"upstream.url": server.url, "upstream.tls": "disable"}),
+            name=name,
+        )
         await guard.start()
         try:
             say(addresses(guard))

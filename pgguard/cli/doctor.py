@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from pgguard.net.service import Rows
     from pgguard.settings import Address, Loaded, Settings, UpstreamAddress
+    from pgguard.settings.encryption import Demand
 
 OK, WARN, FAIL = "ok", "warn", "fail"
 OLDEST_SERVER = 14
@@ -52,6 +54,8 @@ class Probed(NamedTuple):
     limits: Rows
     others: Rows
     extensions: Rows
+    tls: str = ""
+    """The version of TLS, `TLSv1.3`; empty in plain text."""
 
 
 @click.command("doctor")
@@ -168,6 +172,7 @@ def check_upstream(loaded: Loaded, env: Mapping[str, str], cwd: Path) -> Iterato
     from pgguard.cli.troubles import cause, remedy
     from pgguard.launch.environment import find_upstream
     from pgguard.settings import Address
+    from pgguard.settings.encryption import demanded
 
     settings = loaded.settings
     origin = loaded.origins["upstream.url"]
@@ -181,7 +186,12 @@ def check_upstream(loaded: Loaded, env: Mapping[str, str], cwd: Path) -> Iterato
         return
     name = f"{address.masked} (from {found_at})"
     try:
-        probed = asyncio.run(probe(address, settings.upstream.connect_timeout))
+        demand = demanded(settings.upstream, address.query, env)
+        probed = asyncio.run(probe(address, settings.upstream.connect_timeout, demand))
+    except SettingsError as error:
+        text = f"{name}: {error.where}: {error.message}" if error.where else error.message
+        yield Check("upstream", FAIL, text, error.hint)
+        return
     except (PgGuardError, OSError) as error:
         what = cause(error, Address(address.host, address.port))
         yield Check("upstream", FAIL, f"{name}: {what}", remedy(error))
@@ -189,12 +199,22 @@ def check_upstream(loaded: Loaded, env: Mapping[str, str], cwd: Path) -> Iterato
     old = int(probed.version.split(".")[0]) < OLDEST_SERVER
     advice = f"pgguard is tested with {OLDEST_SERVER} and newer" if old else ""
     yield Check("upstream", WARN if old else OK, f"Postgres {probed.version} at {name}", advice)
+    yield check_tls(probed, demand.mode)
     yield check_limits(probed, settings)
     here = {row[0] for row in probed.extensions}
     absent = [extension for extension in EXTENSIONS if extension not in here]
     text = f"{', '.join(absent)} not available" if absent else f"{', '.join(EXTENSIONS)} available"
     advice = "use gen_random_uuid(), or a Postgres with its contrib modules" if absent else ""
     yield Check("upstream", WARN if absent else OK, text, advice)
+
+
+def check_tls(probed: Probed, mode: str) -> Check:
+    """Whether the way to the server is encrypted, and what of the server is verified."""
+    if not probed.tls:
+        return Check("tls", OK, f"plain text to the server (upstream.tls = {mode})")
+    verified = {"verify-ca": "its certificate verified", "verify-full": "its name verified, too"}
+    words = verified.get(mode, "its certificate not verified")
+    return Check("tls", OK, f"{probed.tls} to the server, {words} (upstream.tls = {mode})")
 
 
 def check_limits(probed: Probed, settings: Settings) -> Check:
@@ -218,10 +238,14 @@ def check_limits(probed: Probed, settings: Settings) -> Check:
     return Check("limits", OK, text)
 
 
-async def probe(address: UpstreamAddress, seconds: float) -> Probed:
-    """Ask the server once. Raises ServerUnavailable, ProtocolViolation, OSError."""
+async def probe(address: UpstreamAddress, seconds: float, demand: Demand) -> Probed:
+    """Ask the server once.
+
+    Raises ServerUnavailable, ProtocolViolation, OSError, and SettingsError for a certificate.
+    """
     from pgguard.core.login import Secrets
-    from pgguard.net.dialer import Address, connect, log_in
+    from pgguard.net.certificates import encryption
+    from pgguard.net.dialer import Address, log_in, open_channel
     from pgguard.net.service import Connection
     from pgguard.net.watch import BACKENDS_QUERY, LIMITS_QUERY
 
@@ -232,20 +256,22 @@ async def probe(address: UpstreamAddress, seconds: float) -> Probed:
         "application_name": "pgguard/doctor",
         "client_encoding": "UTF8",
     }
+    tls = encryption(demand)
     try:
         async with asyncio.timeout(seconds):
-            sock = await connect(Address(address.host, address.port, seconds))
-            with sock:
-                login, rest = await log_in(sock, parameters, secrets)
+            place = Address(address.host, address.port, seconds, tls)
+            with closing(await open_channel(place)) as channel:
+                login, rest = await log_in(channel, parameters, secrets)
                 version = login.parameters.get("server_version", "0")
-                connection = Connection(sock, rest, login.pid, version)
+                connection = Connection(channel, rest, login.pid, version)
                 queries = (LIMITS_QUERY, BACKENDS_QUERY, EXTENSIONS_QUERY)
                 limits, backends, extensions = [await connection.query(sql) for sql in queries]
                 others = [row for row in backends if row[0] != str(login.pid)]
+                spoken = channel.tls
                 await connection.close()
     except TimeoutError:
         raise ServerUnavailable(f"no answer within {seconds:g} s") from None
-    return Probed(version, limits, others, extensions)
+    return Probed(version, limits, others, extensions, spoken)
 
 
 def _load(

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pgguard.app import Guard
     from pgguard.launch.child import Supervisor
     from pgguard.launch.embedded import EmbeddedPostgres
-    from pgguard.launch.environment import Found, Rewritten
+    from pgguard.launch.environment import Found, Rewritten, Way
     from pgguard.report.summary import RunSummary
     from pgguard.settings import Loaded, Settings
     from pgguard.settings.upstream import UpstreamAddress
@@ -143,7 +143,9 @@ async def _run(wanted: Wanted, loaded: Loaded) -> int:
         if wanted.embedded:
             async with EmbeddedPostgres() as server:
                 found = Found(parse_url(server.url, {}), _embedded_origin(server))
-                settings = with_values(settings, {"upstream.url": server.url})
+                settings = with_values(
+                    settings, {"upstream.url": server.url, "upstream.tls": "disable"}
+                )
                 return await _guarded(wanted, loaded, settings, found, supervisor)
         sweep()
         origin = loaded.origins["upstream.url"]
@@ -166,10 +168,14 @@ async def _guarded(
     from pgguard.cli import logs
     from pgguard.cli.guarding import addresses, with_values
     from pgguard.cli.troubles import start
+    from pgguard.launch.environment import Way
     from pgguard.launch.runs import run_name
+    from pgguard.settings.encryption import demanded
 
     wanted.name = run_name(time.time(), os.getpid())
-    rewritten = _rewritten(wanted, found, found.address)
+    demand = demanded(settings.upstream, found.address.query, os.environ)
+    way = Way(there=demand.mode)
+    rewritten = _rewritten(wanted, found, found.address, way)
     settings = with_values(settings, _limits(loaded, rewritten))
     guard = Guard(settings, secrets=rewritten.secrets, name=wanted.name)
     await start(guard)
@@ -177,9 +183,10 @@ async def _guarded(
         wanted.tell(addresses(guard))
         await _wait(guard, found)
         host, port = guard.listen
-        rewritten = _rewritten(wanted, found, guard.upstream_at(host, port))
+        way = Way("require" if guard.tls.offered else "disable", guard.tls.mode)
+        rewritten = _rewritten(wanted, found, guard.upstream_at(host, port), way)
         wanted.tell(rewritten.line(found))
-        for line in rewritten.limit_lines():
+        for line in [*rewritten.lowered_lines(way), *rewritten.limit_lines()]:
             wanted.tell(line)
         code, ran = await _commands(wanted, supervisor, rewritten)
     finally:
@@ -228,13 +235,14 @@ async def _wait(guard: Guard, found: Found) -> None:
         raise troubles.unavailable(error, address, found.origin, waited) from None
 
 
-def _rewritten(wanted: Wanted, found: Found, guard: UpstreamAddress) -> Rewritten:
+def _rewritten(wanted: Wanted, found: Found, guard: UpstreamAddress, way: Way) -> Rewritten:
     from pgguard.launch.environment import provide, rewrite
     from pgguard.settings.values import Address
 
     if wanted.embedded:
         return provide(os.environ, guard)
-    return rewrite(os.environ, found.address, Address(guard.host, guard.port), Path.cwd())
+    place = Address(guard.host, guard.port)
+    return rewrite(os.environ, found.address, place, Path.cwd(), way)
 
 
 def _limits(loaded: Loaded, rewritten: Rewritten) -> dict[str, float]:

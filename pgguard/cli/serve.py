@@ -96,7 +96,7 @@ async def _serve(
         await _until_stopped(guard, stopping, quiet=quiet, ready_json=ready_json, secret="")
         return 0
     async with EmbeddedPostgres() as server:
-        values: dict[str, Any] = {"upstream.url": server.url}
+        values: dict[str, Any] = {"upstream.url": server.url, "upstream.tls": "disable"}
         guard = _guard(with_values(settings, values), lambda: with_values(read().settings, values))
         await _until_stopped(
             guard, stopping, quiet=quiet, ready_json=ready_json, secret=server.password

@@ -2,7 +2,8 @@
 
 `find_upstream` looks for the database in the order of surface.md (Upstream of `run`); `rewrite`
 changes the host and port of every Postgres URL that names it, and nothing else of that URL, byte
-for byte. What names another server is left alone and named.
+for byte, unless it asks for TLS that the way to the guard does not have: what the way from there to
+the server has is lowered, and said. What names another server is left alone and named.
 
 Laws: no password in a repr, a line or an error; encryption that a URL asks for is never lowered
 silently; files are only read.
@@ -11,18 +12,18 @@ silently; files are only read.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, unquote
 
 from pgguard.errors import SettingsError
 from pgguard.launch.dotenv import read_dotenv
+from pgguard.settings.encryption import VARIABLES, check_demands, is_more, mode_of, with_variables
 from pgguard.settings.upstream import (
     DEFAULT_PORT,
     UpstreamAddress,
     is_postgres_url,
     parse_url,
-    require_plain,
 )
 from pgguard.settings.values import Address, read_duration
 
@@ -39,7 +40,14 @@ WAYS = (
 
 LIMITS = ("connection_limit", "pool_timeout")
 _PG_PLACE = ("PGHOST", "PGPORT", "PGHOSTADDR")
-_PG_ELSEWHERE = ("PGHOSTADDR", "PGSERVICE", "PGSSLMODE", "PGCHANNELBINDING", "PGSSLNEGOTIATION")
+_PG_ELSEWHERE = (
+    "PGHOSTADDR",
+    "PGSERVICE",
+    "PGSSLMODE",
+    "PGCHANNELBINDING",
+    "PGSSLNEGOTIATION",
+    "PGSSLROOTCERT",
+)
 """What means another server than the one that we started, which has no encryption."""
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 _AUTHORITY = re.compile(
@@ -49,7 +57,9 @@ _AUTHORITY = re.compile(
 )
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 _PARAMETER = re.compile(r"(?P<name>[^?&=]+)=(?P<value>[^&]*)")
-_ENCRYPTION = {"PGSSLMODE": "sslmode", "PGCHANNELBINDING": "channel_binding"}
+_OF_THE_SERVER = frozenset({"sslrootcert", "sslcrl", "sslcrldir", "sslnegotiation"})
+"""What speaks of the server's own certificate, which the guard does not have."""
+_PG_OF_THE_SERVER = ("PGSSLROOTCERT", "PGSSLCRL", "PGSSLCRLDIR", "PGSSLNEGOTIATION")
 
 
 class Found(NamedTuple):
@@ -77,6 +87,8 @@ class Rewritten:
     ignored: list[str] = field(default_factory=list)
     """Limits in URLs that say nothing, and what would: `DATABASE_URL: connection_limit=abc, which
     should be a whole number,`."""
+    lowered: list[str] = field(default_factory=list)
+    """Demands for TLS that are met behind the guard: `DATABASE_URL: sslmode=verify-full`."""
     secrets: dict[str, str] = field(default_factory=dict, repr=False)
     """User → password of every URL that was rewritten."""
 
@@ -85,6 +97,14 @@ class Rewritten:
         place = Address(found.address.host, found.address.port)
         text = f"rewrote {', '.join(self.changed)} (upstream {place} from {found.origin})"
         return text + (f"; left alone: {', '.join(self.left_alone)}" if self.left_alone else "")
+
+    def lowered_lines(self, way: Way) -> list[str]:
+        """What is to be said of TLS, if anything: a line."""
+        if not self.lowered:
+            return []
+        here = "TLS without verification" if way.here == "require" else "plain text"
+        met = f"{', '.join(self.lowered)}: met between pgguard and the server ({way.there})"
+        return [f"{met}, {here} between CMD and pgguard"]
 
     def limit_lines(self) -> list[str]:
         """What is to be said of the limits in the URLs: a line each."""
@@ -98,6 +118,13 @@ class Rewritten:
                 f' query parameter: "{next(iter(names))}"); for these set {keys} instead'
             )
         return lines
+
+
+class Way(NamedTuple):
+    """The TLS on the way: of CMD to the guard, and `there` of the guard to the server."""
+
+    here: str = "disable"
+    there: str = "prefer"
 
 
 class _Place(NamedTuple):
@@ -131,13 +158,17 @@ def find_upstream(given: str | None, origin: str, env: Mapping[str, str], cwd: P
 
 
 def rewrite(
-    env: Mapping[str, str], upstream: UpstreamAddress, guard: Address, cwd: Path
+    env: Mapping[str, str],
+    upstream: UpstreamAddress,
+    guard: Address,
+    cwd: Path,
+    way: Way = Way(),  # noqa: B008  it is immutable
 ) -> Rewritten:
     """`env` for CMD: every Postgres URL that names `upstream` names `guard` instead.
 
     So do those in `.env.test` and `.env`, exported because a loader leaves what is set alone.
     PGHOST and PGPORT are set unless they name another server. Raises SettingsError for a URL of
-    the upstream that asks for encryption, which the way through the guard does not have.
+    the upstream that asks for more encryption than the way from the guard to the server has.
     """
     done = Rewritten(dict(env))
     target = _Place(_same(upstream.host), upstream.port)
@@ -147,9 +178,10 @@ def rewrite(
             if name.startswith("PGGUARD_") or not _is_any_url(value):
                 continue
             if not where or name not in done.env:
-                _rewrite_one(done, name, where, value, target, guard)
+                _rewrite_one(done, name, where, value, (target, guard, way))
     _keep_limits(done, "the upstream's URL", upstream.query)
     _rewrite_place(done, env, cwd, target, guard)
+    _lower_variables(done, way)
     return done
 
 
@@ -205,12 +237,20 @@ def _sources(env: Mapping[str, str], cwd: Path) -> Iterator[tuple[Mapping[str, s
 def _found(url: str, origin: str, env: Mapping[str, str]) -> Found:
     try:
         address = parse_url(url, env)
-        require_plain(address)
+        check_demands(address.query)
     except SettingsError as error:
         raise SettingsError(error.message, where=origin, hint=error.hint) from None
-    for variable, parameter in _ENCRYPTION.items():
-        _refuse_variable(env, variable, parameter, address)
-    return Found(address, origin)
+    # libpq takes what the URL does not say from the environment; so a demand there counts.
+    asked = with_variables(address.query, env)
+    for variable, parameter in VARIABLES.items():
+        if parameter in asked and parameter not in address.query:
+            try:
+                check_demands(
+                    {parameter: asked[parameter], "sslmode": asked.get("sslmode", "prefer")}
+                )
+            except SettingsError as error:
+                raise SettingsError(error.message, where=variable, hint=error.hint) from None
+    return Found(replace(address, query=asked), origin)
 
 
 def _no_postgres(where: str, url: str) -> SettingsError:
@@ -219,26 +259,14 @@ def _no_postgres(where: str, url: str) -> SettingsError:
     return SettingsError(f"not a Postgres URL{kind}", where=where, hint=WAYS)
 
 
-def _refuse_variable(
-    env: Mapping[str, str], variable: str, parameter: str, address: UpstreamAddress
-) -> None:
-    """libpq takes what the URL does not say from the environment; so a demand there counts."""
-    if parameter in address.query or not env.get(variable):
-        return
-    demand = parse_url(f"postgresql://h/?{parameter}={env[variable]}", {})
-    try:
-        require_plain(demand)
-    except SettingsError as error:
-        raise SettingsError(error.message, where=variable, hint=error.hint) from None
-
-
 def _is_any_url(value: str) -> bool:
     return is_postgres_url(value) or value.startswith("jdbc:postgresql:")
 
 
 def _rewrite_one(
-    done: Rewritten, name: str, where: str, value: str, target: _Place, guard: Address
+    done: Rewritten, name: str, where: str, value: str, means: tuple[_Place, Address, Way]
 ) -> None:
+    target, guard, way = means
     shown = f"{name} ({where.removeprefix(' in ')})" if where else name
     match = _AUTHORITY.fullmatch(value)
     place = _place_of(match) if match else None
@@ -249,11 +277,14 @@ def _rewrite_one(
         return
     try:
         address = parse_url(value, done.env)
-        require_plain(address)
+        check_demands(address.query)
+        _check_met(address.query, way)
     except SettingsError as error:
         raise SettingsError(error.message, where=shown, hint=error.hint) from None
-    done.env[name] = _at(match, guard)
+    done.env[name] = _at(match, guard, way)
     done.changed.append(shown)
+    if is_more(mode_of(address.query), way.here):
+        done.lowered.append(f"{shown}: {_demand(address.query)}")
     _keep_secret(done, address.user, address.password)
     _keep_limits(done, shown, address.query)
     limits = [parameter for parameter in LIMITS if parameter in address.query]
@@ -297,20 +328,57 @@ def _place_of(match: re.Match[str]) -> _Place | None:
     return _Place(_same(host), int(port or DEFAULT_PORT))
 
 
-def _at(match: re.Match[str], guard: Address) -> str:
-    """The URL with another host and port; every other byte stays."""
+def _at(match: re.Match[str], guard: Address, way: Way) -> str:
+    """The URL with another host and port, and TLS as the guard has it; every other byte stays."""
     moved = {"host": guard.host, "port": str(guard.port)}
+    asked = mode_of(dict(_parameters(match["query"])))
+    if is_more(asked, way.here):
+        moved |= {"sslmode": way.here, "ssl": "false" if way.here == "disable" else "require"}
 
     def move(parameter: re.Match[str]) -> str:
         name = parameter["name"]
         return f"{name}={moved[name]}" if name in moved else parameter[0]
 
-    query = _PARAMETER.sub(move, match["query"] or "")
+    query = _PARAMETER.sub(move, _without(match["query"] or "", _OF_THE_SERVER))
     place = str(guard) if match["place"] else ""
     if "port" not in dict(_parameters(match["query"])) and not match["place"]:
         query += f"&port={guard.port}"
     userinfo = match["userinfo"] or ""
     return f"{match['head']}{userinfo}{place}{match['path']}{query}{match['tail'] or ''}"
+
+
+def _without(query: str, names: frozenset[str]) -> str:
+    """A query with its `?` and without some parameters."""
+    kept = [part for part in query[1:].split("&") if part.partition("=")[0] not in names]
+    return f"?{'&'.join(kept)}" if query and kept else ""
+
+
+def _demand(query: Mapping[str, str]) -> str:
+    """What of a URL asks for TLS."""
+    name = next((name for name in ("sslmode", "ssl") if name in query), "sslrootcert")
+    return f"{name}={query.get(name, '')}"
+
+
+def _check_met(query: Mapping[str, str], way: Way) -> None:
+    if is_more(mode_of(query), way.there):
+        raise SettingsError(
+            f"{_demand(query)} asks for more than the way from pgguard to the server has"
+            f" ({way.there})",
+            hint=f"set upstream.tls = {mode_of(query)}",
+        )
+
+
+def _lower_variables(done: Rewritten, way: Way) -> None:
+    """What libpq would ask of the guard because the environment says so."""
+    value = done.env.get("PGSSLMODE")
+    mode = mode_of({"sslmode": value}) if value else None
+    # What the way to the server does not have either stays, and libpq refuses to go on.
+    if is_more(mode, way.here) and not is_more(mode, way.there):
+        done.env["PGSSLMODE"] = way.here
+        done.lowered.append(f"PGSSLMODE={value}")
+    if done.lowered:
+        for name in _PG_OF_THE_SERVER:
+            done.env.pop(name, None)
 
 
 def _parameters(query: str | None) -> Iterator[tuple[str, str]]:

@@ -1,8 +1,8 @@
 """Connections to Postgres: connect, log in, hand the socket to the core; probes and cancels.
 
 Laws: nothing is assumed about how Postgres cuts its bytes; every step has a time limit; whatever
-goes wrong becomes ServerUnavailable with Postgres's own error where there is one. The upstream leg
-is plain TCP in this version.
+goes wrong becomes ServerUnavailable with Postgres's own error where there is one; not one byte is
+said in plain text where TLS is required.
 """
 
 from __future__ import annotations
@@ -10,16 +10,19 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pgguard.core.login import Method, Secrets, ServerLogin, probe_method
 from pgguard.errors import ProtocolViolation, ServerUnavailable
+from pgguard.net.certificates import ALPN, Encryption, why
+from pgguard.net.channel import Channel, TlsChannel, is_waiting
 from pgguard.net.loop import tune
 from pgguard.net.transports import ServerProtocol
-from pgguard.wire.codes import BACKEND_LOGIN_LIMIT, PROTOCOL_3_0
+from pgguard.wire.codes import BACKEND_LOGIN_LIMIT, PROTOCOL_3_0, SSL_REQUEST
 from pgguard.wire.scan import Framer
-from pgguard.wire.startup import build_cancel, build_startup
+from pgguard.wire.startup import build_cancel, build_request, build_startup
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,11 +40,12 @@ PROBES = 2
 
 @dataclass(slots=True, frozen=True)
 class Address:
-    """Where Postgres listens."""
+    """Where Postgres listens, and with which TLS; None is plain text."""
 
     host: str
     port: int
     connect_timeout: float = 15.0
+    encryption: Encryption | None = None
 
 
 async def connect(address: Address) -> socket.socket:
@@ -71,10 +75,63 @@ async def connect(address: Address) -> socket.socket:
     raise ServerUnavailable(f"cannot connect to {address.host}:{address.port}: {reason}")
 
 
-async def _messages(sock: socket.socket, framer: Framer) -> list[tuple[int, bytes]]:
-    loop = asyncio.get_running_loop()
+async def open_channel(address: Address) -> Channel:
+    """A connection, in TLS where that is wanted. Raises ServerUnavailable, OSError."""
+    tls = address.encryption
+    try:
+        sock = await connect(address)
+    except ServerUnavailable:
+        if tls is not None:
+            # What comes back may have TLS.
+            tls.declined = False
+        raise
+    if tls is None or tls.declined:
+        return Channel(sock)
+    try:
+        if tls.direct or await _accepts_tls(sock, tls):
+            return await _encrypted(sock, address.host, tls)
+    except BaseException:
+        sock.close()
+        raise
+    return Channel(sock)
+
+
+async def _accepts_tls(sock: socket.socket, tls: Encryption) -> bool:
+    """The answer to SSLRequest, in libpq's words where it is the wrong one."""
+    channel = Channel(sock)
+    await channel.send(build_request(SSL_REQUEST))
+    answer = await channel.receive(1)
+    if answer == b"S":
+        if is_waiting(sock):
+            # CVE-2021-23222: whoever put it there would have it taken for Postgres's word.
+            raise ServerUnavailable("received unencrypted data after SSL response", temporary=False)
+        return True
+    if answer == b"N" and tls.mode == "prefer":
+        tls.declined = True
+        return False
+    if answer == b"N":
+        reason = f"server does not support SSL, but SSL was required ({tls.mode})"
+        raise ServerUnavailable(reason, temporary=False)
+    if answer:
+        raise ServerUnavailable("server sent an error response during SSL exchange")
+    raise ServerUnavailable("Postgres closed the connection during SSL exchange")
+
+
+async def _encrypted(sock: socket.socket, host: str, tls: Encryption) -> Channel:
+    channel = TlsChannel(sock, tls.context, host)
+    try:
+        await channel.handshake()
+    except ssl.SSLError as error:
+        raise ServerUnavailable(f"SSL error: {why(error)}", temporary=False) from error
+    if tls.direct and channel.alpn != ALPN:
+        reason = "direct SSL connection was established without ALPN protocol negotiation extension"
+        raise ServerUnavailable(reason, temporary=False)
+    return channel
+
+
+async def _messages(channel: Channel, framer: Framer) -> list[tuple[int, bytes]]:
     while True:
-        data = await loop.sock_recv(sock, CHUNK)
+        data = await channel.receive(CHUNK)
         if not data:
             raise ServerUnavailable("Postgres closed the connection during login")
         messages = framer.feed(data)
@@ -83,25 +140,24 @@ async def _messages(sock: socket.socket, framer: Framer) -> list[tuple[int, byte
 
 
 async def log_in(
-    sock: socket.socket, parameters: dict[str, str], secrets: Secrets
+    channel: Channel, parameters: dict[str, str], secrets: Secrets
 ) -> tuple[ServerLogin, bytes]:
     """Our login for `parameters["user"]`; what came behind ReadyForQuery is returned too.
 
     Raises ServerUnavailable, ProtocolViolation, OSError.
     """
-    loop = asyncio.get_running_loop()
     login = ServerLogin(parameters["user"], secrets)
     framer = Framer(BACKEND_LOGIN_LIMIT, "server")
-    await loop.sock_sendall(sock, build_startup(PROTOCOL_3_0, parameters))
+    await channel.send(build_startup(PROTOCOL_3_0, parameters))
     rest: list[bytes] = []
     while not login.done:
-        for kind, body in await _messages(sock, framer):
+        for kind, body in await _messages(channel, framer):
             if login.done:
                 rest.append(bytes([kind]) + (len(body) + 4).to_bytes(4, "big") + body)
                 continue
             answer = login.receive(kind, body)
             if answer is not None:
-                await loop.sock_sendall(sock, answer)
+                await channel.send(answer)
         if sum(map(len, login.greeting)) > GREETING_LIMIT:
             raise ProtocolViolation("login of more than 1 MiB", peer="server")
     return login, b"".join(rest) + framer.rest
@@ -125,7 +181,7 @@ class Dialer:
         # been trust when it was looked at, and be none any more.
         secrets = self._hub.secrets if session is not None and session.proven else Secrets({})
         try:
-            sock, login, rest = await self._login(parameters, secrets)
+            channel, login, rest = await self._login(parameters, secrets)
         except ServerUnavailable as error:
             self._hub.upstream.dial_failed(server, error)
             return
@@ -135,28 +191,29 @@ class Dialer:
             raise
         try:
             # Not create_connection: should the connection end as it is made, uvloop would leave the
-            # descriptor to both `sock` and the transport, and the second to close it would close
-            # that of a stranger.
+            # descriptor to both socket and transport, and the second to close it would close that
+            # of a stranger.
             await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: ServerProtocol(server, login, rest, self._report), sock
+                lambda: channel.protocol(ServerProtocol(server, login, rest, self._report)),
+                channel.sock,
             )
         except OSError as error:
-            sock.close()
+            channel.sock.close()
             reason = error.strerror or str(error)
             self._hub.upstream.dial_failed(server, ServerUnavailable(reason))
 
     async def _login(
         self, parameters: dict[str, str], secrets: Secrets
-    ) -> tuple[socket.socket, ServerLogin, bytes]:
+    ) -> tuple[Channel, ServerLogin, bytes]:
         """Raises ServerUnavailable and nothing else."""
-        sock: socket.socket | None = None
+        channel: Channel | None = None
         try:
             async with asyncio.timeout(self.address.connect_timeout):
-                sock = await connect(self.address)
-                login, rest = await log_in(sock, parameters, secrets)
+                channel = await open_channel(self.address)
+                login, rest = await log_in(channel, parameters, secrets)
         except BaseException as error:
-            if sock is not None:
-                sock.close()
+            if channel is not None:
+                channel.close()
             if isinstance(error, ServerUnavailable):
                 raise
             if isinstance(error, TimeoutError):
@@ -171,7 +228,7 @@ class Dialer:
                     f"connection lost during login: {error.strerror or 'closed'}"
                 ) from error
             raise
-        return sock, login, rest
+        return channel, login, rest
 
     async def probe(self, user: str, database: str) -> None:
         """How Postgres receives a user: look at its first answer, then leave without a trace.
@@ -197,28 +254,27 @@ class Dialer:
             upstream.probed(user, database, method)
 
     async def _first_answer(self, user: str, database: str) -> Method:
-        sock = await connect(self.address)
+        channel = await open_channel(self.address)
         try:
             startup = build_startup(PROTOCOL_3_0, {"user": user, "database": database})
-            await asyncio.get_running_loop().sock_sendall(sock, startup)
-            messages = await _messages(sock, Framer(BACKEND_LOGIN_LIMIT, "server"))
+            await channel.send(startup)
+            messages = await _messages(channel, Framer(BACKEND_LOGIN_LIMIT, "server"))
             return probe_method(*messages[0])
         finally:
-            sock.close()
+            channel.close()
 
     async def cancel(self, pid: int, secret: bytes) -> None:
         """A CancelRequest on a connection of its own; returns when Postgres has closed it."""
-        loop = asyncio.get_running_loop()
-        sock: socket.socket | None = None
+        channel: Channel | None = None
         try:
             async with asyncio.timeout(CANCEL_TIMEOUT):
-                sock = await connect(self.address)
-                await loop.sock_sendall(sock, build_cancel(pid, secret))
-                while await loop.sock_recv(sock, 64):
+                channel = await open_channel(self.address)
+                await channel.send(build_cancel(pid, secret))
+                while await channel.receive(64):
                     pass
         except (OSError, TimeoutError, ServerUnavailable):
             # A cancel is a wish: Postgres gives no answer to it either.
             pass
         finally:
-            if sock is not None:
-                sock.close()
+            if channel is not None:
+                channel.close()

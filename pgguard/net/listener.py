@@ -1,9 +1,10 @@
 """Accept connections, negotiate on the raw socket, hand over to the core.
 
-A connection begins with eight bytes: SSLRequest and GSSENCRequest are answered `N`, each at most
-once; a CancelRequest is carried out and ends without an answer; anything else is the head of a
-startup packet and goes to the session with the socket. Laws: not one byte too many is read before
-the session owns the socket; one bad peer never delays another; EMFILE backs off.
+A connection begins with eight bytes: SSLRequest is answered `S` where there is a certificate and
+else, like GSSENCRequest, `N`, each at most once; a CancelRequest is carried out and ends without an
+answer; anything else is the head of a startup packet and goes to the session with the socket. Laws:
+not one byte too many is read before the session or TLS owns the socket; one bad peer never delays
+another; EMFILE backs off.
 """
 
 from __future__ import annotations
@@ -12,13 +13,23 @@ import asyncio
 import errno
 import logging
 import socket
-from typing import TYPE_CHECKING
+import ssl
+from typing import TYPE_CHECKING, NoReturn
 
 from pgguard.errors import ProtocolViolation, SettingsError
+from pgguard.net.certificates import ALPN, Entrance, why
+from pgguard.net.channel import Channel, TlsChannel, is_waiting
 from pgguard.net.loop import is_loopback, tune
 from pgguard.net.transports import SessionProtocol
-from pgguard.wire.codes import CANCEL_REQUEST, GSSENC_REQUEST, MAX_CANCEL_KEY_LENGTH, SSL_REQUEST
-from pgguard.wire.startup import CancelRequest, decode_packet
+from pgguard.wire.backend import error_response
+from pgguard.wire.codes import (
+    CANCEL_REQUEST,
+    GSSENC_REQUEST,
+    MAX_CANCEL_KEY_LENGTH,
+    MAX_STARTUP_PACKET_LENGTH,
+    SSL_REQUEST,
+)
+from pgguard.wire.startup import CancelRequest, StartupMessage, decode_packet
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -32,6 +43,10 @@ BACKLOG = 1024
 NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 PAUSE_WITHOUT_DESCRIPTORS = 0.2
 COMPLAIN_EVERY = 10.0
+TLS_RECORD = 0x16
+"""The first byte of a handshake; as that of a length it would be 352 MiB."""
+LINGER = 1.0
+"""Seconds in which a peer may read why it is refused, before what it still sends resets that."""
 
 
 def bind(host: str, port: int, *, what: str) -> list[socket.socket]:
@@ -79,12 +94,14 @@ class Listener:
         tasks: Tasks,
         report: Callable[[str, BaseException], None],
         cancel: Callable[[int, bytes], Awaitable[None]],
+        entrance: Entrance | None = None,
     ) -> None:
         self._hub = hub
         self._sockets = sockets
         self._tasks = tasks
         self._report = report
         self._cancel = cancel
+        self._entrance = entrance or Entrance()
         self._accepting: list[asyncio.Task[None]] = []
         self._complained_at = float("-inf")
 
@@ -125,7 +142,7 @@ class Listener:
         try:
             tune(sock, address)
             async with asyncio.timeout(self._hub.settings.login_timeout):
-                head = await self._negotiate(sock)
+                channel, head = await self._negotiate(Channel(sock), address)
         except (OSError, TimeoutError, EOFError, ProtocolViolation):
             sock.close()
             return
@@ -135,39 +152,121 @@ class Listener:
         session = self._hub.open_session(address, port, loopback=is_loopback(address))
         try:
             await loop.connect_accepted_socket(
-                lambda: SessionProtocol(session, head, self._report), sock
+                lambda: channel.protocol(SessionProtocol(session, head, self._report)), sock
             )
         except BaseException:
             sock.close()
             session.lost(None)
             raise
 
-    async def _negotiate(self, sock: socket.socket) -> bytes:
-        """The first eight bytes that are neither request nor cancel."""
-        loop = asyncio.get_running_loop()
+    async def _negotiate(self, channel: Channel, address: str) -> tuple[Channel, bytes]:
+        """The first eight bytes that are neither request nor cancel, and where they came.
+
+        Raises EOFError where there is nothing more to say.
+        """
         allowed = {SSL_REQUEST, GSSENC_REQUEST}
         while True:
-            head = await _read_exactly(sock, 8)
+            head = await _read_exactly(channel, 8)
             length, code = int.from_bytes(head[:4], "big"), int.from_bytes(head[4:], "big")
             if length == 8 and code in allowed:
                 allowed.discard(code)
-                await loop.sock_sendall(sock, b"N")
-                continue
-            if code == CANCEL_REQUEST:
-                if not 12 < length <= 12 + MAX_CANCEL_KEY_LENGTH:
-                    raise ProtocolViolation("invalid length of cancel request packet")
-                request = decode_packet(head + await _read_exactly(sock, length - 8))
-                if isinstance(request, CancelRequest):
-                    await self._cancel(request.pid, request.secret)
-                raise EOFError
-            return head
+                if code == SSL_REQUEST and self._has_tls(channel):
+                    channel = await self._answer_tls(channel, address)
+                else:
+                    await channel.send(b"N")
+            elif head[0] == TLS_RECORD and len(allowed) == 2 and self._has_tls(channel):
+                channel = await self._encrypt(channel, address, head)
+            elif code == CANCEL_REQUEST:
+                await self._take_cancel(channel, head, length)
+            elif self._entrance.required and not channel.tls:
+                await self._refuse_plain(channel, address, head, length)
+            else:
+                return channel, head
+
+    def _has_tls(self, channel: Channel) -> bool:
+        return self._entrance.context is not None and not channel.tls
+
+    async def _answer_tls(self, channel: Channel, address: str) -> Channel:
+        if is_waiting(channel.sock):
+            # CVE-2021-23214: it would be taken for something said in TLS.
+            await _refuse(
+                channel,
+                error_response(
+                    severity="FATAL",
+                    sqlstate="08P01",
+                    message="received unencrypted data after SSL request",
+                    detail="This could be either a client-software bug or evidence of an attempted"
+                    " man-in-the-middle attack.",
+                ),
+            )
+        await channel.send(b"S")
+        return await self._encrypt(channel, address)
+
+    async def _encrypt(self, plain: Channel, address: str, head: bytes = b"") -> Channel:
+        """TLS on the socket; `head` is what a direct connection has said of it."""
+        assert self._entrance.context is not None
+        channel = TlsChannel(plain.sock, self._entrance.context, None, head)
+        try:
+            await channel.handshake()
+        except OSError as error:
+            reason = why(error) if isinstance(error, ssl.SSLError) else error.strerror
+            log.warning("TLS with a client at %s failed: %s", address, reason)
+            await _refuse(plain, b"")
+        if head and channel.alpn != ALPN:
+            log.warning("TLS with a client at %s failed: direct, without ALPN", address)
+            raise EOFError
+        return channel
+
+    async def _take_cancel(self, channel: Channel, head: bytes, length: int) -> None:
+        if not 12 < length <= 12 + MAX_CANCEL_KEY_LENGTH:
+            raise ProtocolViolation("invalid length of cancel request packet")
+        request = decode_packet(head + await _read_exactly(channel, length - 8))
+        if isinstance(request, CancelRequest):
+            await self._cancel(request.pid, request.secret)
+        if channel.tls:
+            channel.close()
+        raise EOFError
+
+    async def _refuse_plain(self, channel: Channel, address: str, head: bytes, length: int) -> None:
+        """In the words with which Postgres refuses whom no line of pg_hba.conf lets in."""
+        if not 8 <= length <= MAX_STARTUP_PACKET_LENGTH + 4:
+            raise ProtocolViolation("invalid length of startup packet")
+        try:
+            packet = decode_packet(head + await _read_exactly(channel, length - 8))
+        except ProtocolViolation:
+            raise EOFError from None
+        names = packet.parameters if isinstance(packet, StartupMessage) else {}
+        user = names.get("user", "")
+        message = (
+            f'no pg_hba.conf entry for host "{address}", user "{user}", '
+            f'database "{names.get("database") or user}", no encryption'
+        )
+        await _refuse(
+            channel,
+            error_response(
+                severity="FATAL",
+                sqlstate="28000",
+                message=message,
+                hint="pgguard: listen.tls = require takes nobody without TLS",
+            ),
+        )
 
 
-async def _read_exactly(sock: socket.socket, size: int) -> bytes:
-    loop = asyncio.get_running_loop()
+async def _refuse(channel: Channel, answer: bytes) -> NoReturn:
+    """Say it, wait until it has been read, and end the connection: raises EOFError."""
+    if answer:
+        await channel.send(answer)
+    channel.sock.shutdown(socket.SHUT_WR)
+    async with asyncio.timeout(LINGER):
+        while await channel.receive(4096):
+            pass
+    raise EOFError
+
+
+async def _read_exactly(channel: Channel, size: int) -> bytes:
     data = b""
     while len(data) < size:
-        piece = await loop.sock_recv(sock, size - len(data))
+        piece = await channel.receive(size - len(data))
         if not piece:
             raise EOFError
         data += piece

@@ -14,15 +14,14 @@ from typing import TYPE_CHECKING
 
 from pgguard.core.types import Recent
 from pgguard.errors import ProtocolViolation, ServerUnavailable
-from pgguard.net.dialer import Address, connect, log_in
+from pgguard.net.dialer import Address, log_in, open_channel
 from pgguard.wire import backend, codes, frontend
 from pgguard.wire.codes import BACKEND_LIMIT
 from pgguard.wire.scan import Framer
 
 if TYPE_CHECKING:
-    import socket
-
     from pgguard.core.hub import Hub
+    from pgguard.net.channel import Channel
 
 AT_ONCE = 2
 """Connections that are open at the same time, as far as they are not all in use."""
@@ -39,8 +38,8 @@ Rows = list[list[str | None]]
 class Connection:
     """One logged-in connection that runs one look-up after the other."""
 
-    def __init__(self, sock: socket.socket, rest: bytes, pid: int, version: str) -> None:
-        self._sock = sock
+    def __init__(self, channel: Channel, rest: bytes, pid: int, version: str) -> None:
+        self._channel = channel
         self._framer = Framer(BACKEND_LIMIT, "server")
         self._framer.push(rest)
         self.pid = pid
@@ -49,13 +48,12 @@ class Connection:
 
     async def query(self, sql: str) -> Rows:
         """The rows of one statement. Raises ServerUnavailable with Postgres's error."""
-        loop = asyncio.get_running_loop()
-        await loop.sock_sendall(self._sock, frontend.query(sql.encode()))
+        await self._channel.send(frontend.query(sql.encode()))
         rows: Rows = []
         failed: dict[str, str] | None = None
         while True:
             while (message := self._framer.take()) is None:
-                data = await loop.sock_recv(self._sock, 65536)
+                data = await self._channel.receive(65536)
                 if not data:
                     raise ServerUnavailable("the service connection was closed")
                 self._framer.push(data)
@@ -76,30 +74,29 @@ class Connection:
 
     async def close(self) -> None:
         """Terminate, and wait until Postgres has closed its side too."""
-        loop = asyncio.get_running_loop()
         with contextlib.suppress(OSError, TimeoutError):
             async with asyncio.timeout(CLOSE_WITHIN):
-                await loop.sock_sendall(self._sock, frontend.terminate())
-                while await loop.sock_recv(self._sock, 65536):
+                await self._channel.send(frontend.terminate())
+                while await self._channel.receive(65536):
                     pass
         self.abort()
 
     def abort(self) -> None:
-        self._sock.close()
+        self._channel.close()
 
 
 async def open_connection(address: Address, parameters: dict[str, str], hub: Hub) -> Connection:
     """Raises ServerUnavailable."""
-    sock = await connect(address)
+    channel = await open_channel(address)
     try:
-        login, rest = await log_in(sock, parameters, hub.secrets)
+        login, rest = await log_in(channel, parameters, hub.secrets)
     except ProtocolViolation as error:
-        sock.close()
+        channel.close()
         raise ServerUnavailable(error.message, temporary=False) from error
     except BaseException:
-        sock.close()
+        channel.close()
         raise
-    return Connection(sock, rest, login.pid, login.parameters.get("server_version", ""))
+    return Connection(channel, rest, login.pid, login.parameters.get("server_version", ""))
 
 
 class Services:

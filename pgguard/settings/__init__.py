@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pgguard.settings.loading import Loaded, examine, load
     from pgguard.settings.schema import Override, Settings
-    from pgguard.settings.upstream import UpstreamAddress, mask_url, parse_url, require_plain
+    from pgguard.settings.upstream import UpstreamAddress, mask_url, parse_url
     from pgguard.settings.values import Address
 
 __all__ = [
@@ -25,13 +25,12 @@ __all__ = [
     "load",
     "mask_url",
     "parse_url",
-    "require_plain",
 ]
 
 _HOMES = {
     "loading": ("Loaded", "examine", "load"),
     "schema": ("Override", "Settings"),
-    "upstream": ("UpstreamAddress", "mask_url", "parse_url", "require_plain"),
+    "upstream": ("UpstreamAddress", "mask_url", "parse_url"),
     "values": ("Address",),
 }
 

@@ -29,7 +29,8 @@ from pydantic import (
 )
 
 from pgguard.errors import SettingsError
-from pgguard.settings.upstream import MASK, mask_url, parse_url, require_plain
+from pgguard.settings.encryption import check_demands
+from pgguard.settings.upstream import MASK, mask_url, parse_url
 from pgguard.settings.values import (
     Address,
     read_address,
@@ -74,9 +75,9 @@ def _plain_path(value: object) -> object:
     return Path(value) if isinstance(value, str) and value else value
 
 
-def _plain_url(url: str) -> str:
+def _checked_url(url: str) -> str:
     try:
-        require_plain(parse_url(url))
+        check_demands(parse_url(url).query)
     except SettingsError as error:
         raise ValueError(str(error)) from None
     return url
@@ -106,6 +107,7 @@ HostPort = Annotated[
     _text_form(r"^.+:\d+$", "127.0.0.1:6433"),
     Shown(str),
 ]
+File = Annotated[Path, BeforeValidator(_plain_path), Shown(str)]
 Name = Annotated[str, StringConstraints(min_length=1)]
 Names = Annotated[tuple[Name, ...], Strict(False)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -201,13 +203,23 @@ class Pool(Section):
 
 
 class Upstream(Section):
-    url: Annotated[Name, AfterValidator(_plain_url), Shown(mask_url)] | None = Field(
+    url: Annotated[Name, AfterValidator(_checked_url), Shown(mask_url)] | None = Field(
         default=None, repr=False
     )
     """The database to guard: `postgresql://USER:PASSWORD@HOST:PORT/DATABASE`."""
-    tls: Literal["disable", "prefer"] = "prefer"
-    """Encryption to the server. Both are plain TCP in this version; a URL that asks for more is
-    refused."""
+    tls: Literal["disable", "prefer", "require", "verify-ca", "verify-full"] = "prefer"
+    """Encryption to the server, in libpq's words. `prefer` goes on in plain text where the server
+    has no TLS; `verify-full` checks its certificate and its name. At `prefer` the URL's `sslmode`
+    and then PGSSLMODE decide; `sslrootcert`, `sslcert`, `sslkey` and `sslnegotiation` likewise."""
+    ca: File | None = None
+    """PEM file with the authorities that may vouch for the server; without it
+    `~/.postgresql/root.crt` where there is one, else those of the system."""
+    cert: File | None = None
+    """PEM file with the certificate that pgguard shows the server."""
+    key: File | None = None
+    """PEM file with its key, unless `upstream.cert` has that, too."""
+    tls_negotiation: Literal["postgres", "direct"] = "postgres"
+    """`direct` begins with TLS at once (Postgres 17 and newer); needs `require` or stricter."""
     wait: Duration = 10.0
     """How long `run` waits for the server before it gives up."""
     connect_timeout: Positive = 15.0
@@ -217,6 +229,14 @@ class Upstream(Section):
 class Listen(Section):
     address: HostPort = Address("127.0.0.1", 6433)
     """Where sessions connect. `run` and `demo` take a free port."""
+    tls: Literal["disable", "allow", "require"] = "allow"
+    """Encryption to clients, as soon as there is a `listen.cert`; `require` refuses plain text."""
+    cert: File | None = None
+    """PEM file with the certificate that is shown to clients, and what vouches for it."""
+    key: File | None = None
+    """PEM file with its key, unless `listen.cert` has that, too. A reload reads them again."""
+    client_ca: File | None = None
+    """PEM file with authorities; a client that uses TLS must show a certificate of theirs then."""
     login_timeout: Positive = 60.0
     """How long a session may take to log in, waiting for its server not included."""
     trust: bool = False
@@ -274,7 +294,7 @@ class Log(Section):
     """The least severe level that is written."""
     format: Literal["auto", "text", "json"] = "auto"
     """`text`, `json`, or `auto`: text on a terminal, JSON elsewhere."""
-    file: Annotated[Path, BeforeValidator(_plain_path), Shown(str)] | None = None
+    file: File | None = None
     """Where the log goes; without it to stderr."""
 
 
@@ -308,15 +328,7 @@ class Settings(Section):
 
 NOT_YET_KEYS = frozenset(
     {
-        "upstream.ca",
-        "upstream.cert",
-        "upstream.key",
-        "upstream.tls_negotiation",
         "listen.unix",
-        "listen.tls",
-        "listen.cert",
-        "listen.key",
-        "listen.client_ca",
         "admin.users",
         "tenancy.rules",
         "tenancy.allow",
@@ -328,7 +340,6 @@ NOT_YET_KEYS = frozenset(
 
 NOT_YET_VALUES: dict[str, frozenset[str]] = {
     "pool.mode": frozenset({"transparent"}),
-    "upstream.tls": frozenset({"require", "verify-ca", "verify-full"}),
     "tenancy.mode": frozenset({"warn", "block"}),
     "clients.identify": frozenset({"test_mark"}),
     "run.fail_on": frozenset(

@@ -1,4 +1,4 @@
-"""Database URLs: taken apart, shown without their secrets, refused where we cannot honour them.
+"""Database URLs: taken apart, and shown without their secrets.
 
 Laws: no pydantic, no I/O (the environment is passed in or that of the process); no password in a
 repr, a message or an error. What a URL leaves out is filled in as libpq does: PGHOST, PGPORT,
@@ -29,8 +29,6 @@ _URL = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _SECRETS = frozenset({"password", "sslpassword", "passfile"})
-_PLAIN_SSLMODES = frozenset({"disable", "allow", "prefer", "no-verify"})
-_TRUE = frozenset({"1", "true", "yes", "on", ""})
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,27 +103,6 @@ def parse_url(url: str, env: Mapping[str, str] | None = None) -> UpstreamAddress
         query=query,
         scheme=match["scheme"],
     )
-
-
-def require_plain(address: UpstreamAddress) -> None:
-    """Refuse a URL that asks for encryption: it is never lowered silently.
-
-    Raises SettingsError for `sslmode=require` or stricter, `channel_binding=require`,
-    `sslnegotiation=direct` and the `ssl=true` of JDBC and Node.
-    """
-    query = address.query
-    demands = {
-        "sslmode": "sslmode" in query and query["sslmode"] not in _PLAIN_SSLMODES,
-        "channel_binding": query.get("channel_binding") == "require",
-        "sslnegotiation": query.get("sslnegotiation") == "direct",
-        "ssl": "ssl" in query and query["ssl"].lower() in _TRUE,
-    }
-    for name, demanded in demands.items():
-        if demanded:
-            raise SettingsError(
-                f"{name}={query[name]} asks for TLS to the server, which is not in this version",
-                hint="use sslmode=prefer or disable where the network is trusted",
-            )
 
 
 def mask_url(url: str) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pgguard.errors import SettingsError
-from pgguard.launch.environment import Found, find_upstream, overrides, provide, rewrite
+from pgguard.launch.environment import Found, Way, find_upstream, overrides, provide, rewrite
 from pgguard.settings.upstream import parse_url
 from pgguard.settings.values import Address
 
@@ -102,10 +102,9 @@ def test_the_pg_variables_are_read_as_libpq_reads_them(tmp_path: Path) -> None:
     [
         "postgresql://u:topsecret@h1,h2/db",
         "postgresql://u:topsecret@%2Fvar%2Frun/db",
-        "postgresql://u:topsecret@h/db?sslmode=require",
-        "postgresql://u:topsecret@h/db?sslmode=verify-full",
+        "postgresql://u:topsecret@h/db?sslmode=nonsense",
         "postgresql://u:topsecret@h/db?channel_binding=require",
-        "jdbc:postgresql://h/db?user=u&password=topsecret&ssl=true",
+        "jdbc:postgresql://h/db?user=u&password=topsecret&ssl=nonsense",
     ],
 )
 def test_an_upstream_that_cannot_be_honoured_is_refused_without_its_password(
@@ -121,10 +120,11 @@ def test_encryption_demanded_by_the_environment_counts_unless_the_url_says_other
     tmp_path: Path,
 ) -> None:
     env = {"DATABASE_URL": "postgres://u@h/db", "PGSSLMODE": "verify-full"}
-    with pytest.raises(SettingsError, match=r"PGSSLMODE: sslmode=verify-full"):
-        find(env, tmp_path)
+    assert find(env, tmp_path).address.query == {"sslmode": "verify-full"}
     env["DATABASE_URL"] += "?sslmode=disable"
-    assert find(env, tmp_path).address.host == "h"
+    assert find(env, tmp_path).address.query == {"sslmode": "disable"}
+    with pytest.raises(SettingsError, match=r"PGCHANNELBINDING: channel_binding=require"):
+        find({**env, "PGCHANNELBINDING": "require"}, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -190,10 +190,58 @@ def test_the_names_of_the_loopback_are_one_host(first: str, second: str, tmp_pat
     assert changed == "postgres://u@127.0.0.1:41234/db"
 
 
-def test_a_second_url_of_the_upstream_that_asks_for_tls_is_an_error(tmp_path: Path) -> None:
+def test_a_second_url_that_asks_for_more_tls_than_the_server_gets_is_an_error(
+    tmp_path: Path,
+) -> None:
     env = {"DATABASE_URL": URL, "ADMIN_URL": URL + "?sslmode=require"}
-    with pytest.raises(SettingsError, match=r"ADMIN_URL: sslmode=require asks for TLS"):
+    with pytest.raises(SettingsError, match=r"ADMIN_URL: sslmode=require asks for more than"):
         rewrite(env, parse_url(URL, {}), GUARD, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("before", "here", "after"),
+    [
+        ("?sslmode=verify-full&x=%20y", "disable", "?sslmode=disable&x=%20y"),
+        ("?sslmode=require", "disable", "?sslmode=disable"),
+        ("?sslmode=verify-full&sslrootcert=ca.pem", "disable", "?sslmode=disable"),
+        ("?sslrootcert=system&a=b", "disable", "?a=b"),
+        ("?sslrootcert=system", "disable", ""),
+        ("?ssl=true", "disable", "?ssl=false"),
+        ("?sslmode=require&sslnegotiation=direct", "disable", "?sslmode=disable"),
+        ("?sslmode=verify-full&sslcert=c.pem", "require", "?sslmode=require&sslcert=c.pem"),
+        ("?sslmode=require", "require", "?sslmode=require"),
+        ("?sslmode=prefer", "disable", "?sslmode=prefer"),
+    ],
+)
+def test_what_is_met_behind_the_guard_is_lowered_before_it(
+    before: str, here: str, after: str, tmp_path: Path
+) -> None:
+    way = Way(here, "verify-full")
+    done = rewrite({"DATABASE_URL": URL + before}, parse_url(URL, {}), GUARD, tmp_path, way)
+    assert done.env["DATABASE_URL"] == "postgresql://app:secret@127.0.0.1:41234/shop" + after
+    told = done.lowered_lines(way)
+    assert len(told) == (before not in ("?sslmode=prefer", "?" + here, f"?sslmode={here}"))
+    assert all("(verify-full)" in line and "DATABASE_URL: ssl" in line for line in told)
+
+
+def test_pgsslmode_is_lowered_with_it_and_told(tmp_path: Path) -> None:
+    env = {"DATABASE_URL": URL, "PGSSLMODE": "verify-full", "PGSSLROOTCERT": "system"}
+    way = Way("disable", "verify-full")
+    done = rewrite(env, parse_url(URL, {}), GUARD, tmp_path, way)
+    assert done.env["PGSSLMODE"] == "disable"
+    assert "PGSSLROOTCERT" not in done.env
+    (told,) = done.lowered_lines(way)
+    assert told == (
+        "PGSSLMODE=verify-full: met between pgguard and the server (verify-full), plain text"
+        " between CMD and pgguard"
+    )
+
+
+def test_pgsslmode_that_is_met_nowhere_stays(tmp_path: Path) -> None:
+    env = {"DATABASE_URL": URL, "PGSSLMODE": "verify-full"}
+    done = rewrite(env, parse_url(URL, {}), GUARD, tmp_path, Way("disable", "disable"))
+    assert done.env["PGSSLMODE"] == "verify-full"
+    assert done.lowered == []
 
 
 def test_pghost_and_pgport_lead_to_the_guard_and_hostaddr_is_gone(tmp_path: Path) -> None:
@@ -294,6 +342,7 @@ def test_with_a_database_of_our_own_the_usual_names_lead_to_it() -> None:
         "OTHER": "postgres://me@localhost/x",
         "PGHOSTADDR": "10.0.0.1",
         "PGSSLMODE": "require",
+        "PGSSLROOTCERT": "ca.pem",
     }
     done = provide(env, guard)
     assert done.env == {

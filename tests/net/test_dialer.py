@@ -25,6 +25,7 @@ from scripted import (
 from pgguard.core.login import Method, Secrets
 from pgguard.core.states import SessionState
 from pgguard.errors import ProtocolViolation, ServerUnavailable
+from pgguard.net.channel import Channel
 from pgguard.net.dialer import Address, Dialer, connect, log_in
 from pgguard.wire import backend
 from pgguard.wire.auth import ScramServer, Verifier, md5_response, md5_secret
@@ -46,7 +47,7 @@ def address(server: ScriptedServer, timeout: float = 5.0) -> Address:
 async def login_at(server: ScriptedServer, **secrets: str) -> tuple[ServerLogin, bytes]:
     sock = await connect(address(server))
     try:
-        return await log_in(sock, PARAMETERS, Secrets(secrets))
+        return await log_in(Channel(sock), PARAMETERS, Secrets(secrets))
     finally:
         sock.close()
 
@@ -137,7 +138,7 @@ async def test_scram_is_spoken_to_the_end() -> None:
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         sock = await connect(Address("127.0.0.1", port))
-        login, _ = await log_in(sock, PARAMETERS, Secrets({"app": "secret"}))
+        login, _ = await log_in(Channel(sock), PARAMETERS, Secrets({"app": "secret"}))
         sock.close()
     assert login.method is Method.CHALLENGE
 

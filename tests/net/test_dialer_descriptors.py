@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import uvloop
 
+from pgguard.net.channel import Channel
 from pgguard.net.dialer import Address, Dialer
 from pgguard.net.transports import Outlet
 
@@ -40,8 +41,8 @@ def test_the_descriptor_of_a_connection_that_ends_at_once_is_closed_once(
     ours, other = socket.socketpair()
     ours.setblocking(False)
 
-    async def logged_in(*_: Any) -> tuple[socket.socket, Any, bytes]:
-        return ours, SimpleNamespace(), b""
+    async def logged_in(*_: Any) -> tuple[Channel, Any, bytes]:
+        return Channel(ours), SimpleNamespace(), b""
 
     async def dial() -> None:
         core = Core()

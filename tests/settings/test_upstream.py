@@ -9,7 +9,6 @@ from pgguard.settings.upstream import (
     is_postgres_url,
     mask_url,
     parse_url,
-    require_plain,
 )
 
 
@@ -101,27 +100,3 @@ def test_no_password_is_in_a_repr_or_a_masked_url() -> None:
 def test_a_url_with_its_password_reads_back() -> None:
     address = parse_url("postgresql://a%40b:p%2Fw@h:6000/my%20db?x=a%26b", {})
     assert parse_url(address.url, {}) == address
-
-
-@pytest.mark.parametrize(
-    "query",
-    [
-        "sslmode=require",
-        "sslmode=verify-ca",
-        "sslmode=verify-full",
-        "sslmode=nonsense",
-        "channel_binding=require",
-        "sslnegotiation=direct",
-        "ssl=true",
-    ],
-)
-def test_a_url_that_asks_for_tls_is_never_lowered_silently(query: str) -> None:
-    with pytest.raises(SettingsError, match="not in this version"):
-        require_plain(parse_url(f"postgresql://u@h/d?{query}", {}))
-
-
-@pytest.mark.parametrize(
-    "query", ["", "sslmode=prefer", "sslmode=disable", "channel_binding=prefer", "ssl=false"]
-)
-def test_a_url_that_can_do_without_tls_is_taken(query: str) -> None:
-    require_plain(parse_url(f"postgresql://u@h/d?{query}", {}))
