@@ -12,6 +12,7 @@ from pgguard.cli import run_command
 from pgguard.cli.doctor import Check, Probed, check_limits, examine_all, probe
 from pgguard.errors import ServerUnavailable
 from pgguard.settings import Settings, parse_url
+from pgguard.settings.encryption import Demand
 
 if TYPE_CHECKING:
     from pgguard.launch.embedded import EmbeddedPostgres
@@ -152,7 +153,7 @@ async def test_an_upstream_that_hangs_is_given_up(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"postgresql://u@127.0.0.1:{server.getsockname()[1]}/d"
         with pytest.raises(ServerUnavailable, match=r"no answer within 0\.05 s"):
-            await probe(parse_url(url, {}), 0.05)
+            await probe(parse_url(url, {}), 0.05, Demand("prefer"))
 
 
 @pytest.mark.parametrize(

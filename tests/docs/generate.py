@@ -103,6 +103,12 @@ def example_file() -> str:
 
 EXAMPLES = {
     "upstream.url": '"postgresql://postgres:postgres@127.0.0.1:5432/app_test"',
+    "upstream.ca": '"ca.pem"',
+    "upstream.cert": '"client.pem"',
+    "upstream.key": '"client.key"',
+    "listen.cert": '"server.pem"',
+    "listen.key": '"server.key"',
+    "listen.client_ca": '"ca.pem"',
     "http.token": '"a long random text"',
     "log.file": '"pgguard.log"',
 }

@@ -1,4 +1,4 @@
-"""TLS at the frontend port: negotiated and direct, refused and stuffed; nobody else is disturbed."""
+"""TLS at the frontend port: negotiated and direct, refused, stuffed; nobody else is disturbed."""
 
 from __future__ import annotations
 
