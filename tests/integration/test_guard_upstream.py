@@ -51,7 +51,7 @@ def one_server(start: Start, server: ScriptedServer, **settings: object) -> Runn
 
 def test_a_session_is_held_until_postgres_is_up(start_guard: Start) -> None:
     port = closed_port()
-    guard = start_guard(f"postgresql://user@127.0.0.1:{port}/db", limits__total=5)
+    guard = start_guard(f"postgresql://user@127.0.0.1:{port}/db?sslmode=disable", limits__total=5)
     with pytest.raises(urllib.error.HTTPError, match="503"):
         guard.http("/readyz")
     results: list[str] = []

@@ -59,7 +59,8 @@ class ScriptedServer:
 
     @property
     def url(self) -> str:
-        return f"postgresql://user@{LOCALHOST}:{self.port}/db"
+        # A script begins with the startup packet.
+        return f"postgresql://user@{LOCALHOST}:{self.port}/db?sslmode=disable"
 
     def __enter__(self) -> Self:
         self._start(self._accept)
