@@ -32,11 +32,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pgguard.events import Event, SessionRefused
-from pgguard.findings import CODES, Finding
+from pgguard.diagnose.refused import refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from pgguard.events import Event
+    from pgguard.findings import Finding
 
 CODE = "PGG301"
 
@@ -52,14 +54,4 @@ DEFAULT_REMEDY = (
 
 def find(events: Iterable[Event]) -> Iterator[Finding]:
     """One finding per refused session."""
-    for event in events:
-        if isinstance(event, SessionRefused) and event.code == CODE:
-            yield Finding(
-                code=CODE,
-                title=CODES[CODE].title,
-                client=event.client,
-                remedy=REMEDIES.get(event.reason, DEFAULT_REMEDY),
-                evidence=[event.message, *event.holders],
-                first_seen=event.at,
-                last_seen=event.at,
-            )
+    return refused(events, CODE, DEFAULT_REMEDY, REMEDIES)

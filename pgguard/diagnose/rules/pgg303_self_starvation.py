@@ -30,11 +30,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pgguard.events import Event, SessionRefused
-from pgguard.findings import CODES, Finding
+from pgguard.diagnose.refused import refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from pgguard.events import Event
+    from pgguard.findings import Finding
 
 CODE = "PGG303"
 
@@ -46,14 +48,4 @@ REMEDY = (
 
 def find(events: Iterable[Event]) -> Iterator[Finding]:
     """One finding per refused session."""
-    for event in events:
-        if isinstance(event, SessionRefused) and event.code == CODE:
-            yield Finding(
-                code=CODE,
-                title=CODES[CODE].title,
-                client=event.client,
-                remedy=REMEDY,
-                evidence=[event.message, *event.holders],
-                first_seen=event.at,
-                last_seen=event.at,
-            )
+    return refused(events, CODE, REMEDY)
