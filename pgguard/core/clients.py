@@ -11,7 +11,7 @@ from itertools import chain, count
 from typing import TYPE_CHECKING
 
 from pgguard import events
-from pgguard.core.types import Client
+from pgguard.core.types import LOCAL, Client
 from pgguard.pool.identity import Carriers, identify
 from pgguard.wire.startup import split_options
 
@@ -63,7 +63,7 @@ class Clients(dict[str, Client]):
                 parameters=original,
                 options=split_options(original.get("options", "")),
                 user=original.get("user", ""),
-                address=session.address,
+                address="" if session.address == LOCAL else session.address,
                 process=session.process,
             ),
             separator=self._hub.settings.user_separator,

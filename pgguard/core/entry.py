@@ -15,7 +15,7 @@ from pgguard.core.cancel import SECRET_3_0, SECRET_3_2
 from pgguard.core.login import Method, Need, session_login
 from pgguard.errors import LoginRefused, ProtocolViolation, Refusal
 from pgguard.pool.identity import absorb
-from pgguard.wire import startup
+from pgguard.wire import backend, startup
 from pgguard.wire.codes import LOGIN_LIMIT, PROTOCOL_3_2, TERMINATE
 from pgguard.wire.scan import Framer, StartupFramer
 
@@ -116,7 +116,7 @@ class Entrance:
             session.user,
             hub.secrets,
             session.write,
-            trusted=session.loopback or hub.settings.trust,
+            trusted=session.loopback or session.peer_uid == os.geteuid() or hub.settings.trust,
         )
         self.advance(None)
 
@@ -145,6 +145,12 @@ class Entrance:
             return
         if self.need is Need.METHOD:
             session.hub.want_method(session)
+
+
+def notify(session: Session, text: str) -> None:
+    """A NOTICE to a session that waits for its first server, if it wants to hear any."""
+    if hears_notices(session.parameters):
+        session.write(backend.notice_response(severity="NOTICE", sqlstate="00000", message=text))
 
 
 def hears_notices(parameters: Mapping[str, str]) -> bool:

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 from pgguard import events
 from pgguard.core.cancel import CancelKeys
 from pgguard.core.clients import Clients
-from pgguard.core.entry import hears_notices
+from pgguard.core.entry import notify
 from pgguard.core.gate import Gate, readable
 from pgguard.core.login import Secrets, ServerLogin, shutting_down
 from pgguard.core.session import Session
 from pgguard.core.states import Places, SessionState
-from pgguard.core.types import Client, HubSettings, Net, Nowhere, Out
+from pgguard.core.types import Client, HubSettings, Net, Nowhere, Out, Peer
 from pgguard.core.upstream import Upstream
 from pgguard.counters import ProcessCounters
 from pgguard.errors import AdmissionRefused, LoginRefused, Refusal
@@ -101,9 +101,15 @@ class Hub:
 
     # The way in
 
-    def open_session(self, address: str, port: int, *, loopback: bool) -> Session:
-        """A connection was accepted; its bytes go to `receive` from now on."""
+    def open_session(
+        self, address: str, port: int, *, loopback: bool, peer: Peer | None = None
+    ) -> Session:
+        """A connection was accepted; its bytes go to `receive` from now on.
+
+        Over a unix socket `peer` is who is behind it, and `address` is LOCAL.
+        """
         session = Session(self, self.number(), intern(address), port, loopback=loopback)
+        session.peer_pid, session.peer_uid = peer or (None, None)
         self.places.add(session)
         return session
 
@@ -119,7 +125,8 @@ class Hub:
         if self.draining:
             self.refuse(session, shutting_down())
             return
-        procfs = session.loopback and "process" in self.settings.identify
+        local = session.loopback or session.peer_pid is not None
+        procfs = local and "process" in self.settings.identify
         if procfs:
             self.net.identify(session)
         if not procfs or self.clients.is_named(session):
@@ -415,7 +422,7 @@ class Hub:
             self.refuse(ticket.holder, error)
         for ticket, text in result.notices:
             assert isinstance(ticket.holder, Session)
-            self._notice(ticket.holder, text)
+            notify(ticket.holder, text)
         self.granted(result.granted)
         for place in list(self.places.of(SessionState.LOGIN)):
             if now - place.since > self.settings.login_timeout:
@@ -426,12 +433,6 @@ class Hub:
                 assert isinstance(place, Session)
                 place.out.abort()
         self.upstream.tick(now)
-
-    def _notice(self, session: Session, text: str) -> None:
-        if hears_notices(session.parameters):
-            session.write(
-                backend.notice_response(severity="NOTICE", sqlstate="00000", message=text)
-            )
 
     # What `net` reports
 

@@ -33,7 +33,8 @@ from pgguard.wire.auth import (
 MECHANISM = b"SCRAM-SHA-256"
 LOOPBACK_HINT = (
     "Postgres lets pgguard in without a password (trust), so only clients on the loopback "
-    "interface are let in; set listen.trust to let in others."
+    "interface, and those of pgguard's own user over a unix socket, are let in; set listen.trust "
+    "to let in others."
 )
 
 Write = Callable[[bytes], object]

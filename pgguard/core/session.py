@@ -84,6 +84,8 @@ class Session:
         "parameters",
         "partial",
         "paused",
+        "peer_pid",
+        "peer_uid",
         "port",
         "prepared",
         "process",
@@ -111,6 +113,10 @@ class Session:
         self.address = address
         self.port = port
         self.loopback = loopback
+        self.peer_uid: int | None = None
+        """Over a unix socket the user behind it, as the kernel says (T3); None over TCP."""
+        self.peer_pid: int | None = None
+        """The process behind a unix socket."""
         self.state = SessionState.LOGIN
         self.since = self.opened = self.last_byte = now
         self.user = self.database = self.application_name = ""

@@ -7,7 +7,7 @@ to set a flag. `Net` starts slow work and reports the outcome to the hub later.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from pgguard.counters import ClientCounters
 
@@ -87,6 +87,17 @@ class Net(Protocol):
 
     def analyse(self, judge: Judge, statement: Statement) -> None:
         """Analyse a long text outside of the loop. Ends in hub.analysed."""
+
+
+LOCAL = "[local]"
+"""The address of a session over a unix socket, as Postgres writes it."""
+
+
+class Peer(NamedTuple):
+    """Who is at the other end of a unix socket, as the kernel says."""
+
+    pid: int
+    uid: int
 
 
 class Recent(dict[int, None]):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from core_fakes import World
 from notation import BACKEND, decode
 
 from pgguard.core.entry import BUFFER_LIMIT
 from pgguard.core.states import SessionState
+from pgguard.core.types import LOCAL, Peer
 from pgguard.pool.identity import ProcessInfo
 from pgguard.wire import frontend, startup
 from pgguard.wire.codes import GSSENC_REQUEST, PROTOCOL_3_0, PROTOCOL_3_2, SSL_REQUEST
@@ -116,3 +119,33 @@ def test_a_parameter_that_comes_twice_counts_as_the_server_reads_it() -> None:
     world.receive(session, (len(body) + 4).to_bytes(4, "big") + body)
     assert session.user == "app"
     assert world.net.asked("dial")[0][2] == {"user": "app", "database": "shop"}
+
+
+@pytest.mark.parametrize(("other", "enters"), [(0, True), (1, False)])
+def test_trust_over_a_unix_socket_lets_in_our_own_user_only(other: int, enters: bool) -> None:
+    world = World()
+    peer = Peer(pid=42, uid=os.geteuid() + other)
+    session = world.enter(address=LOCAL, peer=peer, user="eve")
+    assert (session.peer_pid, session.peer_uid) == peer
+    assert (session.state is SessionState.WAITING) is enters
+    assert ("28000" in said(world, session)) is not enters
+    world.end()
+
+
+def test_the_client_of_a_unix_socket_is_its_process() -> None:
+    world = World(identify=WITH_PROCESS)
+    session = world.enter(address=LOCAL, peer=Peer(42, os.geteuid()), application_name="psql")
+    ((_, who),) = world.net.asked("identify")
+    assert who is session
+    session.process = ProcessInfo(42, "pytest")
+    world.hub.identified(session)
+    assert session.client.key == "pytest"
+    world.end()
+
+
+def test_the_client_of_a_unix_socket_without_any_name_is_local() -> None:
+    world = World()
+    peer = Peer(42, os.geteuid())
+    session = world.enter(address=LOCAL, peer=peer, application_name="psql")
+    assert session.client.key == "local"
+    world.end()

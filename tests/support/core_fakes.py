@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pgguard.core.hub import Hub
 from pgguard.core.login import Method, ServerLogin
 from pgguard.core.states import SessionState
-from pgguard.core.types import HubSettings
+from pgguard.core.types import HubSettings, Peer
 from pgguard.errors import ServerUnavailable
 from pgguard.pool.admission import AdmissionSettings, ClientLimits
 from pgguard.tenancy.model import TenancySettings
@@ -170,15 +170,18 @@ class World:
 
     # Connections
 
-    def open(self, address: str = "127.0.0.1") -> Session:
-        session = self.hub.open_session(address, 5000, loopback=address == "127.0.0.1")
+    def open(self, address: str = "127.0.0.1", peer: Peer | None = None) -> Session:
+        loopback = address == "127.0.0.1"
+        session = self.hub.open_session(address, 5000, loopback=loopback, peer=peer)
         self.outs[session] = FakeOut()
         session.adopt(self.outs[session])
         return session
 
-    def enter(self, *, address: str = "127.0.0.1", **parameters: str) -> Session:
+    def enter(
+        self, *, address: str = "127.0.0.1", peer: Peer | None = None, **parameters: str
+    ) -> Session:
         """A session that has sent its startup packet; it is let in where that needs no answer."""
-        session = self.open(address)
+        session = self.open(address, peer)
         given = {"user": "app", "database": "shop", "application_name": "a.py", **parameters}
         self.receive(session, build_startup(PROTOCOL_3_0, given))
         return session
