@@ -139,6 +139,7 @@ def test_the_client_of_a_unix_socket_is_its_process() -> None:
     assert who is session
     session.process = ProcessInfo(42, "pytest")
     world.hub.identified(session)
+    world.settle()
     assert session.client.key == "pytest"
     world.end()
 
@@ -147,5 +148,6 @@ def test_the_client_of_a_unix_socket_without_any_name_is_local() -> None:
     world = World()
     peer = Peer(42, os.geteuid())
     session = world.enter(address=LOCAL, peer=peer, application_name="psql")
+    world.settle()
     assert session.client.key == "local"
     world.end()
