@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
-SELECT = "import os, psycopg; print(psycopg.connect(os.environ['{}']).execute('{}').fetchone())"
+SELECT = (
+    "import os, psycopg; connection = psycopg.connect(os.environ['{}']);"
+    "print(connection.execute('{}').fetchone()); connection.close()"
+)
 
 
 def asks(name: str = "DATABASE_URL", query: str = "SELECT 1") -> list[str]:

@@ -198,6 +198,8 @@ class AdmissionMachine(RuleBasedStateMachine):
         self.noted: dict[Ticket, float] = {}
         self.declared: dict[Client, float] = {}
         self.resumed = -inf
+        self.capped = -inf
+        """When caps were changed last: whoever waited for the total may wait for itself since."""
         self.before = self.holdings()
 
     def holdings(self) -> list[int]:
@@ -289,12 +291,13 @@ class AdmissionMachine(RuleBasedStateMachine):
     def lower_cap(self, cap: int, timeout: float) -> None:
         chosen = self.model.clients[3]
         self.admission.lower_cap(chosen.share, cap, timeout)
+        self.capped = self.now
         chosen.asked.append((cap if cap > 0 else 1000, timeout or 1000.0))
         self.tick(0.0)
 
     @rule(index=st.sampled_from(WEIGHTED))
     def reconfigure(self, index: int) -> None:
-        self.config = SETTINGS[index]
+        self.config, self.capped = SETTINGS[index], self.now
         granted = self.admission.reconfigure(self.config, self.now)
         self.model.serial = self.config.serial
         for client in self.model.clients:
@@ -471,6 +474,7 @@ class AdmissionMachine(RuleBasedStateMachine):
                 continue
             since = max(
                 self.resumed,
+                self.capped,
                 self.model.back,
                 self.declared.get(client, -inf),
                 client.waiting[0].queued_at,
