@@ -10,6 +10,7 @@ RUNS = {
     "drivers": "tests.conformance.drivers.matrix",
     "caps": "tests.conformance.caps",
     "memory": "tests.conformance.memory",
+    "stress": "tests.conformance.stress.storm",
     "readme": "tests.conformance.readme",
 }
 

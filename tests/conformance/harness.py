@@ -97,10 +97,17 @@ class Checks:
 def main(package: str, runs: Mapping[str, str], arguments: Sequence[str]) -> int:
     """Run what the command line names (`all`: every one); returns the exit code.
 
-    `runs` maps names to modules, whose `run(checks, short)` makes the claims.
+    `runs` maps names to modules, whose `run(checks, short)` makes the claims. `--seconds N` sets
+    the length of those whose `run` takes `seconds`.
     """
-    short = "--short" in arguments
-    names = [argument for argument in arguments if argument != "--short"]
+    names = list(arguments)
+    short = "--short" in names
+    names = [name for name in names if name != "--short"]
+    more: dict[str, float] = {}
+    if "--seconds" in names[:-1]:
+        at = names.index("--seconds")
+        more["seconds"] = float(names[at + 1])
+        del names[at : at + 2]
     if names == ["all"]:
         names = list(runs)
     unknown = [name for name in names if name not in runs]
@@ -111,7 +118,7 @@ def main(package: str, runs: Mapping[str, str], arguments: Sequence[str]) -> int
     for name in names:
         checks = Checks(f"{name} (short form)" if short else name)
         try:
-            importlib.import_module(runs[name]).run(checks, short)
+            importlib.import_module(runs[name]).run(checks, short, **more)
         except (Missing, LaunchError) as missing:
             checks.claim(False, f"{name} can run", str(missing))
         except ModuleNotFoundError as missing:
@@ -198,6 +205,7 @@ class Postgres:
     pid: int
     version: str
     log: Path
+    embedded: EmbeddedPostgres
 
 
 @contextlib.contextmanager
@@ -208,7 +216,7 @@ def postgres(
     with EmbeddedPostgres(max_connections=max_connections, settings=settings) as server:
         version = server.binaries.version if server.binaries else ""
         log = server.directory / "postgres.log"
-        yield Postgres(Address.of(server.url), server.pid, version, log)
+        yield Postgres(Address.of(server.url), server.pid, version, log, server)
 
 
 class Guard:
@@ -228,6 +236,11 @@ class Guard:
     @property
     def running(self) -> bool:
         return self._process.poll() is None
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs."""
+        return self._process.poll()
 
     @property
     def log(self) -> str:
@@ -272,13 +285,20 @@ class Guard:
                 return b""
         return self._process.stdout.readline()
 
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def wait(self, within: float = 15.0) -> int | None:
+        """The exit code, or None if it has not ended in time."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self._process.wait(within)
+        return None
+
     def stop(self) -> None:
         """End the guard (SIGTERM, after 15 s SIGKILL) and remove its directory."""
         if self._process.poll() is None:
-            self._process.send_signal(signal.SIGTERM)
-            try:
-                self._process.wait(15)
-            except subprocess.TimeoutExpired:
+            self.signal(signal.SIGTERM)
+            if self.wait() is None:
                 self._process.kill()
                 self._process.wait()
         assert self._process.stdout is not None
@@ -330,6 +350,11 @@ def resident(pid: int) -> int:
     """Resident memory of one process in bytes."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def descriptors(pid: int) -> int:
+    """Open descriptors of one process."""
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
 async def eventually(condition: Callable[[], bool], within: float = 10.0) -> bool:

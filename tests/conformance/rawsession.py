@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import functools
 import hashlib
 import hmac
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from tests.conformance.harness import Address
 
 PROTOCOL = 196608
+CANCEL = 80877102
 _OK, _SASL, _CONTINUE, _FINAL = 0, 10, 11, 12
 
 
@@ -39,6 +41,7 @@ class RawSession:
     ) -> None:
         self._reader, self._writer, self._address = reader, writer, address
         self.notices: list[dict[str, str]] = []
+        self.pid, self.secret = 0, b""
 
     @classmethod
     async def dial(cls, address: Address, **parameters: str) -> Self:
@@ -94,7 +97,7 @@ class RawSession:
             except asyncio.IncompleteReadError as gone:
                 raise failed or ConnectionResetError("closed") from gone
             if kind == b"E":
-                failed = ServerError(_fields(body))
+                failed = ServerError(fields_of(body))
                 if failed.fields.get("V") == "FATAL":
                     raise failed
             elif kind == b"Z":
@@ -102,6 +105,8 @@ class RawSession:
                     raise failed
                 return seen
             else:
+                if kind == b"K":
+                    self.pid, self.secret = struct.unpack_from("!I", body)[0], body[4:]
                 seen.append((kind, body))
 
     async def query(self, text: str) -> list[tuple[bytes, bytes]]:
@@ -117,10 +122,22 @@ class RawSession:
             body = await self._reader.readexactly(length - 4)
             if kind != b"N":
                 return kind, body
-            self.notices.append(_fields(body))
+            self.notices.append(fields_of(body))
 
     def send(self, kind: bytes, body: bytes = b"") -> None:
         self._writer.write(kind + struct.pack("!I", len(body) + 4) + body)
+
+    def write(self, data: bytes) -> None:
+        """Send bytes that need not be a message."""
+        self._writer.write(data)
+
+    async def cancel(self) -> None:
+        """A CancelRequest for this session; returns when the other side has closed it."""
+        reader, writer = await asyncio.open_connection(self._address.host, self._address.port)
+        head = struct.pack("!III", 12 + len(self.secret), CANCEL, self.pid)
+        writer.write(head + self.secret)
+        await reader.read()
+        writer.close()
 
     async def close(self) -> None:
         """Terminate, and wait for the other side to close too."""
@@ -134,13 +151,16 @@ class RawSession:
             self.send(b"X")
         if how == "reset":
             own = self._writer.get_extra_info("socket")
-            own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            with contextlib.suppress(OSError):
+                # It may be closed already.
+                own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self._writer.transport.abort()
         else:
             self._writer.close()
 
 
-def _fields(body: bytes) -> dict[str, str]:
+def fields_of(body: bytes) -> dict[str, str]:
+    """An ErrorResponse or NoticeResponse by field letter."""
     parts = (part.decode() for part in body.rstrip(b"\0").split(b"\0"))
     return {part[0]: part[1:] for part in parts if part}
 
