@@ -11,6 +11,7 @@ RUNS = {
     "caps": "tests.conformance.caps",
     "memory": "tests.conformance.memory",
     "stress": "tests.conformance.stress.storm",
+    "regress": "tests.conformance.regress.suites",
     "readme": "tests.conformance.readme",
 }
 

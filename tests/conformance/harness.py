@@ -35,6 +35,8 @@ from pgguard.launch.embedded import EmbeddedPostgres
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from pgguard.launch.binaries import Binaries
+
 ROOT = Path(__file__).resolve().parents[2]
 """The repository."""
 
@@ -210,10 +212,23 @@ class Postgres:
 
 @contextlib.contextmanager
 def postgres(
-    max_connections: int = 100, settings: Mapping[str, str] | None = None
+    max_connections: int = 100,
+    settings: Mapping[str, str] | None = None,
+    *,
+    binaries: Binaries | None = None,
+    variables: Mapping[str, str] | None = None,
 ) -> Iterator[Postgres]:
-    """A Postgres of our own for the length of the block, started as `--embedded` starts one."""
-    with EmbeddedPostgres(max_connections=max_connections, settings=settings) as server:
+    """A Postgres of our own for the length of the block, started as `--embedded` starts one.
+
+    `binaries` chooses another Postgres than the one that is found, `variables` go into its
+    environment.
+    """
+    with EmbeddedPostgres(
+        max_connections=max_connections,
+        settings=settings,
+        binaries=binaries,
+        env=os.environ | dict(variables or {}),
+    ) as server:
         version = server.binaries.version if server.binaries else ""
         log = server.directory / "postgres.log"
         yield Postgres(Address.of(server.url), server.pid, version, log, server)

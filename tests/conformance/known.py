@@ -1,0 +1,31 @@
+"""Known differences between direct and through pgguard, each with its cause. The only such list.
+
+A line is for what cannot or should not be the same, and says why in words that somebody who trusts
+nothing can check; transparency is the aim, so the list is short and a line that no longer fits is
+a failure of its suite, too (`unused`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+KNOWN: dict[tuple[str, str], str] = {}
+"""(suite, name of the test) to cause."""
+
+
+def unexplained(suite: str, names: Collection[str]) -> list[str]:
+    """Those names for which no cause is known."""
+    return sorted(name for name in names if (suite, name) not in KNOWN)
+
+
+def explained(suite: str, names: Collection[str]) -> list[str]:
+    """`name: cause` of the others."""
+    return [f"{name}: {KNOWN[suite, name]}" for name in sorted(names) if (suite, name) in KNOWN]
+
+
+def unused(suite: str, names: Collection[str]) -> list[str]:
+    """Names with a cause that did not differ in a run of the whole suite."""
+    return sorted(name for listed, name in KNOWN if listed == suite and name not in names)

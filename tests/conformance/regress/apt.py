@@ -1,0 +1,147 @@
+"""Debian packages and their sources without touching the system: apt with directories of its own.
+
+Laws: the sources, keys and proxies are the system's, asked for source packages as well; lists,
+archives and what is unpacked live below one directory of the system's temporary directory, which
+belongs to us alone; nothing is installed, so that no root is needed; what cannot be had raises
+`Missing` with apt's own words.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.conformance.harness import Missing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+ETC = Path("/etc/apt")
+TIMEOUT = 300.0
+
+
+def workshop() -> Path:
+    """Our directory, which keeps downloads and builds between runs; others may read it."""
+    place = Path(tempfile.gettempdir()).resolve() / f"pgguard-conformance-{os.geteuid()}"
+    place.mkdir(mode=0o755, exist_ok=True)
+    status = place.lstat()
+    if status.st_uid != os.geteuid() or place.is_symlink():
+        raise Missing(f"{place} belongs to somebody else: remove it, or set TMPDIR")
+    place.chmod(0o755)
+    return place
+
+
+class Apt:
+    """The system's package sources, read into a directory of our own."""
+
+    def __init__(self, extra: str = "") -> None:
+        """`extra` is further lines in the one-line format of sources.list(5)."""
+        for program in ("apt-get", "dpkg-deb"):
+            if shutil.which(program) is None:
+                raise Missing(f"{program} is not on this machine: a Debian or Ubuntu is needed")
+        self._home = workshop() / ("apt-extra" if extra else "apt")
+        self.archives = self._home / "cache" / "archives"
+        for part in ("lists/partial", "cache/archives/partial", "etc/sources.list.d"):
+            (self._home / part).mkdir(parents=True, exist_ok=True)
+        _copy_sources(self._home / "etc", extra)
+
+    def update(self) -> None:
+        """Read the lists anew. A source that fails is reported by what is then not found."""
+        self._run("apt-get", ["update", "-q"], must=False)
+
+    def show(self, package: str) -> dict[str, str]:
+        """The fields of the newest version, empty when there is none."""
+        said = self._run("apt-cache", ["show", "--no-all-versions", package], must=False)
+        return dict(re.findall(r"^([A-Z][\w-]*): (.*)$", said, re.MULTILINE))
+
+    def source_versions(self, source: str) -> list[str]:
+        """Versions of a source package, as the lists have them."""
+        said = self._run("apt-cache", ["showsrc", "--only-source", source], must=False)
+        return re.findall(r"^Version: (\S+)$", said, re.MULTILINE)
+
+    def download(self, packages: Sequence[str], into: Path) -> None:
+        """The packages themselves (`name=version`), into a directory."""
+        into.mkdir(parents=True, exist_ok=True)
+        self._run("apt-get", ["download", "-q", *packages], cwd=into)
+
+    def download_needs(self, packages: Sequence[str]) -> None:
+        """What an installation would bring, into `archives`; nothing is installed."""
+        options = ["--download-only", "-y", "-q", "--no-install-recommends"]
+        self._run("apt-get", ["install", *options, *packages])
+
+    def download_source(self, source: str, version: str, into: Path) -> Path:
+        """The upstream's archive of a source package."""
+        into.mkdir(parents=True, exist_ok=True)
+        options = ["--download-only", "--only-source", "-q"]
+        self._run("apt-get", ["source", *options, f"{source}={version}"], cwd=into)
+        return next(into.glob(f"{source}_*.orig.tar.*[!c]"))
+
+    def _run(
+        self, program: str, arguments: Sequence[str], *, cwd: Path | None = None, must: bool = True
+    ) -> str:
+        home = self._home
+        options = {
+            "Dir::State::lists": home / "lists",
+            "Dir::Cache": home / "cache",
+            "Dir::Etc::sourcelist": home / "etc" / "sources.list",
+            "Dir::Etc::sourceparts": home / "etc" / "sources.list.d",
+            # Our directories are not for apt's own user; without a sandbox it does not mind.
+            "APT::Sandbox::User": "root",
+        }
+        words = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
+        environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
+        done = subprocess.run(
+            [program, *words, *arguments],
+            cwd=cwd or home,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT,
+        )
+        if done.returncode and must:
+            said = done.stderr.strip()[-400:]
+            raise Missing(f"{program} {' '.join(arguments)} failed: {said}")
+        return done.stdout
+
+
+def unpack(package: Path, root: Path) -> None:
+    """The files of one binary package below `root`."""
+    subprocess.run(["dpkg-deb", "-x", package, root], check=True, capture_output=True)
+
+
+def unpack_source(archive: Path, into: Path, wanted: Callable[[str], bool]) -> None:
+    """The regular files whose path inside of the archive's one directory is wanted."""
+    with tarfile.open(archive, "r|*") as tar:
+        for member in tar:
+            path = member.name.partition("/")[2]
+            if not member.isfile() or ".." in path.split("/") or not wanted(path):
+                continue
+            content = tar.extractfile(member)
+            assert content is not None
+            target = into / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content.read())
+
+
+def _copy_sources(target: Path, extra: str) -> None:
+    """The system's sources, of each the source packages, too."""
+    lists = [ETC / "sources.list"] if (ETC / "sources.list").exists() else []
+    (target / "sources.list").write_text("".join(_with_sources(file) for file in lists) + extra)
+    for file in (ETC / "sources.list.d").glob("*"):
+        if file.suffix in (".list", ".sources"):
+            (target / "sources.list.d" / file.name).write_text(_with_sources(file))
+
+
+def _with_sources(file: Path) -> str:
+    text = file.read_text(errors="replace")
+    if file.suffix == ".sources":
+        return re.sub(r"^Types:.*$", "Types: deb deb-src", text, flags=re.MULTILINE)
+    binary = re.findall(r"^deb(\s.*)$", text, re.MULTILINE)
+    return "".join(f"deb{line}\ndeb-src{line}\n" for line in binary)

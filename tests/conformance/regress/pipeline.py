@@ -1,0 +1,104 @@
+"""libpq_pipeline: Postgres's own test program for the extended protocol, with protocol traces.
+
+Every test it lists runs directly and through pgguard. Where libpq can write a trace without times
+and lengths, both traces must be the same, message for message.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.conformance import harness, known
+from tests.conformance.regress.pg_regress import as_server_user, mine
+
+if TYPE_CHECKING:
+    from tests.conformance.regress.kit import Kit
+
+ROWS = 700
+"""As in Postgres's own run of it."""
+
+WITHIN = 60.0
+SUITE = "libpq_pipeline"
+DATABASE = "pipelines"
+
+UNTRACED = ("pipelined_insert", "uniqviol", "cancel", "protocol_version")
+"""Tests whose traces differ from run to run (how much is sent at once depends on the socket)."""
+
+
+def run(
+    checks: harness.Checks,
+    kit: Kit,
+    place: Path,
+    direct: harness.Address,
+    guarded: harness.Address,
+) -> None:
+    """All tests on both addresses; claims that only what is known differs."""
+    names = _output([Path(kit.built) / "libpq_pipeline", "tests"], kit, direct)[1].split()
+    work = place / "pipeline"
+    work.mkdir()
+    mine(work)
+    sides = []
+    for side, address in (("direct", direct), ("guarded", guarded)):
+        _database(kit, address)
+        seen = {name: _test(kit, address, name, work / f"{name}-{side}.trace") for name in names}
+        sides.append(seen)
+    differs = {}
+    for name in names:
+        (code, _, trace), (other_code, said, other_trace) = (side[name] for side in sides)
+        if (code, trace) != (other_code, other_trace):
+            differs[name] = said[-600:] + _first_line(trace, other_trace)
+    failed = [sum(code != 0 for code, _, _ in side.values()) for side in sides]
+    for name in known.unexplained(SUITE, differs):
+        checks.note(f"differs: {name}: {differs[name]}")
+    for line in known.explained(SUITE, differs):
+        checks.note(f"known: {line}")
+    figure = (
+        f"{len(names)} tests, failed direct {failed[0]}, through pgguard {failed[1]}, "
+        f"only through pgguard or with another trace {len(differs)}"
+    )
+    left = known.unexplained(SUITE, differs)
+    checks.claim(bool(names) and not left, SUITE, figure, "0 only through pgguard")
+
+
+def _database(kit: Kit, address: harness.Address) -> None:
+    """A new database: notices about tables that are there already are part of a trace."""
+    for words in (["dropdb", "--if-exists"], ["createdb"]):
+        program = Path(kit.programs) / words[0]
+        where = ["-h", address.host, "-p", str(address.port), "-U", address.user]
+        code, said = _output([program, *words[1:], *where, DATABASE], kit, address)
+        assert code == 0, said
+
+
+def _test(kit: Kit, address: harness.Address, name: str, trace: Path) -> tuple[int, str, str]:
+    """Exit code, output and trace of one test."""
+    options = [] if name in UNTRACED else ["-t", str(trace)]
+    conninfo = (
+        f"host={address.host} port={address.port} user={address.user} "
+        f"dbname={DATABASE} sslmode=disable gssencmode=disable"
+    )
+    command = [Path(kit.built) / "libpq_pipeline", "-r", str(ROWS), *options, name, conninfo]
+    code, said = _output(command, kit, address)
+    return code, said, trace.read_text() if trace.exists() else ""
+
+
+def _first_line(trace: str, other: str) -> str:
+    pairs = zip(trace.splitlines(), other.splitlines(), strict=False)
+    return next((f" direct {a!r}, guarded {b!r}" for a, b in pairs if a != b), "")
+
+
+def _output(command: list[object], kit: Kit, address: harness.Address) -> tuple[int, str]:
+    try:
+        done = subprocess.run(
+            [str(word) for word in command],
+            env=harness.clean_environment() | kit.environment | {"PGPASSWORD": address.password},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=WITHIN,
+            **as_server_user(),
+        )
+    except subprocess.TimeoutExpired as late:
+        return -1, f"not done after {WITHIN:.0f} s: {(late.stdout or b'')[-400:]!r}"
+    return done.returncode, done.stdout.decode(errors="replace")

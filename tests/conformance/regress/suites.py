@@ -1,0 +1,156 @@
+"""`regress`: PostgreSQL's own suites directly and through pgguard; PASS when nothing differs.
+
+The core schedule (every file), once with room for all and once with fewer server connections than
+a group of parallel tests wants, so that sessions queue; the isolation schedule; libpq_pipeline with
+its protocol traces; and the client programs. Direct and guarded runs have a new server each, with
+the same settings. The full form does it for the system's own Postgres and for the wheel's.
+
+Laws: the verdict is the server's own driver's; a file that fails on both sides must fail with the
+same output; what differs has its cause in `known.py` or fails the run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.conformance import harness, known
+from tests.conformance.regress import kit as kits
+from tests.conformance.regress import pipeline, tools
+from tests.conformance.regress.pg_regress import SERVER, Outcome, drive
+from tests.conformance.regress.watch import Watched
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from tests.conformance.regress.kit import Kit
+
+NARROW = {"limits.connection_limit": "2", "limits.total": "4"}
+"""Fewer than the up to 20 tests that the core schedule runs together."""
+
+SHORT = """
+    test_setup boolean char name varchar text int2 int4 int8 oid float4 float8 bit numeric enum
+    strings numerology date time timetz timestamp timestamptz interval copy copyselect copydml
+    insert insert_conflict create_index errors transactions portals arrays random create_aggregate
+    select_distinct subselect union prepared_xacts async psql_crosstab psql_pipeline guc
+    advisory_lock portals_p2 plancache limit plpgsql copy2 temp prepare truncate returning
+    largeobject sequence json jsonb
+"""
+"""Files of the core schedule in the short form: those that lean on the protocol the most."""
+
+
+def run(checks: harness.Checks, short: bool) -> None:
+    """Everything for each kit; the short form: some files of the core schedule, libpq_pipeline."""
+    for kit in [kits.debian()] if short else [kits.debian(), kits.wheel()]:
+        checks.note(f"PostgreSQL {kit.version}, test files of {kit.source_version}")
+        with directory() as place:
+            core(checks, kit, place, short=short)
+            if not short:
+                isolation(checks, kit, place)
+
+
+@contextlib.contextmanager
+def directory() -> Iterator[Path]:
+    """A scratch directory that the servers' user may enter."""
+    place = Path(tempfile.mkdtemp(prefix="pgguard-regress-"))
+    place.chmod(0o755)
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def server(kit: Kit) -> Iterator[harness.Postgres]:
+    """A new server of that kit."""
+    with harness.postgres(
+        settings=SERVER, binaries=kit.binaries, variables=kit.environment
+    ) as postgres:
+        yield postgres
+
+
+def core(checks: harness.Checks, kit: Kit, place: Path, *, short: bool) -> None:
+    """The core schedule: direct, guarded with room, and (not in the short form) queueing.
+
+    The client programs run on what the guarded run leaves, the regression database.
+    """
+    schedule = kit.suite("regress") / "parallel_schedule"
+    if short:
+        schedule = _choose(schedule, SHORT.split(), place / "schedule")
+    selection = [f"--schedule={schedule}", "--max-concurrent-tests=20"]
+    with server(kit) as postgres:
+        direct = drive(kit, postgres.address, place / "direct", "regress", selection)
+    with server(kit) as postgres, Watched(checks, postgres, {}) as guard:
+        through = drive(kit, guard.address, place / "guarded", "regress", selection)
+        compare(checks, "core schedule", direct, through)
+        pipeline.run(checks, kit, place, postgres.address, guard.address)
+        if not short:
+            tools.run(checks, kit, place, postgres.address, guard.address)
+    if short:
+        return
+    with server(kit) as postgres, Watched(checks, postgres, NARROW) as guard:
+        through = drive(kit, guard.address, place / "queueing", "regress", selection)
+        compare(checks, f"core schedule, {NARROW['limits.total']} servers", direct, through)
+        checks.claim(guard.waiting > 0, "sessions queued, at most", f"{guard.waiting:.0f}", "1")
+
+
+def isolation(checks: harness.Checks, kit: Kit, place: Path) -> None:
+    """The isolation schedule: several sessions of one test that block each other."""
+    selection = [f"--schedule={kit.suite('isolation') / 'isolation_schedule'}"]
+    with server(kit) as postgres:
+        direct = drive(kit, postgres.address, place / "alone", "isolation", selection)
+    with server(kit) as postgres, Watched(checks, postgres, {}) as guard:
+        through = drive(kit, guard.address, place / "together", "isolation", selection)
+        compare(checks, "isolation schedule", direct, through)
+
+
+def compare(checks: harness.Checks, suite: str, direct: Outcome, through: Outcome) -> None:
+    """Print both sides' figures and claim that only what is known differs."""
+    differs = different(direct, through)
+    for name in known.unexplained(suite, differs):
+        _show(checks, name, through)
+    for line in known.explained(suite, differs):
+        checks.note(f"known: {line}")
+    left = known.unexplained(suite, differs)
+    figure = (
+        f"{len(direct.passed)} files, differences direct {len(direct.failed)}, "
+        f"through pgguard {len(through.failed)}, only through pgguard {len(differs)}"
+        f"{': ' + ', '.join(sorted(differs)) if differs else ''}"
+        f" ({direct.seconds:.0f} s and {through.seconds:.0f} s)"
+    )
+    if direct.failed:
+        checks.note(f"fail directly: {', '.join(direct.failed)}")
+    whole = checks.claim(len(direct.passed) > 0, f"{suite}: files ran directly")
+    if not whole:
+        checks.note(direct.said[-2000:])
+    checks.claim(not left, suite, figure, "0 only through pgguard")
+
+
+def different(direct: Outcome, through: Outcome) -> list[str]:
+    """Files that went another way through pgguard, or failed on both sides differently."""
+    return [
+        name
+        for name in {**direct.passed, **through.passed}
+        if direct.passed.get(name) is not through.passed.get(name)
+        or direct.outputs.get(name) != through.outputs.get(name)
+    ]
+
+
+def _show(checks: harness.Checks, name: str, through: Outcome) -> None:
+    checks.note(f"differs: {name}")
+    for line in through.differences.get(name, "").splitlines()[:40]:
+        checks.note(f"  {line}")
+
+
+def _choose(schedule: Path, wanted: Collection[str], target: Path) -> Path:
+    """The schedule with only the files that are wanted, in its own order and groups."""
+    lines = []
+    for line in schedule.read_text().splitlines():
+        if line.startswith("test:"):
+            names = [name for name in line.split()[1:] if name in wanted]
+            lines += [f"test: {' '.join(names)}"] if names else []
+    target.write_text("\n".join(lines) + "\n")
+    return target
