@@ -8,6 +8,7 @@ from tests.conformance import harness
 
 RUNS = {
     "drivers": "tests.conformance.drivers.matrix",
+    "suites": "tests.conformance.suites.matrix",
     "caps": "tests.conformance.caps",
     "memory": "tests.conformance.memory",
     "stress": "tests.conformance.stress.storm",

@@ -1,0 +1,174 @@
+"""`suites`: drivers' own test suites, directly and through the guard; PASS when nothing differs.
+
+Laws: each run has a new Postgres, so that no run meets what another one left. What passes
+directly and not through the guard is run again, alternately, and counts when it fails there more
+often; nothing is retried in silence. A test passes only by passing: skipped through the guard
+and passed directly is a difference. The guard is a `pgguard serve` with default settings but for
+its cap.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from tests.conformance import harness, known
+from tests.conformance.suites import python_suites
+from tests.conformance.suites.model import Outcome, Suite, Target
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from tests.conformance.suites.model import Prepared
+
+SUITES = {
+    suite.name: suite
+    for suite in (python_suites.ASYNCPG, python_suites.PSYCOPG2, python_suites.PG8000)
+}
+SHORT = ("pg8000", "asyncpg")
+"""The suites of the short form."""
+
+GENEROUS = "90"
+"""The cap with which the suites run: more than any of them holds."""
+
+AGAIN = 5
+"""How often what differs is run on each side."""
+
+PASSED = "passed"
+
+
+@dataclass(slots=True)
+class Run:
+    """One run of one suite, and what the guard counted meanwhile."""
+
+    outcomes: dict[str, Outcome]
+    seconds: float
+    sessions: int = 0
+    peak: int = 0
+
+    def failed(self) -> set[str]:
+        return {test for test, seen in self.outcomes.items() if seen.outcome == "failed"}
+
+    def passed(self) -> set[str]:
+        return {test for test, seen in self.outcomes.items() if seen.outcome == PASSED}
+
+
+def run(checks: harness.Checks, short: bool, parts: Collection[str] = ()) -> None:
+    """All suites, or the named ones; the short form runs parts of two."""
+    wanted = parts or (SHORT if short else tuple(SUITES))
+    unknown = sorted(set(wanted) - set(SUITES))
+    if unknown:
+        raise harness.Missing(f"no suite {', '.join(unknown)}; there are {', '.join(SUITES)}")
+    for name in wanted:
+        suite = SUITES[name]
+        try:
+            compare(checks, suite, suite.bring(), short)
+        except harness.Missing as missing:
+            checks.claim(False, f"{name} {suite.version} can run", str(missing))
+
+
+def compare(checks: harness.Checks, suite: Suite, ready: Prepared, short: bool) -> None:
+    """One suite on both sides, once more where they differ, and its claims."""
+    title = f"{suite.name} {suite.version}"
+    direct = once(suite, ready, short=short, guard=None)
+    guarded = once(suite, ready, short=short, guard={"limits.connection_limit": GENEROUS})
+    checks.table(
+        [title, "tests", "passed", "failed", "skipped", "sessions", "at once", "s"],
+        [row("directly", direct), row("through pgguard", guarded)],
+    )
+    judge(checks, suite, ready, direct, guarded)
+    talked = [test for test in guarded.passed() if guarded.outcomes[test].bytes]
+    share = f"{len(talked)} of {len(guarded.passed())} passed tests, {guarded.sessions} sessions"
+    checks.claim(bool(talked), f"{title}: went through pgguard", share, "> 0")
+
+
+def row(name: str, run: Run) -> list[object]:
+    count = dict.fromkeys(("passed", "failed", "skipped"), 0)
+    for seen in run.outcomes.values():
+        count["skipped" if seen.outcome == "xfailed" else seen.outcome] += 1
+    last = [run.sessions or "-", run.peak or "-", f"{run.seconds:.0f}"]
+    return [name, len(run.outcomes), *count.values(), *last]
+
+
+def judge(checks: harness.Checks, suite: Suite, ready: Prepared, direct: Run, guarded: Run) -> None:
+    """Claim that nothing fails through the guard only, but for what is known."""
+    differing = direct.passed() - guarded.passed()
+    only = again(checks, suite, ready, differing, guarded) if differing else {}
+    for line in known.explained(suite.name, only):
+        checks.note(f"known: {line}")
+    unknown = known.unexplained(suite.name, only)
+    for test in unknown:
+        checks.note(f"ONLY GUARDED {test}: {only[test]}")
+    figure = f"{len(unknown)} (directly {len(direct.failed())} fail, guarded "
+    figure += f"{len(guarded.failed())}, known {len(only) - len(unknown)})"
+    what = f"{suite.name} {suite.version}: tests that fail through pgguard only"
+    checks.claim(not unknown, what, figure, "0")
+
+
+def again(
+    checks: harness.Checks, suite: Suite, ready: Prepared, tests: set[str], first: Run
+) -> dict[str, str]:
+    """Those of `tests` that fail more often through the guard, with the figures and the words."""
+    failures = {test: [0, 1] for test in tests}
+    for _ in range(AGAIN):
+        for side, guard in enumerate((None, {"limits.connection_limit": GENEROUS})):
+            seen = once(suite, ready, short=False, guard=guard, only=tests)
+            for test in tests - seen.passed():
+                failures[test][side] += 1
+    kept = {}
+    for test, (direct, guarded) in failures.items():
+        words = f"failed {direct} of {AGAIN + 1} directly, {guarded} of {AGAIN + 1} guarded"
+        if guarded > direct:
+            missing = Outcome("failed", "not collected")
+            kept[test] = f"{words}: {first.outcomes.get(test, missing).why}"
+        else:
+            checks.note(f"flaky by itself {test}: {words}")
+    return kept
+
+
+def once(
+    suite: Suite,
+    ready: Prepared,
+    *,
+    short: bool,
+    guard: dict[str, str] | None,
+    only: Collection[str] | None = None,
+) -> Run:
+    """One run on a Postgres of its own, through a guard with these settings or directly."""
+    with contextlib.ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pgguard-suite-")))
+        address = stack.enter_context(server(suite))
+        if guard is None:
+            started = time.monotonic()
+            outcomes = ready.run(Target(address), scratch, short=short, only=only)
+            return Run(outcomes, time.monotonic() - started)
+        through = stack.enter_context(harness.Guard(address, guard))
+        target = Target(through.address, f"{through.http}/metrics")
+        started = time.monotonic()
+        outcomes = ready.run(target, scratch, short=short, only=only)
+        took = time.monotonic() - started
+        metrics = through.metrics()
+        peak = max(metrics.by("client_server_connections_peak", "client").values(), default=0)
+        return Run(outcomes, took, int(metrics.total("pool_wait_seconds_count")), int(peak))
+
+
+@contextlib.contextmanager
+def server(suite: Suite) -> Iterator[harness.Address]:
+    """A new Postgres with what the suite needs, as the superuser `postgres`."""
+    with harness.postgres(max_connections=100, settings=suite.settings) as postgres:
+        with psycopg.connect(postgres.address.url, autocommit=True) as connection:
+            password = postgres.address.password
+            connection.execute(
+                psycopg.sql.SQL(
+                    "CREATE ROLE postgres SUPERUSER LOGIN REPLICATION PASSWORD {}"
+                ).format(password)
+            )
+            for statement in suite.sql:
+                connection.execute(statement)  # type: ignore[arg-type]
+        yield replace(postgres.address, user="postgres")

@@ -1,0 +1,60 @@
+"""What a suite is to the run: how it is brought, what it needs, and what became of its tests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+    from pathlib import Path
+
+    from tests.conformance.harness import Address
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one test: `passed`, `failed`, `skipped` or `xfailed`."""
+
+    outcome: str
+    why: str = ""
+    bytes: int = 0
+    """What the guard received from anybody while it ran; 0 without a guard."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a suite is pointed: a superuser's address, and the guard's metrics page or nothing."""
+
+    address: Address
+    metrics: str = ""
+
+
+class Prepared(Protocol):
+    """A suite that is ready to run."""
+
+    def run(
+        self, target: Target, scratch: Path, *, short: bool, only: Collection[str] | None = None
+    ) -> dict[str, Outcome]:
+        """Outcomes by the suite's own test ids. Raises Missing when it cannot run at all."""
+
+
+class Bring(Protocol):
+    """Fetches a suite and what it runs with, once; raises Missing."""
+
+    def __call__(self) -> Prepared: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """One driver's own tests."""
+
+    name: str
+    version: str
+    bring: Bring
+    sql: tuple[str, ...] = ()
+    """What is done to a new server before each run, in its database `postgres`."""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Settings of the Postgres that it needs."""
+    small_cap: int = 0
+    """The fewest connections at once with which it can pass; 0 where nobody can tell."""

@@ -1,0 +1,222 @@
+"""Suites that pytest runs: sdists by pip, each in a virtual environment of its own.
+
+Laws: everything lives in a directory below the system's temporary one whose name holds the pins
+and the Python; the driver is installed from its wheel, only its tests come from the sdist. A test
+may hang or kill its process: it has failed, and the rest goes on in a new process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.conformance import fetching, harness
+from tests.conformance.harness import Missing
+from tests.conformance.suites.model import Outcome, Suite, Target
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+PYTEST = ("pytest==9.2.0", "pytest-timeout==2.4.0")
+PLUGIN = Path(__file__).parent / "plugin"
+TEST_WITHIN = 240
+"""Seconds that one test may take; pytest-timeout ends the process then."""
+RUN_WITHIN = 3600.0
+"""Seconds that one run of a suite may take."""
+DEATHS = 20
+"""Tests of one run that may take the process with them before the run is given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class PythonSuite:
+    """A pinned sdist and how its tests are run."""
+
+    sdist: str
+    installs: tuple[str, ...]
+    keep: tuple[str, ...]
+    """What of the sdist is unpacked: its tests, and what they read."""
+    tests: tuple[str, ...]
+    variables: Callable[[Target], dict[str, str]]
+    short: tuple[str, ...]
+    """What the short form runs instead of `tests`."""
+    arguments: Callable[[Target], list[str]] = lambda _target: []
+    to_build: tuple[tuple[str, str], ...] = ()
+    """Programs that pip needs to read the sdist's metadata, each with its Debian package."""
+
+    def __call__(self) -> PreparedPython:
+        pins = " ".join((self.sdist, *self.installs, *PYTEST, sys.version))
+        name = f"{self.sdist.split('==')[0]}-{hashlib.sha256(pins.encode()).hexdigest()[:12]}"
+        directory = cache() / name
+        if not (directory / "complete").exists():
+            shutil.rmtree(directory, ignore_errors=True)
+            directory.mkdir()
+            make_environment(directory / "venv", (*self.installs, *PYTEST))
+            self._unpack(directory)
+            (directory / "complete").touch()
+        return PreparedPython(self, directory)
+
+    def _unpack(self, directory: Path) -> None:
+        paths = [fetching.program(*needed).parent for needed in self.to_build]
+        command = [str(directory / "venv" / "bin" / "pip"), "download", "-q", "--no-deps"]
+        command += ["--no-binary", ":all:", "-d", str(directory), self.sdist]
+        pip(command, self.sdist, paths)
+        work = directory / "work"
+        work.mkdir()
+        with tarfile.open(next(directory.glob("*.tar.gz"))) as archive:
+            for member in archive.getmembers():
+                _root, _, path = member.name.partition("/")
+                if any(path == kept or path.startswith(f"{kept}/") for kept in self.keep):
+                    member.name = path
+                    archive.extract(member, work, filter="data")
+        (work / "pytest.ini").write_text("[pytest]\n")
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedPython:
+    """A suite that was fetched, with its virtual environment."""
+
+    suite: PythonSuite
+    directory: Path
+
+    def run(
+        self, target: Target, scratch: Path, *, short: bool, only: Collection[str] | None = None
+    ) -> dict[str, Outcome]:
+        record = Path(tempfile.mkstemp(dir=scratch, suffix=".jsonl")[1])
+        variables = {
+            **self.suite.variables(target),
+            "SUITE_RECORD": str(record),
+            "SUITE_METRICS": target.metrics,
+            "PYTHONPATH": str(PLUGIN),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        if only is not None:
+            chosen = scratch / "only"
+            chosen.write_text("\n".join(only))
+            variables["SUITE_ONLY"] = str(chosen)
+        tests = self.suite.short if short else self.suite.tests
+        command = [str(self.directory / "venv" / "bin" / "python"), "-m", "pytest", "-q"]
+        command += ["-p", "suite_recorder", "-p", "no:cacheprovider", "--tb=line", "--color=no"]
+        command += [f"--timeout={TEST_WITHIN}", "--timeout-method=thread"]
+        command += [*self.suite.arguments(target), *tests]
+        for _ in range(DEATHS):
+            ended = self._once(command, variables, scratch)
+            outcomes, dead = read(record)
+            if dead is None and ended in (0, 1, 5):
+                return outcomes
+            if dead is None:
+                said = (scratch / "output").read_text(errors="replace")[-1500:]
+                raise Missing(f"pytest ended with {ended}: {said}")
+            line = {"test": dead, "outcome": "failed", "why": "it hung or took the process along"}
+            with record.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+        raise Missing(f"{DEATHS} tests took their process along, the last one {dead}")
+
+    def _once(self, command: list[str], variables: dict[str, str], scratch: Path) -> int:
+        with (scratch / "output").open("wb") as output:
+            return subprocess.run(
+                command,
+                cwd=self.directory / "work",
+                env=harness.clean_environment() | variables,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                timeout=RUN_WITHIN,
+            ).returncode
+
+
+def read(record: Path) -> tuple[dict[str, Outcome], str | None]:
+    """Outcomes by test, and the test that was begun and never ended, if there is one."""
+    outcomes: dict[str, Outcome] = {}
+    begun = None
+    for line in map(json.loads, record.read_text().splitlines()):
+        test = line.pop("test")
+        begun = None if line else test
+        if line:
+            outcomes[test] = Outcome(**line)
+    return outcomes, begun
+
+
+def cache() -> Path:
+    """Our directory below the system's temporary one, ours alone. Raises Missing."""
+    directory = Path(tempfile.gettempdir()) / f"pgguard-suites-{os.geteuid()}"
+    directory.mkdir(mode=0o700, exist_ok=True)
+    if directory.is_symlink() or directory.stat().st_uid != os.geteuid():
+        raise Missing(f"{directory} belongs to somebody else: remove it")
+    return directory
+
+
+def make_environment(directory: Path, installs: tuple[str, ...]) -> None:
+    """A virtual environment that holds these pins. Raises Missing."""
+    subprocess.run([sys.executable, "-m", "venv", str(directory)], check=True)
+    pip([str(directory / "bin" / "pip"), "install", "-q", *installs], " ".join(installs))
+
+
+def pip(command: list[str], what: str, paths: Collection[Path] = ()) -> None:
+    """Run pip without the project's constraints. Raises Missing with its last words."""
+    environment = harness.clean_environment() | {"PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    environment.pop("PIP_CONSTRAINT", None)
+    environment["PATH"] = os.pathsep.join([*map(str, paths), environment.get("PATH", "")])
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+    if done.returncode:
+        raise Missing(f"pip cannot bring {what}: {done.stderr.strip()[-400:]}")
+
+
+def _pg(target: Target) -> dict[str, str]:
+    return target.address.environment()
+
+
+def _psycopg2(target: Target) -> dict[str, str]:
+    names = {"PSYCOPG2_TESTDB": target.address.database, "PSYCOPG2_TEST_REPL_DSN": ""}
+    return _pg(target) | names
+
+
+ASYNCPG = Suite(
+    "asyncpg",
+    "0.32.0",
+    PythonSuite(
+        sdist="asyncpg==0.32.0",
+        installs=("asyncpg==0.32.0", "uvloop==0.23.0", "distro==1.9.0"),
+        keep=("tests",),
+        tests=("tests",),
+        variables=_pg,
+        short=("tests/test_cursor.py", "tests/test_copy.py"),
+    ),
+)
+PSYCOPG2 = Suite(
+    "psycopg2",
+    "2.9.13",
+    PythonSuite(
+        sdist="psycopg2==2.9.13",
+        installs=("psycopg2-binary==2.9.13",),
+        keep=("tests",),
+        tests=("tests",),
+        variables=_psycopg2,
+        short=("tests/test_cursor.py",),
+        to_build=(("pg_config", "libpq-dev"),),
+    ),
+    sql=("CREATE EXTENSION hstore",),
+    settings={"max_prepared_transactions": "10", "wal_level": "logical"},
+)
+PG8000 = Suite(
+    "pg8000",
+    "1.31.6",
+    PythonSuite(
+        sdist="pg8000==1.31.6",
+        installs=("pg8000==1.31.6", "pytz", "pytest-mock", "pytest-benchmark"),
+        keep=("test", "README.md"),
+        tests=("test",),
+        variables=_pg,
+        short=("test/native/test_copy.py", "test/native/test_prepared_statement.py"),
+    ),
+    sql=("CREATE EXTENSION hstore",),
+    settings={"max_prepared_transactions": "10"},
+)
