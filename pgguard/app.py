@@ -20,9 +20,11 @@ from pgguard.core.types import HubSettings
 from pgguard.errors import ServerUnavailable, SettingsError
 from pgguard.net import listener as listening
 from pgguard.net.certificates import Certificates
-from pgguard.net.dialer import Address, Dialer
+from pgguard.net.dialer import Address as Upstream
+from pgguard.net.dialer import Dialer
+from pgguard.net.doors import Doors
+from pgguard.net.identify import Identification
 from pgguard.net.loop import Tasks, memory_returner, raise_descriptor_limit
-from pgguard.net.peer import Peers, ask_kernel
 from pgguard.net.service import Services
 from pgguard.net.watch import Catalogues, Limits, watch_locks
 from pgguard.pool.limits import AdmissionSettings, ClientLimits, Override
@@ -30,6 +32,7 @@ from pgguard.record.findings import Recorder, rank
 from pgguard.record.log import LogWriter
 from pgguard.settings.encryption import TLS_WORDS
 from pgguard.settings.upstream import UpstreamAddress, parse_url
+from pgguard.settings.values import Address
 from pgguard.tenancy.model import TenancySettings
 
 if TYPE_CHECKING:
@@ -58,7 +61,7 @@ GOODBYE = 1.0
 """Seconds in which servers are expected to close once nobody uses them, and to take a cancel."""
 LAST_LOOK = 2.0
 """Seconds for the look-ups of a guard that stops."""
-NEEDS_RESTART = ("listen.address", "http.address", "upstream", "pool", "auth")
+NEEDS_RESTART = ("listen.address", "listen.unix", "http.address", "upstream", "pool", "auth")
 
 
 def hub_settings(settings: Settings) -> HubSettings:
@@ -146,7 +149,7 @@ class Guard:
             secrets={**(secrets or {}), **own, **settings.auth.users},
         )
         timeout = settings.upstream.connect_timeout
-        address = Address(
+        address = Upstream(
             self.upstream.host, self.upstream.port, timeout, encryption=self.tls.encryption
         )
         self._tasks = Tasks(self._report)
@@ -161,9 +164,10 @@ class Guard:
         self._subscribers: list[Subscriber] = [self.recorder, LogWriter()]
         self._listener: listening.Listener | None = None
         self._http: HttpServer | None = None
-        self._peers = Peers(ask=ask_kernel)
-        self._to_find: list[Session] = []
-        self.listen = ("", 0)
+        self._identification = Identification(self.hub, self._tasks, self._report)
+        self._doors: Doors | None = None
+        self.listen = Address("", 0)
+        self.unix: Address | None = None
         self.http_address = ("", 0)
 
     # Life
@@ -173,9 +177,10 @@ class Guard:
         from pgguard.admin.http import HttpServer
 
         raise_descriptor_limit()
-        wire, http = self.settings.listen.address, self.settings.http.address
-        sockets = listening.bind(wire.host, wire.port, what="--listen")
-        self.listen = sockets[0].getsockname()[:2]
+        http = self.settings.http.address
+        doors = Doors(self.settings.listen.address, self.settings.listen.unix)
+        self.listen, self.unix = doors.main, doors.unix
+        self._identification.port = self.listen.port
         self._http = HttpServer(
             self.hub,
             self.recorder,
@@ -189,8 +194,7 @@ class Guard:
         try:
             self.http_address = await self._http.start()
         except OSError as error:
-            for sock in sockets:
-                sock.close()
+            doors.close()
             raise SettingsError(
                 f"cannot listen on {http}: {os.strerror(error.errno or errno.EADDRNOTAVAIL)}",
                 where="--http",
@@ -200,8 +204,14 @@ class Guard:
         if self.hub.settings.total is None:
             self.hub.admission.pause()
             self._tasks.spawn(self._resume_once_known(), "wait for limits")
+        self._doors = doors
         self._listener = listening.Listener(
-            self.hub, sockets, self._tasks, self._report, self._cancel_request, self.tls.entrance
+            self.hub,
+            doors.sockets,
+            self._tasks,
+            self._report,
+            self._cancel_request,
+            self.tls.entrance,
         )
         self._listener.start()
         self._tasks.spawn(self._tick(), "tick")
@@ -219,6 +229,8 @@ class Guard:
         """Accept no more, let what runs finish within `grace` seconds, then end the rest."""
         if self._listener is not None:
             await self._listener.stop()
+        if self._doors is not None:
+            self._doors.close()
         self.hub.drain()
         await _while(self._busy, grace)
         if await self._cancel_running():
@@ -370,28 +382,7 @@ class Guard:
         self._tasks.spawn(self._dialer.probe(user, database), "probe")
 
     def identify(self, session: Session) -> None:
-        self._to_find.append(session)
-        if len(self._to_find) == 1:
-            self._tasks.spawn(self._find_processes(), "identify")
-
-    async def _find_processes(self) -> None:
-        """One pass through procfs for all who came meanwhile, in a thread."""
-        loop = asyncio.get_running_loop()
-        while self._to_find:
-            sessions, ports = self._to_find[:], {session.port for session in self._to_find}
-            try:
-                found = await loop.run_in_executor(None, self._peers.find, ports, self.listen[1])
-            except Exception as error:  # noqa: BLE001  who it is stays unknown, and it enters
-                self._report("identify", error)
-                found = {}
-            del self._to_find[: len(sessions)]
-            for session in sessions:
-                session.process = found.get(session.port)
-                try:
-                    self.hub.identified(session)
-                except Exception as error:  # noqa: BLE001  the others must not wait for ever
-                    self._report(repr(session), error)
-                    session.out.abort()
+        self._identification.want(session)
 
     def cancel(self, server: Server) -> None:
         self._tasks.spawn(self._cancel(server), f"cancel {server.pid}")

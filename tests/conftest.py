@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gc
 import itertools
+import os
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -40,8 +43,10 @@ class Database:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[EmbeddedPostgres]:
-    """Postgres with SCRAM and max_connections 100; its superuser is `pgguard`."""
-    with EmbeddedPostgres(max_connections=100) as server:
+    """Postgres with SCRAM and max_connections 100; its superuser is `pgguard`. It also listens on
+    unix sockets: in the directory of its data, and in the abstract namespace."""
+    settings = {"unix_socket_directories": f".,@pgguard-tests-{os.getpid()}"}
+    with EmbeddedPostgres(max_connections=100, settings=settings) as server:
         yield server
 
 
@@ -55,6 +60,13 @@ def database(postgres: EmbeddedPostgres) -> Iterator[Database]:
     )
     with psycopg.connect(postgres.url, autocommit=True) as connection:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def sockets() -> Iterator[Path]:
+    """A directory whose path is short enough for unix sockets."""
+    with TemporaryDirectory(prefix="pgguard-", dir="/tmp") as directory:
+        yield Path(directory)
 
 
 @pytest.fixture

@@ -213,7 +213,7 @@ def test_a_search_for_processes_that_fails_lets_sessions_in(
         def find(self, ports: object, peer_port: int) -> dict[int, object]:
             raise ZeroDivisionError("on purpose")
 
-    guard.guard._peers = Blind()  # type: ignore[assignment]
+    guard.guard._identification.peers = Blind()  # type: ignore[assignment]
     for _ in range(2):
         RawSession.open(guard).socket.close()
         guard.idle()

@@ -151,7 +151,28 @@ def check_embedded(env: Mapping[str, str], cwd: Path) -> Iterator[Check]:
 def check_ports(settings: Settings) -> Iterator[Check]:
     wanted = (("listen.address", settings.listen.address), ("http.address", settings.http.address))
     for key, address in wanted:
-        yield _check_port(key, address)
+        if address is not None:
+            yield _check_port(key, address)
+    if settings.listen.unix is not None:
+        yield _check_socket(settings.listen.unix, settings.listen.address)
+
+
+def _check_socket(directory: str, address: Address | None) -> Check:
+    from pgguard.net.doors import DEFAULT_PORT
+    from pgguard.net.unix import listener_at
+    from pgguard.settings.values import socket_path
+
+    path = socket_path(directory, address.port if address else DEFAULT_PORT)
+    remedy = "`serve` needs it: end that process or set listen.unix"
+    if not directory.startswith("@") and not Path(directory).is_dir():
+        return Check("ports", WARN, f"no directory {directory} (listen.unix)", "make it")
+    try:
+        holder = listener_at(path)
+    except OSError as error:
+        return Check("ports", WARN, f"{path}: {error.strerror or error} (listen.unix)", remedy)
+    if holder:
+        return Check("ports", WARN, f"{path}: {holder} (listen.unix)", remedy)
+    return Check("ports", OK, f"{path} is free (listen.unix)")
 
 
 def _check_port(key: str, address: Address) -> Check:
@@ -199,7 +220,7 @@ def check_upstream(loaded: Loaded, env: Mapping[str, str], cwd: Path) -> Iterato
     old = int(probed.version.split(".")[0]) < OLDEST_SERVER
     advice = f"pgguard is tested with {OLDEST_SERVER} and newer" if old else ""
     yield Check("upstream", WARN if old else OK, f"Postgres {probed.version} at {name}", advice)
-    yield check_tls(probed, demand.mode)
+    yield check_tls(probed, demand.mode, address.host)
     yield check_limits(probed, settings)
     here = {row[0] for row in probed.extensions}
     absent = [extension for extension in EXTENSIONS if extension not in here]
@@ -208,8 +229,12 @@ def check_upstream(loaded: Loaded, env: Mapping[str, str], cwd: Path) -> Iterato
     yield Check("upstream", WARN if absent else OK, text, advice)
 
 
-def check_tls(probed: Probed, mode: str) -> Check:
+def check_tls(probed: Probed, mode: str, host: str) -> Check:
     """Whether the way to the server is encrypted, and what of the server is verified."""
+    from pgguard.settings.values import is_directory
+
+    if is_directory(host):
+        return Check("tls", OK, "a unix socket to the server, which needs none")
     if not probed.tls:
         return Check("tls", OK, f"plain text to the server (upstream.tls = {mode})")
     verified = {"verify-ca": "its certificate verified", "verify-full": "its name verified, too"}

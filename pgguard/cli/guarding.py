@@ -7,21 +7,26 @@ what is imported here is imported by every command that starts a guard, so it is
 from __future__ import annotations
 
 import sys
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from pgguard.settings.values import Address
+from pgguard.settings.values import Address, is_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+    from collections.abc import Iterator, Mapping
 
     from pgguard.app import Guard
     from pgguard.report.summary import RunSummary
     from pgguard.settings import Loaded, Settings
+    from pgguard.settings.upstream import UpstreamAddress
 
 ANY_PORT = Address("127.0.0.1", 0)
+_SHORT = "/tmp" if Path("/tmp").is_dir() else None  # noqa: S108
+"""The path of a socket has room for 107 bytes, which a TMPDIR may fill alone."""
 
 
 def say(text: str) -> None:
@@ -45,9 +50,29 @@ def on_free_ports(loaded: Loaded) -> Settings:
     return with_values(loaded.settings, chosen)
 
 
+@contextmanager
+def own_socket(settings: Settings, upstream: UpstreamAddress) -> Iterator[Settings]:
+    """Where CMD would reach the server over a unix socket, one for the guard, too, in a directory
+    of its own: peer authentication goes by who is behind the socket."""
+    if settings.listen.unix is not None or not is_directory(upstream.host):
+        yield settings
+        return
+    with TemporaryDirectory(prefix="pgguard-", dir=_SHORT) as directory:
+        # As in the directory of Postgres, others may connect.
+        Path(directory).chmod(0o711)
+        yield with_values(settings, {"listen.unix": directory})
+
+
+def door(guard: Guard) -> Address:
+    """Where CMD is led: over a unix socket where it would have gone over one."""
+    return guard.unix if guard.unix and is_directory(guard.upstream.host) else guard.listen
+
+
 def addresses(guard: Guard) -> str:
     """The wire and the HTTP address: the first line of `run` and `demo`."""
-    return f"listening on {Address(*guard.listen)}, metrics and findings on {guard.http}/metrics"
+    places = dict.fromkeys(place for place in (guard.listen, guard.unix) if place)
+    shown = " and ".join(map(str, places))
+    return f"listening on {shown}, metrics and findings on {guard.http}/metrics"
 
 
 def facts(guard: Guard, **more: Any) -> dict[str, Any]:

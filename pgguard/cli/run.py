@@ -130,7 +130,7 @@ def _report(text: str) -> tuple[str, Path]:
 
 async def _run(wanted: Wanted, loaded: Loaded) -> int:
     from pgguard.cli import logs
-    from pgguard.cli.guarding import on_free_ports, with_values
+    from pgguard.cli.guarding import on_free_ports, own_socket, with_values
     from pgguard.launch.child import Supervisor
     from pgguard.launch.embedded import EmbeddedPostgres, sweep
     from pgguard.launch.environment import Found, find_upstream
@@ -151,7 +151,8 @@ async def _run(wanted: Wanted, loaded: Loaded) -> int:
         origin = loaded.origins["upstream.url"]
         found = find_upstream(settings.upstream.url, origin, os.environ, Path.cwd())
         settings = with_values(settings, {"upstream.url": found.address.url})
-        return await _guarded(wanted, loaded, settings, found, supervisor)
+        with own_socket(settings, found.address) as settings:
+            return await _guarded(wanted, loaded, settings, found, supervisor)
 
 
 def _embedded_origin(server: EmbeddedPostgres) -> str:
@@ -166,7 +167,7 @@ async def _guarded(
 
     from pgguard.app import Guard
     from pgguard.cli import logs
-    from pgguard.cli.guarding import addresses, with_values
+    from pgguard.cli.guarding import addresses, door, with_values
     from pgguard.cli.troubles import start
     from pgguard.launch.environment import Way
     from pgguard.launch.runs import run_name
@@ -182,7 +183,7 @@ async def _guarded(
     try:
         wanted.tell(addresses(guard))
         await _wait(guard, found)
-        host, port = guard.listen
+        host, port = door(guard)
         way = Way("require" if guard.tls.offered else "disable", guard.tls.mode)
         rewritten = _rewritten(wanted, found, guard.upstream_at(host, port), way)
         wanted.tell(rewritten.line(found))

@@ -216,12 +216,13 @@ def _lines(guard: Guard, secret: str) -> tuple[str, ...]:
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104
     # What a user knows is not repeated; the password that we made up is told, or it is no use.
     url = replace(guard.upstream_at(shown, port), password=secret or None).url
+    too = f" or over {guard.unix}" if guard.unix not in (None, guard.listen) else ""
     upstream = Address(guard.upstream.host, guard.upstream.port)
     ready, why = guard.ready()
     version = guard.upstream_version.partition(" ")[0]
     state = f"PostgreSQL {version}" if ready else f"not ready yet: {told(why, upstream)}"
     return (
-        f"connect to  {url}",
+        f"connect to  {url}{too}",
         f"upstream    {upstream} ({state})",
         f"http        {guard.http} (/metrics /healthz /readyz /api/v1/clients)",
         "stop with   Ctrl-C or SIGTERM; SIGHUP reads the settings again",
@@ -234,6 +235,7 @@ def _ready(guard: Guard) -> dict[str, Any]:
         "url": guard.url,
         "host": host,
         "port": port,
+        **({"unix": guard.unix.host} if guard.unix else {}),
         "http": guard.http,
         "upstream": guard.upstream.masked,
         "server_version": guard.upstream_version,

@@ -27,6 +27,7 @@ _REMEDIES = {
 }
 _NO_HOST = "correct the host in {source}"
 _NO_ANSWER = "start Postgres, or correct host and port of {source}"
+_NO_SOCKET = "start Postgres there, or correct the directory and port of {source}"
 
 
 def cause(error: BaseException, address: Address) -> str:
@@ -37,7 +38,7 @@ def cause(error: BaseException, address: Address) -> str:
 def told(text: str, address: Address) -> str:
     """The text of such an error, where the address stands before it."""
     text = text.removeprefix("service connection: ")
-    text = text.removeprefix(f"cannot connect to {address.host}:{address.port}: ")
+    text = text.removeprefix(f"cannot connect to {address}: ")
     return _NUMBER.sub("", text)
 
 
@@ -45,6 +46,8 @@ def remedy(error: BaseException, source: str = "the URL") -> str:
     """What to do about it; `source` is where the URL came from."""
     sqlstate = error.fields.get("C", "") if isinstance(error, ServerUnavailable) else ""
     other = _NO_HOST if "cannot resolve" in str(error) else _NO_ANSWER
+    if ".s.PGSQL." in str(error):
+        other = _NO_SOCKET
     return _REMEDIES.get(sqlstate, other).format(source=source)
 
 
@@ -70,6 +73,8 @@ async def start(guard: Guard) -> None:
         settings = guard.settings
         wire = error.where == "--listen"
         address = settings.listen.address if wire else settings.http.address
+        if address is None or error.where == "listen.unix":
+            raise
         raise taken(error, address) from error.__cause__
 
 

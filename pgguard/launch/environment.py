@@ -11,6 +11,7 @@ silently; files are only read.
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
@@ -25,7 +26,7 @@ from pgguard.settings.upstream import (
     is_postgres_url,
     parse_url,
 )
-from pgguard.settings.values import Address, read_duration
+from pgguard.settings.values import Address, is_directory, read_duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -55,6 +56,7 @@ _AUTHORITY = re.compile(
     r"(?P<path>[^?#]*)(?P<query>\?[^#]*)?(?P<tail>#.*)?",
     re.IGNORECASE | re.DOTALL,
 )
+_JDBC = "jdbc:"
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 _PARAMETER = re.compile(r"(?P<name>[^?&=]+)=(?P<value>[^&]*)")
 _OF_THE_SERVER = frozenset({"sslrootcert", "sslcrl", "sslcrldir", "sslnegotiation"})
@@ -270,7 +272,8 @@ def _rewrite_one(
     shown = f"{name} ({where.removeprefix(' in ')})" if where else name
     match = _AUTHORITY.fullmatch(value)
     place = _place_of(match) if match else None
-    if match is None or place != target:
+    unreachable = is_directory(guard.host) and value.lower().startswith(_JDBC)
+    if match is None or place != target or unreachable:
         # Another server in a file is nobody's business: the file may not be loaded at all.
         if not where:
             done.left_alone.append(f"{shown} ({_named(value)})")
@@ -278,12 +281,14 @@ def _rewrite_one(
     try:
         address = parse_url(value, done.env)
         check_demands(address.query)
-        _check_met(address.query, way)
+        if not is_directory(target.host):
+            # Over a unix socket no driver asks for TLS.
+            _check_met(address.query, way)
     except SettingsError as error:
         raise SettingsError(error.message, where=shown, hint=error.hint) from None
     done.env[name] = _at(match, guard, way)
     done.changed.append(shown)
-    if is_more(mode_of(address.query), way.here):
+    if is_more(mode_of(address.query), way.here) and not is_directory(target.host):
         done.lowered.append(f"{shown}: {_demand(address.query)}")
     _keep_secret(done, address.user, address.password)
     _keep_limits(done, shown, address.query)
@@ -301,7 +306,8 @@ def _rewrite_place(
     host = named.get("PGHOSTADDR") or named.get("PGHOST") or target.host
     port = named.get("PGPORT") or (str(DEFAULT_PORT) if "PGHOST" in named else str(target.port))
     if (_same(host), port) != (target.host, str(target.port)):
-        done.left_alone.append(f"{' and '.join(named)} (names {host}:{port})")
+        place = str(Address(host, int(port))) if port.isdecimal() else f"{host}:{port}"
+        done.left_alone.append(f"{' and '.join(named)} (names {place})")
         return
     done.env |= {"PGHOST": guard.host, "PGPORT": str(guard.port)}
     done.env.pop("PGHOSTADDR", None)
@@ -311,7 +317,7 @@ def _rewrite_place(
 
 
 def _place_of(match: re.Match[str]) -> _Place | None:
-    """Host and port that the URL names; None for several hosts, sockets and what is unreadable."""
+    """Host and port that the URL names; None for several hosts and what is unreadable."""
     query = dict(_parameters(match["query"]))
     text = match["place"]
     if text.startswith("["):
@@ -321,7 +327,7 @@ def _place_of(match: re.Match[str]) -> _Place | None:
         host, _, port = text.partition(":")
     # libpq: what the query says wins over what stands before it.
     host, port = query.get("host") or unquote(host), query.get("port") or port
-    if not host or "," in host + port or host.startswith(("/", "@")):
+    if not host or "," in host + port:
         return None
     if port and not port.isdecimal():
         return None
@@ -330,7 +336,7 @@ def _place_of(match: re.Match[str]) -> _Place | None:
 
 def _at(match: re.Match[str], guard: Address, way: Way) -> str:
     """The URL with another host and port, and TLS as the guard has it; every other byte stays."""
-    moved = {"host": guard.host, "port": str(guard.port)}
+    moved = {"host": quote(guard.host), "port": str(guard.port)}
     asked = mode_of(dict(_parameters(match["query"])))
     if is_more(asked, way.here):
         moved |= {"sslmode": way.here, "ssl": "false" if way.here == "disable" else "require"}
@@ -340,11 +346,26 @@ def _at(match: re.Match[str], guard: Address, way: Way) -> str:
         return f"{name}={moved[name]}" if name in moved else parameter[0]
 
     query = _PARAMETER.sub(move, _without(match["query"] or "", _OF_THE_SERVER))
-    place = str(guard) if match["place"] else ""
-    if "port" not in dict(_parameters(match["query"])) and not match["place"]:
+    place, named = str(guard) if match["place"] else "", dict(_parameters(match["query"]))
+    if is_directory(guard.host):
+        place, more = _at_socket(match["place"], guard, named)
+        query += more if query else more.replace("&", "?", 1)
+    elif "port" not in named and not match["place"]:
         query += f"&port={guard.port}"
     userinfo = match["userinfo"] or ""
     return f"{match['head']}{userinfo}{place}{match['path']}{query}{match['tail'] or ''}"
+
+
+def _at_socket(place: str, guard: Address, named: Mapping[str, str]) -> tuple[str, str]:
+    """What stands for the place in a URL whose driver is led to a unix socket, and what its query
+    needs more: the form that the URL had stays, because not every driver reads each."""
+    port = "" if "port" in named else f"&port={guard.port}"
+    if "host" in named:
+        host = place.rpartition(":")[0] or place
+        return (f"{host}:{guard.port}" if place else ""), port
+    if is_directory(unquote(place)):
+        return f"{quote(guard.host, safe='')}:{guard.port}", ""
+    return "", f"&host={quote(guard.host)}{port}"
 
 
 def _without(query: str, names: frozenset[str]) -> str:
@@ -400,7 +421,9 @@ def _named(value: str) -> str:
 
 
 def _same(host: str) -> str:
-    """One spelling per host; the names of the loopback are one host."""
+    """One spelling per host: the loopback has several names, and a directory may have links."""
+    if is_directory(host):
+        return os.path.realpath(host) if host.startswith("/") else host
     host = host.lower().rstrip(".")
     return "localhost" if host in _LOCAL else host
 

@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING
 
 from pgguard.core.login import Method, Secrets, ServerLogin, probe_method
 from pgguard.errors import ProtocolViolation, ServerUnavailable
+from pgguard.net import unix
 from pgguard.net.certificates import ALPN, Encryption, why
 from pgguard.net.channel import Channel, TlsChannel, is_waiting
 from pgguard.net.loop import tune
 from pgguard.net.transports import ServerProtocol
+from pgguard.settings import values
 from pgguard.wire.codes import BACKEND_LOGIN_LIMIT, PROTOCOL_3_0, SSL_REQUEST
 from pgguard.wire.scan import Framer
 from pgguard.wire.startup import build_cancel, build_request, build_startup
@@ -34,6 +36,8 @@ CHUNK = 65536
 GREETING_LIMIT = 1 << 20
 """Bytes that Postgres may say before ReadyForQuery."""
 CANCEL_TIMEOUT = 10.0
+QUEUE_FULL = 0.02
+"""Seconds until a socket that takes nobody at the moment is tried again."""
 PROBES = 2
 """At once: whoever connects, and be it under a thousand names, takes no more from Postgres."""
 
@@ -47,9 +51,14 @@ class Address:
     connect_timeout: float = 15.0
     encryption: Encryption | None = None
 
+    def __str__(self) -> str:
+        return str(values.Address(self.host, self.port))
+
 
 async def connect(address: Address) -> socket.socket:
     """A connected, non-blocking socket. Raises ServerUnavailable."""
+    if values.is_directory(address.host):
+        return await _connect_unix(str(address))
     loop = asyncio.get_running_loop()
     error: OSError | None = None
     try:
@@ -72,12 +81,33 @@ async def connect(address: Address) -> socket.socket:
             return sock
     # The text that a loop gives such an error is its own, and has the address again.
     reason = os.strerror(error.errno) if error and error.errno else str(error or "no address")
-    raise ServerUnavailable(f"cannot connect to {address.host}:{address.port}: {reason}")
+    raise ServerUnavailable(f"cannot connect to {address}: {reason}")
+
+
+async def _connect_unix(path: str) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        while True:
+            try:
+                sock.connect(unix.target(path))
+            except BlockingIOError:
+                # Its queue is full (unix(7)); nothing says when it is not any more.
+                await asyncio.sleep(QUEUE_FULL)
+            else:
+                return sock
+    except OSError as error:
+        sock.close()
+        raise ServerUnavailable(f"cannot connect to {path}: {error.strerror or error}") from error
+    except BaseException:
+        sock.close()
+        raise
 
 
 async def open_channel(address: Address) -> Channel:
     """A connection, in TLS where that is wanted. Raises ServerUnavailable, OSError."""
-    tls = address.encryption
+    # As with libpq: nobody is on the way of a unix socket.
+    tls = None if values.is_directory(address.host) else address.encryption
     try:
         sock = await connect(address)
     except ServerUnavailable:
@@ -218,7 +248,7 @@ class Dialer:
                 raise
             if isinstance(error, TimeoutError):
                 raise ServerUnavailable(
-                    f"Postgres at {self.address.host}:{self.address.port} did not answer within "
+                    f"Postgres at {self.address} did not answer within "
                     f"{self.address.connect_timeout:g} s (upstream.connect_timeout)"
                 ) from error
             if isinstance(error, ProtocolViolation):

@@ -16,11 +16,13 @@ import socket
 import ssl
 from typing import TYPE_CHECKING, NoReturn
 
+from pgguard.core.types import LOCAL
 from pgguard.errors import ProtocolViolation, SettingsError
 from pgguard.net.certificates import ALPN, Entrance, why
 from pgguard.net.channel import Channel, TlsChannel, is_waiting
 from pgguard.net.loop import is_loopback, tune
 from pgguard.net.transports import SessionProtocol
+from pgguard.net.unix import peer_of
 from pgguard.wire.backend import error_response
 from pgguard.wire.codes import (
     CANCEL_REQUEST,
@@ -107,7 +109,7 @@ class Listener:
 
     def start(self) -> None:
         for sock in self._sockets:
-            name = f"accept {sock.getsockname()[:2]}"
+            name = f"accept {sock.getsockname()}"
             self._accepting.append(self._tasks.spawn(self._accept(sock), name))
 
     async def stop(self) -> None:
@@ -129,7 +131,9 @@ class Listener:
                 self._complain(error)
                 await asyncio.sleep(PAUSE_WITHOUT_DESCRIPTORS)
                 continue
-            self._tasks.spawn(self._welcome(sock, str(peer[0]), int(peer[1])), "negotiate")
+            unix = listening.family == socket.AF_UNIX
+            address, port = (LOCAL, 0) if unix else (str(peer[0]), int(peer[1]))
+            self._tasks.spawn(self._welcome(sock, address, port), "negotiate")
 
     def _complain(self, error: OSError) -> None:
         now = self._hub.clock()
@@ -139,8 +143,11 @@ class Listener:
 
     async def _welcome(self, sock: socket.socket, address: str, port: int) -> None:
         loop = asyncio.get_running_loop()
+        unix = address == LOCAL
         try:
-            tune(sock, address)
+            peer = peer_of(sock) if unix else None
+            if not unix:
+                tune(sock, address)
             async with asyncio.timeout(self._hub.settings.login_timeout):
                 channel, head = await self._negotiate(Channel(sock), address)
         except (OSError, TimeoutError, EOFError, ProtocolViolation):
@@ -149,7 +156,7 @@ class Listener:
         except BaseException:
             sock.close()
             raise
-        session = self._hub.open_session(address, port, loopback=is_loopback(address))
+        session = self._hub.open_session(address, port, loopback=is_loopback(address), peer=peer)
         try:
             await loop.connect_accepted_socket(
                 lambda: channel.protocol(SessionProtocol(session, head, self._report)), sock
@@ -178,13 +185,15 @@ class Listener:
                 channel = await self._encrypt(channel, address, head)
             elif code == CANCEL_REQUEST:
                 await self._take_cancel(channel, head, length)
-            elif self._entrance.required and not channel.tls:
+            elif self._entrance.required and not channel.tls and address != LOCAL:
                 await self._refuse_plain(channel, address, head, length)
             else:
                 return channel, head
 
     def _has_tls(self, channel: Channel) -> bool:
-        return self._entrance.context is not None and not channel.tls
+        """As with Postgres there is none over unix sockets: nobody is on that way."""
+        plain = not channel.tls and channel.sock.family != socket.AF_UNIX
+        return self._entrance.context is not None and plain
 
     async def _answer_tls(self, channel: Channel, address: str) -> Channel:
         if is_waiting(channel.sock):

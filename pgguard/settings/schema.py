@@ -35,6 +35,7 @@ from pgguard.settings.values import (
     Address,
     read_address,
     read_auto,
+    read_directory,
     read_duration,
     read_off,
     read_size,
@@ -107,6 +108,7 @@ HostPort = Annotated[
     _text_form(r"^.+:\d+$", "127.0.0.1:6433"),
     Shown(str),
 ]
+Directory = Annotated[str, AfterValidator(read_directory), Shown(str)]
 File = Annotated[Path, BeforeValidator(_plain_path), Shown(str)]
 Name = Annotated[str, StringConstraints(min_length=1)]
 Names = Annotated[tuple[Name, ...], Strict(False)]
@@ -129,6 +131,12 @@ DurationOrOff = Annotated[
     BeforeValidator(read_off),
     _or("off", {"type": "string"}),
     Shown(show_duration, none="off"),
+]
+HostPortOrOff = Annotated[
+    HostPort | None,
+    BeforeValidator(read_off),
+    _or("off", {"type": "string", "pattern": r"^.+:\d+$"}),
+    Shown(str, none="off"),
 ]
 
 
@@ -192,7 +200,8 @@ class Clients(Section):
     )
     """Rules that name the client of a session, the first that applies: `startup_setting`
     (`pgguard.client` as startup parameter or in `options`), `user_suffix`, `application_name`
-    (unless it is a driver's default), `process` (the loopback peer's command), `address`."""
+    (unless it is a driver's default), `process` (the command behind a loopback port
+    or a unix socket), `address`."""
     user_separator: Annotated[str, StringConstraints(min_length=1, max_length=8)] = "%"
     """What parts the role from the client's name: `app%worker3` logs in as `app`."""
 
@@ -206,11 +215,13 @@ class Upstream(Section):
     url: Annotated[Name, AfterValidator(_checked_url), Shown(mask_url)] | None = Field(
         default=None, repr=False
     )
-    """The database to guard: `postgresql://USER:PASSWORD@HOST:PORT/DATABASE`."""
+    """The database to guard: `postgresql://USER:PASSWORD@HOST:PORT/DATABASE`, or over a unix socket
+    `postgresql://USER@/DATABASE?host=/run/postgresql`, as with libpq."""
     tls: Literal["disable", "prefer", "require", "verify-ca", "verify-full"] = "prefer"
     """Encryption to the server, in libpq's words. `prefer` goes on in plain text where the server
     has no TLS; `verify-full` checks its certificate and its name. At `prefer` the URL's `sslmode`
-    and then PGSSLMODE decide; `sslrootcert`, `sslcert`, `sslkey` and `sslnegotiation` likewise."""
+    and then PGSSLMODE decide; `sslrootcert`, `sslcert`, `sslkey` and `sslnegotiation` likewise.
+    Over a unix socket there is none, as with libpq."""
     ca: File | None = None
     """PEM file with the authorities that may vouch for the server; without it
     `~/.postgresql/root.crt` where there is one, else those of the system."""
@@ -227,8 +238,13 @@ class Upstream(Section):
 
 
 class Listen(Section):
-    address: HostPort = Address("127.0.0.1", 6433)
-    """Where sessions connect. `run` and `demo` take a free port."""
+    address: HostPortOrOff = Address("127.0.0.1", 6433)
+    """Where sessions connect. `run` and `demo` take a free port. `off`: over `listen.unix` only,
+    where the number of the socket is 6433 then."""
+    unix: Directory | None = None
+    """A directory: sessions also connect to the unix socket `.s.PGSQL.PORT` in it, which has the
+    number of `listen.address`; `@name` is in the abstract namespace. It has no TLS, as with
+    Postgres. `run` makes one of its own where the server is reached over a unix socket."""
     tls: Literal["disable", "allow", "require"] = "allow"
     """Encryption to clients, as soon as there is a `listen.cert`; `require` refuses plain text."""
     cert: File | None = None
@@ -328,7 +344,6 @@ class Settings(Section):
 
 NOT_YET_KEYS = frozenset(
     {
-        "listen.unix",
         "admin.users",
         "tenancy.rules",
         "tenancy.allow",

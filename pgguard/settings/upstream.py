@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 from pgguard.errors import SettingsError
+from pgguard.settings.values import Address, is_directory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,7 +34,10 @@ _SECRETS = frozenset({"password", "sslpassword", "passfile"})
 
 @dataclass(frozen=True, slots=True)
 class UpstreamAddress:
-    """Where and as whom to connect. `query` keeps every parameter, decoded, the last one wins."""
+    """Where and as whom to connect; as with libpq a `host` that is a directory means a unix socket.
+
+    `query` keeps every parameter but `host` and `port`, decoded, the last one wins.
+    """
 
     host: str
     port: int
@@ -56,10 +60,13 @@ class UpstreamAddress:
         return self._url(f"{quote(self.user, safe='')}{secret}", self.query)
 
     def _url(self, userinfo: str, query: dict[str, str]) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
+        place = str(Address(self.host, self.port))
+        if is_directory(self.host):
+            # The form that most drivers read.
+            place, query = "", {"host": self.host, "port": str(self.port), **query}
         tail = "?" + urlencode(query, safe="*/,:", quote_via=quote) if query else ""
         database = quote(self.database, safe="")
-        return f"{self.scheme}://{userinfo}@{host}:{self.port}/{database}{tail}"
+        return f"{self.scheme}://{userinfo}@{place}/{database}{tail}"
 
 
 def is_postgres_url(text: str) -> bool:
@@ -72,8 +79,9 @@ def parse_url(url: str, env: Mapping[str, str] | None = None) -> UpstreamAddress
     """Take a database URL apart.
 
     `postgres:`, `postgresql:`, `postgresql+driver:` and `jdbc:postgresql:` are one scheme. Userinfo
-    and database are percent-decoded; `[::1]` is an IPv6 host; `user`, `password`, `host`, `port`
-    and `dbname` in the query stand in for what the URL lacks (JDBC has no userinfo).
+    and database are percent-decoded; `[::1]` is an IPv6 host; `user`, `password` and `dbname` in
+    the query stand in for what the URL lacks (JDBC has no userinfo); `host` and `port` there win
+    over what stands before it, as with libpq. A host that begins with `/` or `@` is a directory.
 
     Raises SettingsError, which never shows the URL.
     """
@@ -86,17 +94,16 @@ def parse_url(url: str, env: Mapping[str, str] | None = None) -> UpstreamAddress
     query = dict(parse_qsl(match["query"] or "", keep_blank_values=True))
     name, colon, secret = (match["userinfo"] or "").partition(":")
     host, port = _split_host(match["host"])
-    host = host or query.get("host", "") or env.get("PGHOST", "") or "localhost"
-    if host.startswith(("/", "@")):
-        raise SettingsError("unix sockets are not in this version", hint="name a host and a port")
+    host = query.pop("host", "") or host or env.get("PGHOST", "") or "localhost"
+    port = query.pop("port", "") or port or env.get("PGPORT", "")
     if "," in host:
         raise SettingsError("several hosts in one URL are not in this version")
     user = unquote(name) or query.get("user", "") or env.get("PGUSER", "") or _os_user()
     password = unquote(secret) if colon else query.get("password") or env.get("PGPASSWORD")
     database = unquote(match["database"] or "") or query.get("dbname", "")
     return UpstreamAddress(
-        host=host,
-        port=_read_port(port or query.get("port", "") or env.get("PGPORT", "")),
+        host=host.rstrip("/") if is_directory(host) else host,
+        port=_read_port(port),
         user=user,
         password=password or None,
         database=database or env.get("PGDATABASE", "") or user,

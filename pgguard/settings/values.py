@@ -27,13 +27,28 @@ _MAXIMAL_PORT = 65535
 
 
 class Address(NamedTuple):
-    """Where to listen; port 0 = any free one."""
+    """Where to listen or to connect; port 0 = any free one.
+
+    As with libpq a host that is a directory means the unix socket of that port in it.
+    """
 
     host: str
     port: int
 
     def __str__(self) -> str:
+        if is_directory(self.host):
+            return socket_path(self.host, self.port)
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def is_directory(host: str) -> bool:
+    """Whether a host is a directory of unix sockets: a path, or `@` and an abstract name."""
+    return host.startswith(("/", "@"))
+
+
+def socket_path(directory: str, port: int) -> str:
+    """Where the socket of a port is, as for every Postgres."""
+    return f"{directory}/.s.PGSQL.{port}"
 
 
 def read_duration(value: object, *, bare: bool = False) -> float:
@@ -93,6 +108,13 @@ def read_address(value: object) -> Address:
     if int(port) > _MAXIMAL_PORT:
         raise ValueError(f"should have a port from 0 to {_MAXIMAL_PORT}")
     return Address(host, int(port))
+
+
+def read_directory(value: str) -> str:
+    """A directory for unix sockets, without a slash at its end."""
+    if not is_directory(value) or len(value) < 2:
+        raise ValueError('should be a whole path such as "/run/pgguard", or "@name"')
+    return value.rstrip("/")
 
 
 def read_off(value: object) -> object:

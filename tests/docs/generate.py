@@ -106,6 +106,7 @@ EXAMPLES = {
     "upstream.ca": '"ca.pem"',
     "upstream.cert": '"client.pem"',
     "upstream.key": '"client.key"',
+    "listen.unix": '"/run/pgguard"',
     "listen.cert": '"server.pem"',
     "listen.key": '"server.key"',
     "listen.client_ca": '"ca.pem"',

@@ -101,7 +101,6 @@ def test_the_pg_variables_are_read_as_libpq_reads_them(tmp_path: Path) -> None:
     "url",
     [
         "postgresql://u:topsecret@h1,h2/db",
-        "postgresql://u:topsecret@%2Fvar%2Frun/db",
         "postgresql://u:topsecret@h/db?sslmode=nonsense",
         "postgresql://u:topsecret@h/db?channel_binding=require",
         "jdbc:postgresql://h/db?user=u&password=topsecret&ssl=nonsense",
@@ -163,6 +162,7 @@ def test_only_host_and_port_of_a_url_change(before: str, after: str, tmp_path: P
         "postgresql://app:secret@db.test/shop",
         "postgresql://app:secret@db.test:5433,db.test:5434/shop",
         "postgresql:///shop?host=/var/run/postgresql",
+        "postgresql://u:secret@%2Fvar%2Frun:5433/shop",
         "postgresql:///shop",
         "jdbc:postgresql:shop",
         "postgresql://app:secret@db.test:port/shop",
@@ -371,3 +371,113 @@ def test_dotenv_lines_that_may_override_us_are_named(tmp_path: Path) -> None:
     assert overrides(tmp_path, ["DATABASE_URL (.env)", "PGHOST"]) == [
         ".env.local:2 sets DATABASE_URL"
     ]
+
+
+# Unix sockets
+
+SOCKET_URL = "postgresql://app@/shop?host=/run/pg"
+OURS = Address("/tmp/pgguard-x", 41234)
+
+
+def led(before: str, cwd: Path, upstream: str = SOCKET_URL, guard: Address = OURS) -> str:
+    done = rewrite({"ANY_NAME": before}, parse_url(upstream, {}), guard, cwd)
+    return done.env["ANY_NAME"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (SOCKET_URL, "postgresql://app@/shop?host=/tmp/pgguard-x&port=41234"),
+        (
+            "postgresql://app@/shop?x=1&host=%2Frun%2Fpg&port=5432#f",
+            "postgresql://app@/shop?x=1&host=/tmp/pgguard-x&port=41234#f",
+        ),
+        (
+            "postgresql://app:s@%2Frun%2Fpg/shop?x=1",
+            "postgresql://app:s@%2Ftmp%2Fpgguard-x:41234/shop?x=1",
+        ),
+        (
+            "postgresql://app:s@localhost/shop?host=/run/pg",
+            "postgresql://app:s@localhost:41234/shop?host=/tmp/pgguard-x&port=41234",
+        ),
+    ],
+)
+def test_who_would_go_over_a_unix_socket_goes_over_ours(
+    before: str, after: str, tmp_path: Path
+) -> None:
+    assert led(before, tmp_path) == after
+    assert parse_url(after, {}).host == OURS.host
+    assert parse_url(after, {}).port == OURS.port
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (SOCKET_URL, "postgresql://app@/shop?host=127.0.0.1&port=41234"),
+        ("postgresql://app:s@%2Frun%2Fpg/shop", "postgresql://app:s@127.0.0.1:41234/shop"),
+        (
+            "postgresql://app:s@localhost/shop?host=/run/pg&sslmode=require",
+            "postgresql://app:s@127.0.0.1:41234/shop?host=127.0.0.1&sslmode=disable",
+        ),
+    ],
+)
+def test_where_the_guard_has_no_socket_they_go_to_its_port(
+    before: str, after: str, tmp_path: Path
+) -> None:
+    assert led(before, tmp_path, guard=GUARD) == after
+
+
+def test_where_the_guard_has_no_port_everybody_goes_over_its_socket(tmp_path: Path) -> None:
+    env = {"A": URL, "B": URL + "?x=1", "J": "jdbc:postgresql://db.test:5433/shop"}
+    done = rewrite(env, parse_url(URL, {}), OURS, tmp_path)
+    assert done.env["A"] == "postgresql://app:secret@/shop?host=/tmp/pgguard-x&port=41234"
+    assert done.env["B"] == "postgresql://app:secret@/shop?x=1&host=/tmp/pgguard-x&port=41234"
+    # JDBC has no unix sockets.
+    assert done.env["J"] == env["J"]
+    assert done.left_alone == ["J (names db.test:5433)"]
+
+
+@pytest.mark.parametrize("port", ["", "5432"])
+def test_pghost_that_is_a_directory_is_led_to_ours(port: str, tmp_path: Path) -> None:
+    env = {"PGHOST": "/run/pg/", "PGPORT": port, "PGUSER": "app"}
+    found = find(env, tmp_path)
+    assert (found.address.host, found.address.port) == ("/run/pg", 5432)
+    done = rewrite(env, found.address, OURS, tmp_path)
+    assert (done.env["PGHOST"], done.env["PGPORT"]) == ("/tmp/pgguard-x", "41234")
+    assert done.line(found).startswith("rewrote PGHOST, PGPORT (upstream /run/pg/.s.PGSQL.5432")
+
+
+def test_a_directory_is_the_same_by_whichever_link(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "var").symlink_to(tmp_path / "run")
+    changed = led(
+        f"postgresql://u@/d?host={tmp_path}/var",
+        tmp_path,
+        f"postgresql://u@/d?host={tmp_path}/run",
+    )
+    assert changed == "postgresql://u@/d?host=/tmp/pgguard-x&port=41234"
+
+
+def test_another_socket_is_left_alone_and_named_by_its_path(tmp_path: Path) -> None:
+    env = {"A": "postgresql://u@/d?host=/run/other", "PGHOST": "/run/other"}
+    done = rewrite(env, parse_url(SOCKET_URL, {}), OURS, tmp_path)
+    assert done.env == env
+    assert done.left_alone == [
+        "A (names /run/other/.s.PGSQL.5432)",
+        "PGHOST (names /run/other/.s.PGSQL.5432)",
+    ]
+
+
+def test_tls_is_not_missed_where_nobody_asks_for_it(tmp_path: Path) -> None:
+    way = Way("disable", "disable")
+    env = {"A": SOCKET_URL + "&sslmode=verify-full"}
+    done = rewrite(env, parse_url(SOCKET_URL, {}), OURS, tmp_path, way)
+    assert done.changed[0] == "A"
+    assert done.lowered_lines(way) == []
+
+
+def test_an_embedded_server_that_is_reached_over_a_socket_is_told_so(tmp_path: Path) -> None:
+    guard = parse_url("postgresql://pgguard:s@/postgres?host=/tmp/pgguard-x&port=41234", {})
+    done = provide({}, guard)
+    assert done.env["DATABASE_URL"] == guard.url
+    assert (done.env["PGHOST"], done.env["PGPORT"]) == (guard.host, "41234")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import ssl
 from typing import TYPE_CHECKING
 
 import pytest
@@ -25,8 +26,9 @@ from scripted import (
 from pgguard.core.login import Method, Secrets
 from pgguard.core.states import SessionState
 from pgguard.errors import ProtocolViolation, ServerUnavailable
+from pgguard.net.certificates import Encryption
 from pgguard.net.channel import Channel
-from pgguard.net.dialer import Address, Dialer, connect, log_in
+from pgguard.net.dialer import Address, Dialer, connect, log_in, open_channel
 from pgguard.wire import backend
 from pgguard.wire.auth import ScramServer, Verifier, md5_response, md5_secret
 from pgguard.wire.codes import PASSWORD
@@ -34,6 +36,7 @@ from pgguard.wire.startup import build_cancel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from pgguard.core.login import ServerLogin
 
@@ -278,3 +281,52 @@ async def test_a_cancel_that_nobody_takes_is_given_up() -> None:
     dialling = Dialling(Address("127.0.0.1", closed_port()))
     await dialling.dialer.cancel(4242, b"real")
     dialling.world.end()
+
+
+# Unix sockets
+
+
+async def test_a_server_behind_a_unix_socket_is_reached(sockets: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(f"{sockets}/.s.PGSQL.5432")
+        listening.listen(1)
+        sock = await connect(Address(str(sockets), 5432))
+        assert sock.gettimeout() == 0
+        sock.close()
+
+
+async def test_a_socket_that_is_not_there_is_named_by_its_path(sockets: Path) -> None:
+    with pytest.raises(ServerUnavailable) as caught:
+        await connect(Address(str(sockets), 5432))
+    path = f"{sockets}/.s.PGSQL.5432"
+    assert str(caught.value) == f"cannot connect to {path}: No such file or directory"
+    assert caught.value.temporary
+
+
+async def test_a_socket_whose_queue_is_full_is_tried_until_it_is_not(sockets: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(f"{sockets}/.s.PGSQL.5432")
+        listening.listen(0)
+        first = await connect(Address(str(sockets), 5432))
+        waiting = asyncio.ensure_future(connect(Address(str(sockets), 5432)))
+        await asyncio.wait([waiting], timeout=0.05)
+        assert not waiting.done()
+        accepted, _ = listening.accept()
+        second = await waiting
+        for sock in (first, second, accepted):
+            sock.close()
+
+
+async def test_nobody_asks_for_tls_over_a_unix_socket(sockets: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(f"{sockets}/.s.PGSQL.5432")
+        listening.listen(1)
+        tls = Encryption("require", ssl.create_default_context())
+        channel = await open_channel(Address(str(sockets), 5432, encryption=tls))
+        assert type(channel) is Channel
+        accepted, _ = listening.accept()
+        accepted.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            accepted.recv(1)
+        channel.close()
+        accepted.close()

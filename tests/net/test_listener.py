@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import dataclasses
 import errno
+import os
 import socket
+import ssl
 import struct
 import time
 from typing import TYPE_CHECKING, Any
@@ -19,13 +21,16 @@ from pgguard.core.hub import Hub
 from pgguard.core.login import Method
 from pgguard.errors import SettingsError
 from pgguard.net import listener as module
+from pgguard.net.certificates import Entrance
 from pgguard.net.listener import Listener, bind, is_loopback
 from pgguard.net.loop import Tasks
+from pgguard.net.unix import UnixSocket
 from pgguard.wire.codes import GSSENC_REQUEST, PROTOCOL_3_0, SSL_REQUEST
 from pgguard.wire.startup import build_cancel, build_request, build_startup
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
 
     from pgguard.core.session import Session
 
@@ -46,7 +51,9 @@ class TrustingNet(FakeNet):
 class Port:
     """A listener before a hub."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, sockets: list[socket.socket] | None = None, entrance: Entrance | None = None
+    ) -> None:
         net = TrustingNet()
         self.hub = net.hub = Hub(hub_settings(), net, clock=time.monotonic)
         self.faults: list[tuple[str, BaseException]] = []
@@ -54,10 +61,15 @@ class Port:
         self.may_end = asyncio.Event()
         self.may_end.set()
         self.tasks = Tasks(lambda *fault: self.faults.append(fault))
-        self.sockets = bind("127.0.0.1", 0, what="--listen")
+        self.sockets = sockets or bind("127.0.0.1", 0, what="--listen")
         self.address = self.sockets[0].getsockname()
         self.listener = Listener(
-            self.hub, self.sockets, self.tasks, lambda *f: self.faults.append(f), self._cancel
+            self.hub,
+            self.sockets,
+            self.tasks,
+            lambda *fault: self.faults.append(fault),
+            self._cancel,
+            entrance,
         )
 
     async def _cancel(self, pid: int, secret: bytes) -> None:
@@ -299,5 +311,49 @@ async def test_stopping_ends_no_connection_that_is_there() -> None:
         await port.listener.stop()
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection(*port.address)
+        assert len(port.sessions) == 1
+        writer.close()
+
+
+# Unix sockets
+
+
+@contextlib.asynccontextmanager
+async def listening_at(directory: Path, **settings: Any) -> AsyncIterator[Port]:
+    made = UnixSocket(str(directory), 6433, backlog=5, what="listen.unix")
+    port = Port([made.sock], **settings)
+    port.listener.start()
+    yield port
+    await port.listener.stop()
+    made.remove()
+    port.hub.abort()
+    await asyncio.sleep(0.01)
+    await port.tasks.cancel()
+    assert port.faults == []
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_session_over_a_unix_socket_is_known_by_its_process(loop: str, sockets: Path) -> None:
+    async def come_in() -> None:
+        async with listening_at(sockets) as port:
+            path = f"{sockets}/.s.PGSQL.6433"
+            reader, writer = await asyncio.open_unix_connection(path)
+            writer.write(build_request(SSL_REQUEST) + STARTUP)
+            assert await reader.readexactly(10) == b"N" + AUTHENTICATED
+            (session,) = port.sessions
+            assert (session.address, session.port, session.loopback) == ("[local]", 0, False)
+            assert (session.peer_pid, session.peer_uid) == (os.getpid(), os.getuid())
+            writer.close()
+
+    with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
+        runner.run(asyncio.wait_for(come_in(), 10))
+
+
+async def test_tls_that_is_required_is_not_asked_of_a_unix_socket(sockets: Path) -> None:
+    entrance = Entrance(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), required=True)
+    async with listening_at(sockets, entrance=entrance) as port:
+        reader, writer = await asyncio.open_unix_connection(f"{sockets}/.s.PGSQL.6433")
+        writer.write(build_request(SSL_REQUEST) + STARTUP)
+        assert await reader.readexactly(10) == b"N" + AUTHENTICATED
         assert len(port.sessions) == 1
         writer.close()

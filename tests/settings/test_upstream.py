@@ -69,6 +69,31 @@ def test_an_ipv6_host_stands_in_brackets() -> None:
 
 
 @pytest.mark.parametrize(
+    ("url", "host", "port"),
+    [
+        ("postgresql://u@/d?host=/run/postgresql", "/run/postgresql", 5432),
+        ("postgresql://u@/d?host=%2Fvar%2Frun%2F&port=77", "/var/run", 77),
+        ("postgresql://u@%2Fvar%2Frun/d", "/var/run", 5432),
+        ("postgresql://u@%2Fvar%2Frun:77/d", "/var/run", 77),
+        ("postgresql://u@/d?host=@abstract", "@abstract", 5432),
+        ("postgresql://u@localhost:77/d?host=/var/run", "/var/run", 77),
+        ("postgresql://u@localhost:77/d?host=there&port=78", "there", 78),
+        ("postgresql://u@/d", "/from/the/environment", 5432),
+    ],
+)
+def test_a_host_that_is_a_directory_means_its_unix_socket(url: str, host: str, port: int) -> None:
+    address = parse_url(url, {"PGHOST": "/from/the/environment"})
+    assert (address.host, address.port, address.query) == (host, port, {})
+    assert parse_url(address.url, {}) == address
+
+
+def test_the_url_of_a_unix_socket_is_written_in_the_form_that_most_drivers_read() -> None:
+    address = parse_url("postgresql://u:p%40@%2Frun%2Fpg:77/d?x=1", {})
+    assert address.url == "postgresql://u:p%40@/d?host=/run/pg&port=77&x=1"
+    assert address.masked == "postgresql://u:***@/d?host=/run/pg&port=77&x=1"
+
+
+@pytest.mark.parametrize(
     ("url", "message"),
     [
         ("postgresql://u:hidden@h:x/d", "port"),
@@ -77,7 +102,6 @@ def test_an_ipv6_host_stands_in_brackets() -> None:
         ("postgresql://u:hidden@[::1/d", "host"),
         ("postgresql://u:hidden@a:1,b:2/d", "port"),
         ("postgresql://u:hidden@a,b/d", "several hosts"),
-        ("postgresql://u:hidden@/d?host=/var/run", "unix sockets"),
     ],
 )
 def test_a_url_that_we_cannot_use_is_an_error_without_the_password(url: str, message: str) -> None:
