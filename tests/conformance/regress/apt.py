@@ -28,7 +28,7 @@ TIMEOUT = 300.0
 
 def workshop() -> Path:
     """Our directory, which keeps downloads and builds between runs; others may read it."""
-    place = Path(tempfile.gettempdir()).resolve() / f"pgguard-conformance-{os.geteuid()}"
+    place = Path(tempfile.gettempdir()).resolve() / f"pgguard-suites-{os.geteuid()}"
     place.mkdir(mode=0o755, exist_ok=True)
     status = place.lstat()
     if status.st_uid != os.geteuid() or place.is_symlink():

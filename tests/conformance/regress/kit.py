@@ -52,8 +52,14 @@ class Kit:
     """regress.so and its companions, libpq_pipeline."""
 
     @property
+    def major(self) -> int:
+        return int(self.version.partition(".")[0])
+
+    @property
     def environment(self) -> dict[str, str]:
-        return {"LD_LIBRARY_PATH": self.libraries}
+        """For every program of the kit; the newest protocol where libpq can be asked for it."""
+        newest = {"PGMAXPROTOCOLVERSION": "latest"} if self.major >= 18 else {}
+        return {"LD_LIBRARY_PATH": self.libraries, **newest}
 
     @property
     def binaries(self) -> Binaries:
@@ -191,7 +197,7 @@ def _natural(version: str) -> list[int]:
 
 def _build(kit: Kit, includes: list[Path], libraries: Path) -> None:
     """regress.so and libpq_pipeline, by the compiler alone: the makefiles want a built tree."""
-    compiler = str(fetching.program("gcc", "gcc"))
+    compiler = str(fetching.compiler())
     built = Path(kit.built)
     built.mkdir()
     search = [f"-I{path}" for path in includes]
@@ -212,8 +218,7 @@ def _run(command: list[object], kit: Kit, source: str, behind: list[str] | None 
     words = [str(word) for word in [*command, kit.suite(source), *(behind or [])]]
     done = subprocess.run(words, capture_output=True, text=True, timeout=300)
     if done.returncode:
-        hint = " (apt-get install gcc libc6-dev)" if "stdio.h" in done.stderr else ""
-        raise Missing(f"{source} cannot be built{hint}: {done.stderr.strip()[:400]}")
+        raise Missing(f"{source} cannot be built: {done.stderr.strip()[:400]}")
 
 
 def _open_to_readers(directory: Path) -> None:

@@ -25,7 +25,7 @@ WITHIN = 240.0
 
 PSQL = Path(__file__).with_name("tools.sql")
 PSQL_NEWER = Path(__file__).with_name("tools_bind.sql")
-"""Commands that psql has since PostgreSQL 16: \\bind, and pipelines since 18."""
+"""Commands that psql has since PostgreSQL 18: named statements and pipelines."""
 
 PGBENCH_PIPELINE = r"""
 \set aid random(1, 100000)
@@ -61,7 +61,7 @@ class Seen:
 
 def steps(kit: Kit) -> list[Step]:
     """All steps, in an order in which later ones use what earlier ones left."""
-    scripts = [PSQL] if int(kit.version.partition(".")[0]) < 18 else [PSQL, PSQL_NEWER]
+    scripts = [PSQL] if kit.major < 18 else [PSQL, PSQL_NEWER]
     return [
         Step("createdb", "createdb -T template0 {db}"),
         Step("pg_dump plain", "pg_dump -f {dir}/plain.sql regression", file="plain.sql"),
