@@ -19,6 +19,7 @@ from pgguard.core.hub import Hub
 from pgguard.core.types import HubSettings
 from pgguard.errors import ServerUnavailable, SettingsError
 from pgguard.net import listener as listening
+from pgguard.net.cancels import Cancels
 from pgguard.net.certificates import Certificates
 from pgguard.net.dialer import Address as Upstream
 from pgguard.net.dialer import Dialer
@@ -154,6 +155,7 @@ class Guard:
         )
         self._tasks = Tasks(self._report)
         self._dialer = Dialer(self.hub, address, self._report)
+        self._cancels = Cancels(self.hub, self._dialer, self._tasks)
         self._services = Services(
             self.hub, address, self.upstream.user, f"pgguard/{name or os.getpid()}"
         )
@@ -210,7 +212,7 @@ class Guard:
             doors.sockets,
             self._tasks,
             self._report,
-            self._cancel_request,
+            self._cancels.request,
             self.tls.entrance,
         )
         self._listener.start()
@@ -385,17 +387,7 @@ class Guard:
         self._identification.want(session)
 
     def cancel(self, server: Server) -> None:
-        self._tasks.spawn(self._cancel(server), f"cancel {server.pid}")
-
-    async def _cancel(self, server: Server) -> None:
-        await self._dialer.cancel(server.pid, server.secret_key)
-        server.cancelling = False
-
-    async def _cancel_request(self, pid: int, secret: bytes) -> None:
-        """A client's CancelRequest; returns when Postgres has taken it."""
-        server = self.hub.cancel_request(pid, secret)
-        if server is not None:
-            await self._dialer.cancel(server.pid, server.secret_key)
+        self._tasks.spawn(self._cancels.of_server(server), f"cancel {server.pid}")
 
     def close_services(self) -> None:
         self._tasks.spawn(self._services.close_all(), "close services")

@@ -15,6 +15,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, TextIO
 
+from pgguard.cli.seldom import Seldom
 from pgguard.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -127,6 +128,7 @@ def set_up(settings: Log, *, level: str = "", beside: bool = False) -> logging.H
         handler.setFormatter(TextFormatter())
     else:
         handler.setFormatter(JsonFormatter())
+    handler.addFilter(Seldom())
     logger = logging.getLogger("pgguard")
     logger.setLevel((level or settings.level).upper())
     logger.propagate = False

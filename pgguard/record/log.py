@@ -95,4 +95,5 @@ class LogWriter:
         for event in batch:
             entry = _LINES.get(type(event))
             if entry is not None and log.isEnabledFor(entry[0]):
-                log.log(entry[0], "%s", one_line(entry[1](event)))
+                kind = {"kind": type(event).__name__}
+                log.log(entry[0], "%s", one_line(entry[1](event)), extra=kind)
