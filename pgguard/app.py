@@ -178,7 +178,7 @@ class Guard:
         """Listen on both ports. Raises SettingsError if one cannot be had; needs no Postgres."""
         from pgguard.admin.http import HttpServer
 
-        raise_descriptor_limit()
+        descriptors = raise_descriptor_limit()
         http = self.settings.http.address
         doors = Doors(self.settings.listen.address, self.settings.listen.unix)
         self.listen, self.unix = doors.main, doors.unix
@@ -214,6 +214,7 @@ class Guard:
             self._report,
             self._cancels.request,
             self.tls.entrance,
+            descriptors,
         )
         self._listener.start()
         self._tasks.spawn(self._tick(), "tick")

@@ -73,6 +73,19 @@ class Entrance:
                 return
             self.advance(message)
 
+    def is_awaited(self) -> bool:
+        """Whether it is the client that keeps the login waiting, and not we or Postgres."""
+        return not self.original or self.need is Need.MESSAGE
+
+    def time_out(self) -> None:
+        """`listen.login_timeout` is over; as with Postgres nothing is said before there was a
+        startup packet."""
+        hub, what = self.session.hub, "canceling authentication due to timeout"
+        if self.original:
+            hub.refuse(self.session, Refusal(what, sqlstate="57014"))
+        else:
+            hub.end_session(self.session, what)
+
     def _startup(self, data: bytes) -> None:
         packets = self.head.feed(data)
         if not packets:

@@ -425,9 +425,9 @@ class Hub:
             notify(ticket.holder, text)
         self.granted(result.granted)
         for place in list(self.places.of(SessionState.LOGIN)):
-            if now - place.since > self.settings.login_timeout:
-                assert isinstance(place, Session)
-                self.end_session(place, "canceling authentication due to timeout")
+            assert isinstance(place, Session)
+            if place.entrance and now - place.since > self.settings.login_timeout:
+                place.entrance.time_out()
         for place in list(self.places.of(SessionState.CLOSING)):
             if now - place.since > FLUSH_WITHIN:
                 assert isinstance(place, Session)

@@ -10,16 +10,19 @@ another; EMFILE backs off.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
 import socket
 import ssl
+from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 from pgguard.core.types import LOCAL
 from pgguard.errors import ProtocolViolation, SettingsError
 from pgguard.net.certificates import ALPN, Entrance, why
 from pgguard.net.channel import Channel, TlsChannel, is_waiting
+from pgguard.net.crowd import REFUSING, Crowd, no_room
 from pgguard.net.loop import is_loopback, tune
 from pgguard.net.transports import SessionProtocol
 from pgguard.net.unix import peer_of
@@ -45,6 +48,8 @@ BACKLOG = 1024
 NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 PAUSE_WITHOUT_DESCRIPTORS = 0.2
 COMPLAIN_EVERY = 10.0
+REFUSE_WITHIN = 5.0
+"""Seconds that a connection gets to come to where it can be told that there is no room."""
 TLS_RECORD = 0x16
 """The first byte of a handshake; as that of a length it would be 352 MiB."""
 LINGER = 1.0
@@ -97,7 +102,10 @@ class Listener:
         report: Callable[[str, BaseException], None],
         cancel: Callable[[int, bytes], Awaitable[None]],
         entrance: Entrance | None = None,
+        descriptors: int = 0,
     ) -> None:
+        """`descriptors` is the limit of the process; 0 = not known."""
+        self._crowd = Crowd(hub, descriptors)
         self._hub = hub
         self._sockets = sockets
         self._tasks = tasks
@@ -128,22 +136,47 @@ class Listener:
             except OSError as error:
                 if error.errno not in NO_DESCRIPTORS:
                     continue
-                self._complain(error)
+                self._complain("no descriptors left to accept connections: %s", error.strerror)
+                self._crowd.drop_one()
                 await asyncio.sleep(PAUSE_WITHOUT_DESCRIPTORS)
                 continue
             unix = listening.family == socket.AF_UNIX
             address, port = (LOCAL, 0) if unix else (str(peer[0]), int(peer[1]))
-            self._tasks.spawn(self._welcome(sock, address, port), "negotiate")
+            if self._crowd.has_room():
+                task = self._tasks.spawn(self._welcome(sock, address, port), "negotiate")
+                self._crowd.enter(sock, partial(_show_out, sock, task))
+            else:
+                self._complain("no room for more connections: %s", self._crowd.describe())
+                self._turn_away(sock, address)
 
-    def _complain(self, error: OSError) -> None:
+    def _turn_away(self, sock: socket.socket, address: str) -> None:
+        if self._crowd.refusing < REFUSING:
+            self._crowd.refusing += 1
+            self._tasks.spawn(self._tell_no_room(sock, address), "refuse")
+        else:
+            sock.close()
+
+    async def _tell_no_room(self, sock: socket.socket, address: str) -> None:
+        """The answer comes where it is expected; who wants to cancel still may."""
+        try:
+            async with asyncio.timeout(REFUSE_WITHIN):
+                channel, _ = await self._negotiate(Channel(sock), address)
+                await _refuse(channel, no_room())
+        except (OSError, TimeoutError, EOFError, ProtocolViolation):
+            pass
+        finally:
+            self._crowd.refusing -= 1
+            sock.close()
+
+    def _complain(self, what: str, why: str | None) -> None:
         now = self._hub.clock()
         if now - self._complained_at >= COMPLAIN_EVERY:
             self._complained_at = now
-            log.warning("no descriptors left to accept connections: %s", error.strerror)
+            log.warning(what, why)
 
     async def _welcome(self, sock: socket.socket, address: str, port: int) -> None:
         loop = asyncio.get_running_loop()
-        unix = address == LOCAL
+        unix, since = address == LOCAL, self._hub.clock()
         try:
             peer = peer_of(sock) if unix else None
             if not unix:
@@ -156,7 +189,11 @@ class Listener:
         except BaseException:
             sock.close()
             raise
+        finally:
+            self._crowd.leave(sock)
         session = self._hub.open_session(address, port, loopback=is_loopback(address), peer=peer)
+        # The whole way in has one time limit.
+        session.since = since
         try:
             await loop.connect_accepted_socket(
                 lambda: channel.protocol(SessionProtocol(session, head, self._report)), sock
@@ -214,6 +251,10 @@ class Listener:
     async def _encrypt(self, plain: Channel, address: str, head: bytes = b"") -> Channel:
         """TLS on the socket; `head` is what a direct connection has said of it."""
         assert self._entrance.context is not None
+        task = asyncio.current_task()
+        assert task is not None
+        # From here on nothing can be said in plain text.
+        self._crowd.change(plain.sock, task.cancel)
         channel = TlsChannel(plain.sock, self._entrance.context, None, head)
         try:
             await channel.handshake()
@@ -230,6 +271,7 @@ class Listener:
         if not 12 < length <= 12 + MAX_CANCEL_KEY_LENGTH:
             raise ProtocolViolation("invalid length of cancel request packet")
         request = decode_packet(head + await _read_exactly(channel, length - 8))
+        self._crowd.leave(channel.sock)
         if isinstance(request, CancelRequest):
             await self._cancel(request.pid, request.secret)
         if channel.tls:
@@ -259,6 +301,13 @@ class Listener:
                 hint="pgguard: listen.tls = require takes nobody without TLS",
             ),
         )
+
+
+def _show_out(sock: socket.socket, task: asyncio.Task[None]) -> None:
+    """Make room: say why, as far as that goes at once, and end the negotiation."""
+    with contextlib.suppress(OSError):
+        sock.send(no_room())
+    task.cancel()
 
 
 async def _refuse(channel: Channel, answer: bytes) -> NoReturn:

@@ -52,7 +52,10 @@ class Port:
     """A listener before a hub."""
 
     def __init__(
-        self, sockets: list[socket.socket] | None = None, entrance: Entrance | None = None
+        self,
+        sockets: list[socket.socket] | None = None,
+        entrance: Entrance | None = None,
+        descriptors: int = 0,
     ) -> None:
         net = TrustingNet()
         self.hub = net.hub = Hub(hub_settings(), net, clock=time.monotonic)
@@ -70,6 +73,7 @@ class Port:
             lambda *fault: self.faults.append(fault),
             self._cancel,
             entrance,
+            descriptors,
         )
 
     async def _cancel(self, pid: int, secret: bytes) -> None:
@@ -89,8 +93,8 @@ class Port:
 
 
 @contextlib.asynccontextmanager
-async def listening() -> AsyncIterator[Port]:
-    port = Port()
+async def listening(**settings: Any) -> AsyncIterator[Port]:
+    port = Port(**settings)
     port.listener.start()
     yield port
     await port.listener.stop()
@@ -313,6 +317,61 @@ async def test_stopping_ends_no_connection_that_is_there() -> None:
             await asyncio.open_connection(*port.address)
         assert len(port.sessions) == 1
         writer.close()
+
+
+# Too many
+
+FEW = 24
+"""Descriptors: enough for 16 connections, 8 of them not logged in."""
+NO_ROOM = b"C53300\0Msorry, too many clients already\0"
+
+
+@on_both_loops
+async def test_silent_connections_make_room_for_those_that_speak() -> None:
+    async with listening(descriptors=FEW) as port:
+        silent = [await port.connect() for _ in range(3 * FEW)]
+        reader, writer = await port.connect(STARTUP)
+        assert await reader.readexactly(9) == AUTHENTICATED
+        # The oldest have gone, and were told why.
+        assert NO_ROOM in await gone(silent[0][0])
+        assert len(port.listener._crowd._entering) <= FEW
+        for _, other in [*silent, (reader, writer)]:
+            other.close()
+
+
+@on_both_loops
+async def test_who_has_logged_in_stays_and_who_comes_then_is_told() -> None:
+    async with listening(descriptors=FEW) as port:
+        inside = [await port.connect(STARTUP) for _ in range(16)]
+        for reader, _ in inside:
+            await reader.readexactly(9)
+        reader, writer = await port.connect(build_request(SSL_REQUEST))
+        assert await reader.readexactly(1) == b"N"
+        writer.write(STARTUP)
+        assert NO_ROOM in await gone(reader)
+        assert len(port.sessions) == 16
+        # A cancel needs no room.
+        reader, other = await port.connect(build_cancel(7, b"abcd"))
+        assert await gone(reader) == b""
+        assert port.cancels == [(7, b"abcd")]
+        for _, each in [*inside, (reader, writer), (reader, other)]:
+            each.close()
+
+
+async def test_only_so_many_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "REFUSING", 2)
+    monkeypatch.setattr(module, "REFUSE_WITHIN", 0.05)
+    async with listening(descriptors=FEW) as port:
+        inside = [await port.connect(STARTUP) for _ in range(16)]
+        for reader, _ in inside:
+            await reader.readexactly(9)
+        silent = [await port.connect() for _ in range(3)]
+        assert await gone(silent[2][0]) == b""
+        for reader, _ in silent[:2]:
+            await gone(reader)
+        assert port.listener._crowd.refusing == 0
+        for _, writer in [*inside, *silent]:
+            writer.close()
 
 
 # Unix sockets
