@@ -66,7 +66,9 @@ def test_a_place_in_the_order_stays_when_the_way_to_end_it_changes() -> None:
 
 def test_the_oldest_that_keeps_us_waiting_for_its_password_goes_and_is_told() -> None:
     world = World(secrets={"app": "secret"}, method=Method.CHALLENGE)
-    oldest, newer = world.open(), world.enter()
+    oldest = world.open()
+    world.clock.now += 1
+    newer = world.enter()
     world.clock.now += 1
     newest = world.enter()
     crowd = Crowd(world.hub, 0)
@@ -74,7 +76,7 @@ def test_the_oldest_that_keeps_us_waiting_for_its_password_goes_and_is_told() ->
         assert crowd.drop_one()
         world.settle()
         assert session.state is SessionState.CLOSED
-        assert b"53300" in world.outs[session].take()
+        assert b"C53300" in world.outs[session].take()
     assert not crowd.drop_one()
     world.end()
 
