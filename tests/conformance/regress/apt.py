@@ -93,6 +93,8 @@ class Apt:
             "Dir::Etc::sourceparts": home / "etc" / "sources.list.d",
             # Our directories are not for apt's own user; without a sandbox it does not mind.
             "APT::Sandbox::User": "root",
+            # Nothing of the system is changed, and its lock is not for ordinary users.
+            "Debug::NoLocking": "true",
         }
         words = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
         environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}

@@ -56,6 +56,13 @@ class Kit:
         return int(self.version.partition(".")[0])
 
     @property
+    def encrypts(self) -> bool:
+        """Whether server and libpq have TLS."""
+        command = [str(Path(self.programs) / "pg_config"), "--configure"]
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        return "--with-openssl" in said or "--with-ssl=openssl" in said
+
+    @property
     def environment(self) -> dict[str, str]:
         """For every program of the kit; the newest protocol where libpq can be asked for it."""
         newest = {"PGMAXPROTOCOLVERSION": "latest"} if self.major >= 18 else {}

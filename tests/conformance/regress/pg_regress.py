@@ -20,7 +20,7 @@ from pgguard.launch.embedded import unprivileged_account
 from tests.conformance import harness
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from tests.conformance.regress.kit import Kit
@@ -67,8 +67,12 @@ def drive(
     directory: Path,
     suite: str,
     selection: Sequence[str],
+    variables: Mapping[str, str] | None = None,
 ) -> Outcome:
-    """Run a suite (`regress`, `isolation`) at an address; `selection`: options, names of files."""
+    """Run a suite (`regress`, `isolation`) at an address.
+
+    `selection` is further options, `variables` what libpq is to do otherwise.
+    """
     names = {"regress": "regress/pg_regress", "isolation": "isolation/pg_isolation_regress"}
     databases = {"regress": "regression", "isolation": "isolation_regression"}
     directory.mkdir()
@@ -86,7 +90,8 @@ def drive(
         *selection,
     ]
     started = time.monotonic()
-    said = _run(command, directory, kit.environment | address.environment())
+    environment = kit.environment | address.environment() | dict(variables or {})
+    said = _run(command, directory, environment)
     outcome = Outcome(said=said.decode(errors="replace"), seconds=time.monotonic() - started)
     outcome.passed = dict(_verdicts(said))
     for name in outcome.failed:
@@ -132,7 +137,8 @@ def _run(command: list[str], directory: Path, variables: dict[str, str]) -> byte
         process = subprocess.Popen(
             command,
             cwd=directory,
-            env=harness.clean_environment() | variables,
+            # Root's home is closed to the servers' user, and libpq looks there.
+            env=harness.clean_environment() | variables | {"HOME": str(directory)},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

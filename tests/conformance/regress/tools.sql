@@ -10,7 +10,8 @@ TRUNCATE copied;
 \copy copied FROM 'copied.csv' CSV HEADER
 SELECT count(*), sum(id) FROM copied;
 \copy copied FROM 'copied.csv' CSV HEADER
-\copy copied FROM PROGRAM 'echo not a number'
+\! echo not a number > wrong.txt
+\copy copied FROM 'wrong.txt'
 \copy copied FROM 'no such file'
 COPY copied FROM STDIN;
 6001	from the script
