@@ -7,6 +7,7 @@ of each package before they reach it; a guard that has stopped leaves no task, s
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
 import os
@@ -16,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pgguard import events as happenings
 from pgguard.core.hub import Hub
-from pgguard.core.types import HubSettings
 from pgguard.errors import ServerUnavailable, SettingsError
 from pgguard.net import listener as listening
 from pgguard.net.cancels import Cancels
@@ -25,16 +25,16 @@ from pgguard.net.dialer import Address as Upstream
 from pgguard.net.dialer import Dialer
 from pgguard.net.doors import Doors
 from pgguard.net.identify import Identification
+from pgguard.net.limits import Limits
 from pgguard.net.loop import Tasks, memory_returner, raise_descriptor_limit
 from pgguard.net.service import Services
-from pgguard.net.watch import Catalogues, Limits, watch_locks
-from pgguard.pool.limits import AdmissionSettings, ClientLimits, Override
+from pgguard.net.watch import Catalogues, watch_locks
 from pgguard.record.findings import Recorder, rank
 from pgguard.record.log import LogWriter
 from pgguard.settings.encryption import TLS_WORDS
 from pgguard.settings.upstream import UpstreamAddress, parse_url
 from pgguard.settings.values import Address
-from pgguard.tenancy.model import TenancySettings
+from pgguard.wiring import NEEDS_RESTART, changed_keys, hub_settings
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -62,54 +62,6 @@ GOODBYE = 1.0
 """Seconds in which servers are expected to close once nobody uses them, and to take a cancel."""
 LAST_LOOK = 2.0
 """Seconds for the look-ups of a guard that stops."""
-NEEDS_RESTART = ("listen.address", "listen.unix", "http.address", "upstream", "pool", "auth")
-
-
-def hub_settings(settings: Settings) -> HubSettings:
-    """What the core needs, out of all settings."""
-    limits = settings.limits
-    tenancy = settings.tenancy
-    return HubSettings(
-        admission=AdmissionSettings(
-            defaults=ClientLimits(
-                limits.connection_limit,
-                limits.pool_timeout,
-                limits.max_waiting,
-                limits.max_sessions,
-            ),
-            overrides=tuple(
-                Override(
-                    entry.client,
-                    entry.connection_limit,
-                    entry.pool_timeout,
-                    entry.max_waiting,
-                    entry.max_sessions,
-                )
-                for entry in limits.overrides
-            ),
-            total_timeout=limits.total_timeout,
-            notice_after=limits.notice_after,
-            self_starvation_after=limits.self_starvation_after,
-            on_self_starvation=limits.on_self_starvation,
-            serial=limits.serial,
-        ),
-        tenancy=TenancySettings(
-            columns=tenancy.columns,
-            root=tenancy.root,
-            owned=tuple(tenancy.owned.items()),
-            shared=tenancy.shared,
-            global_=tenancy.global_,
-            functions=tenancy.functions,
-            settings=tenancy.settings,
-            mode=tenancy.mode,
-            max_statement=tenancy.max_statement,
-        ),
-        identify=settings.clients.identify,
-        user_separator=settings.clients.user_separator,
-        trust=settings.listen.trust,
-        login_timeout=settings.listen.login_timeout,
-        total=limits.total,
-    )
 
 
 class Subscriber(Protocol):
@@ -183,6 +135,7 @@ class Guard:
         doors = Doors(self.settings.listen.address, self.settings.listen.unix)
         self.listen, self.unix = doors.main, doors.unix
         self._identification.port = self.listen.port
+        self._limits.listens(self.listen.port)
         self._http = HttpServer(
             self.hub,
             self.recorder,
@@ -298,15 +251,22 @@ class Guard:
                         await asyncio.sleep(0.1)
                     else:
                         self.hub.upstream.is_up(version)
+                        await self._first_look()
                         return version
         except TimeoutError:
             raise last from None
 
+    async def _first_look(self) -> None:
+        """Who else is there is told at start, but not waited for any longer."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LAST_LOOK):
+                await self._limits.known.wait()
+
     async def reload(self, settings: Settings) -> None:
         """Take new settings; nobody is dropped. What needs a restart is named in the log."""
-        changed = _changed(self.settings, settings)
+        changed = changed_keys(self.settings, settings)
         waiting = [
-            key for key in _changed(self._running, settings) if key.startswith(NEEDS_RESTART)
+            key for key in changed_keys(self._running, settings) if key.startswith(NEEDS_RESTART)
         ]
         self.settings = settings
         self.tls.renew(settings)
@@ -347,6 +307,11 @@ class Guard:
     def upstream_version(self) -> str:
         return self.hub.upstream.version
 
+    @property
+    def neighbours(self) -> list[str]:
+        """Other guards on the same Postgres now, a line for each."""
+        return self.hub.admission.neighbours
+
     def ready(self) -> tuple[bool, str]:
         if self.hub.draining:
             return False, "shutting down"
@@ -371,6 +336,7 @@ class Guard:
             self.hub,
             self.findings(),
             bypassed=len(self._limits.bypassed) if self._limits.known.is_set() else None,
+            neighbours=[guard.describe() for guard in self._limits.neighbours.ever.values()],
             started=wall + self._started,
             ended=wall + time.monotonic(),
             reason_nothing=reason_nothing,
@@ -470,10 +436,3 @@ def _diagnosis() -> Any:
     from pgguard.diagnose.live import Live
 
     return Live()
-
-
-def _changed(old: Settings, new: Settings) -> list[str]:
-    """The dotted keys whose values differ."""
-    from pgguard.settings.schema import fields, value_of
-
-    return [key for key in fields() if value_of(old, key) != value_of(new, key)]

@@ -164,6 +164,13 @@ class UpstreamUp(Event):
 
 
 @dataclass(slots=True)
+class NeighbourSeen(Event):
+    """Another guard came to the same Postgres."""
+
+    message: str
+
+
+@dataclass(slots=True)
 class SettingsReloaded(Event):
     changed: list[str]
 

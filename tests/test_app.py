@@ -12,9 +12,8 @@ from rawsession import RawSession
 from scripted import TRUSTING, Hear, ScriptedServer, closed_port
 
 from pgguard import app, events
-from pgguard.app import Guard, hub_settings
+from pgguard.app import Guard
 from pgguard.errors import ServerUnavailable, SettingsError
-from pgguard.pool.limits import ClientLimits
 from pgguard.settings.schema import Settings, fields
 
 if TYPE_CHECKING:
@@ -38,30 +37,6 @@ def guard(start_guard: Callable[..., RunningGuard], server: ScriptedServer) -> R
 
 
 # Settings
-
-
-def test_settings_reach_the_core_as_they_were_given() -> None:
-    settings = hub_settings(
-        settings_for(
-            NOWHERE,
-            limits__connection_limit=3,
-            limits__pool_timeout="7s",
-            limits__max_waiting=4,
-            limits__total=9,
-            limits__overrides=[{"client": "a*", "connection_limit": 1}],
-            tenancy__columns=["org"],
-            tenancy__owned={"lines": "order_id"},
-            clients__identify=["user_suffix"],
-            listen__trust=True,
-            listen__login_timeout="5s",
-        )
-    )
-    assert settings.admission.defaults == ClientLimits(3, 7.0, 4, None)
-    assert settings.admission.limits_for("abc").connection_limit == 1
-    assert settings.tenancy.columns == ("org",)
-    assert settings.tenancy.owned == (("lines", "order_id"),)
-    assert (settings.total, settings.trust, settings.login_timeout) == (9, True, 5.0)
-    assert settings.identify == ("user_suffix",)
 
 
 def test_a_guard_needs_something_to_guard() -> None:

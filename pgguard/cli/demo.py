@@ -157,7 +157,7 @@ def _end(comparison: Comparison, guard: Guard, directory: Path) -> int:
 
 def _limit(guard: Guard) -> str:
     """What `limits.total = auto` came to, in words."""
-    from pgguard.net.watch import MARGIN
+    from pgguard.net.limits import MARGIN
 
     total = guard.hub.admission.total or 0
     reserved = suite.MAX_CONNECTIONS - MARGIN - total

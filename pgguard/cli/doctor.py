@@ -222,6 +222,7 @@ def check_upstream(loaded: Loaded, env: Mapping[str, str], cwd: Path) -> Iterato
     yield Check("upstream", WARN if old else OK, f"Postgres {probed.version} at {name}", advice)
     yield check_tls(probed, demand.mode, address.host)
     yield check_limits(probed, settings)
+    yield from check_guards(probed, settings)
     here = {row[0] for row in probed.extensions}
     absent = [extension for extension in EXTENSIONS if extension not in here]
     text = f"{', '.join(absent)} not available" if absent else f"{', '.join(EXTENSIONS)} available"
@@ -244,7 +245,7 @@ def check_tls(probed: Probed, mode: str, host: str) -> Check:
 
 def check_limits(probed: Probed, settings: Settings) -> Check:
     """Whether the caps fit into what the server has left."""
-    from pgguard.net.watch import MARGIN
+    from pgguard.net.limits import MARGIN
 
     maximum, reserved, also = (int(value or 0) for value in probed.limits[0])
     others = len(probed.others)
@@ -263,6 +264,19 @@ def check_limits(probed: Probed, settings: Settings) -> Check:
     return Check("limits", OK, text)
 
 
+def check_guards(probed: Probed, settings: Settings) -> Iterator[Check]:
+    """Which other guards are on the same server."""
+    from pgguard.pool.neighbours import announced
+
+    for guard in announced((row[2] for row in probed.others), (0, "", 0)).values():
+        text = f"{guard.describe()}, on the same Postgres"
+        if settings.limits.total is None:
+            yield Check("guards", OK, f"{text}: limits.total = auto shares with it")
+        else:
+            remedy = f"limits.total is {settings.limits.total}: auto would share with it"
+            yield Check("guards", WARN, text, remedy)
+
+
 async def probe(address: UpstreamAddress, seconds: float, demand: Demand) -> Probed:
     """Ask the server once.
 
@@ -271,8 +285,8 @@ async def probe(address: UpstreamAddress, seconds: float, demand: Demand) -> Pro
     from pgguard.core.login import Secrets
     from pgguard.net.certificates import encryption
     from pgguard.net.dialer import Address, log_in, open_channel
+    from pgguard.net.limits import BACKENDS_QUERY, LIMITS_QUERY
     from pgguard.net.service import Connection
-    from pgguard.net.watch import BACKENDS_QUERY, LIMITS_QUERY
 
     secrets = Secrets({address.user: address.password} if address.password else {})
     parameters = {

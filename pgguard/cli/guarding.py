@@ -75,6 +75,12 @@ def addresses(guard: Guard) -> str:
     return f"listening on {shown}, metrics and findings on {guard.http}/metrics"
 
 
+def beside(guard: Guard) -> list[str]:
+    """Other guards on the same Postgres, a line for each, and what is left for this one."""
+    total = guard.hub.upstream.total
+    return [f"{line}, on the same Postgres: limits.total is {total}" for line in guard.neighbours]
+
+
 def facts(guard: Guard, **more: Any) -> dict[str, Any]:
     """What a report says about the run itself."""
     from pgguard.cli.versions import package_version

@@ -167,7 +167,7 @@ async def _guarded(
 
     from pgguard.app import Guard
     from pgguard.cli import logs
-    from pgguard.cli.guarding import addresses, door, with_values
+    from pgguard.cli.guarding import addresses, beside, door, with_values
     from pgguard.cli.troubles import start
     from pgguard.launch.environment import Way
     from pgguard.launch.runs import run_name
@@ -187,7 +187,7 @@ async def _guarded(
         way = Way("require" if guard.tls.offered else "disable", guard.tls.mode)
         rewritten = _rewritten(wanted, found, guard.upstream_at(host, port), way)
         wanted.tell(rewritten.line(found))
-        for line in [*rewritten.lowered_lines(way), *rewritten.limit_lines()]:
+        for line in [*rewritten.lowered_lines(way), *rewritten.limit_lines(), *beside(guard)]:
             wanted.tell(line)
         code, ran = await _commands(wanted, supervisor, rewritten)
     finally:

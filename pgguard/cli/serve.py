@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pgguard.cli.guarding import say
+from pgguard.cli.guarding import beside, say
 from pgguard.cli.options import config_option, verbosity_options
 from pgguard.errors import ServerUnavailable, SettingsError
 
@@ -186,7 +186,7 @@ async def _tell(guard: Guard, quiet: bool, ready_json: bool, secret: str) -> Non
     answered = asyncio.ensure_future(_wait(guard))
     await asyncio.wait([answered], timeout=FIRST_ANSWER)
     if not quiet:
-        for line in _lines(guard, secret):
+        for line in [*_lines(guard, secret), *(f"beside      {line}" for line in beside(guard))]:
             say(line)
     if ready_json:
         await answered

@@ -116,6 +116,8 @@ class Upstream:
             if session.state is not SessionState.LOGIN:
                 continue
             patience = self._hub.settings.admission.defaults.pool_timeout
+            if error.fields.get("C") == "53300" and self._hub.admission.neighbours:
+                patience = self._hub.settings.admission.total_timeout
             if error.temporary and now - session.since < patience:
                 self._retries.append((now + RETRY_AFTER, session, None))
             else:
@@ -184,13 +186,22 @@ class Upstream:
     def _requeue(
         self, session: Session, ticket: Ticket, error: ServerUnavailable, now: float
     ) -> bool:
-        """Postgres has no slot although we granted one (T12). False = the error is passed on."""
+        """Postgres has no slot although we granted one (T12). False = the error is passed on.
+
+        While another guard holds what we lack, it is about to give some up.
+        """
         hub = self._hub
         others = hub.admission.held - 1
-        hub.emit(events.ServerRefused(now, session.client.key, "53300", error.message, others < 1))
+        beside = bool(hub.admission.neighbours)
+        passed_on = others < 1 and not beside
+        hub.emit(events.ServerRefused(now, session.client.key, "53300", error.message, passed_on))
         hub.net.read_limits()
         if others < 1:
-            return False
+            waited = now - session.since
+            if not beside or waited > hub.settings.admission.total_timeout:
+                return False
+            self._retries.append((now + RETRY_AFTER, session, ticket))
+            return True
         self._lowered_at = now
         hub.granted(hub.admission.set_total(others, now))
         hub.granted(hub.admission.requeue(ticket, now))
@@ -198,14 +209,20 @@ class Upstream:
 
     def set_total(self, total: int | None) -> None:
         """`limits.total`, or what auto came to."""
+        admission = self._hub.admission
         self.total = total
-        if self._lowered_at is None:
-            self._hub.granted(self._hub.admission.set_total(total, self._hub.clock()))
+        lower = total is not None and admission.total is not None and total < admission.total
+        if self._lowered_at is None or lower:
+            self._hub.granted(admission.set_total(total, self._hub.clock()))
 
     def _pass_on(self, session: Session, error: ServerUnavailable) -> None:
         """Postgres's own error verbatim, or 57P03 with the last cause."""
         hub = self._hub
         fields = error.fields
+        if fields.get("C") == "53300" and hub.admission.neighbours:
+            waited = hub.clock() - session.since
+            hub.refuse(session, hub.admission.none_left(session.client.share, waited))
+            return
         if not fields or fields.get("C") == "57P03":
             cause = Refusal(
                 f"pgguard: Postgres is not ready: {error.message}",

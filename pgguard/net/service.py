@@ -1,16 +1,17 @@
 """The service connection: our own look-ups as the upstream URL's user, simple protocol, text rows.
 
 Opened for a look-up and closed after a second without one, so that no CREATE or DROP DATABASE
-fails because of us; while one of those runs none is opened (transparency T27). Laws: one connection
-for each database, one look-up at a time; every step has a time limit; an error closes it, and what
-does not answer is not waited for a second time.
+fails because of us; while one of those runs none is opened (transparency T27). Only the one to
+database `postgres` lasts: by its name other guards recognise this one. Laws: one connection for
+each database, one look-up at a time; every step has a time limit; an error closes it, and what does
+not answer is not waited for a second time.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from pgguard.core.types import Recent
 from pgguard.errors import ProtocolViolation, ServerUnavailable
@@ -20,11 +21,16 @@ from pgguard.wire.codes import BACKEND_LIMIT
 from pgguard.wire.scan import Framer
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from pgguard.core.hub import Hub
     from pgguard.net.channel import Channel
 
 AT_ONCE = 2
-"""Connections that are open at the same time, as far as they are not all in use."""
+"""Connections that are open at the same time, as far as they are not all in use, beside the one
+that lasts."""
+LASTING = "postgres"
+"""The database that everybody has and nobody drops."""
 IDLE = 1.0
 LOOK_EVERY = 0.25
 TIMEOUT = 10.0
@@ -33,6 +39,7 @@ POLL = 0.02
 OBJECT_IN_USE = "55006"
 """What Postgres says of a database that is connected to."""
 Rows = list[list[str | None]]
+T = TypeVar("T")
 
 
 class Connection:
@@ -109,6 +116,8 @@ class Services:
         self._application_name = application_name
         self._open: dict[str, Connection] = {}
         self._locks: dict[str, asyncio.Lock] = {}
+        self.announce: Callable[[], str] | None = None
+        """The name of the connection that lasts; None = none does."""
         self.used_pids = Recent()
         """Of the newest service connections that there were."""
         self.server_version = ""
@@ -120,12 +129,20 @@ class Services:
 
     async def query(self, database: str, *statements: str) -> list[Rows]:
         """Rows of each statement, in order. Raises ServerUnavailable."""
+
+        async def ask(connection: Connection) -> list[Rows]:
+            return [await connection.query(sql) for sql in statements]
+
+        return await self.converse(database, ask)
+
+    async def converse(self, database: str, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """What a dialogue of several statements comes to. Raises ServerUnavailable."""
         lock = self._locks.setdefault(database, asyncio.Lock())
         while True:
             await self._way_is_free()
             async with lock:
                 if not self._hub.blocking:
-                    return await self._query(database, statements)
+                    return await self._converse(database, work)
 
     async def _way_is_free(self) -> None:
         """Wait until no statement about databases runs (T27), but not for ever."""
@@ -138,11 +155,11 @@ class Services:
                 )
             await asyncio.sleep(POLL)
 
-    async def _query(self, database: str, statements: tuple[str, ...]) -> list[Rows]:
+    async def _converse(self, database: str, work: Callable[[Connection], Awaitable[T]]) -> T:
         try:
             async with asyncio.timeout(TIMEOUT):
                 connection = await self._connection(database)
-                rows = [await connection.query(sql) for sql in statements]
+                result = await work(connection)
         except (OSError, TimeoutError, ProtocolViolation) as error:
             self._abandon(database)
             if isinstance(error, TimeoutError):
@@ -159,7 +176,7 @@ class Services:
             self._abandon(database)
             raise
         connection.used_at = self._hub.clock()
-        return rows
+        return result
 
     async def version(self, database: str) -> str:
         """The server's version, by connecting. Raises ServerUnavailable."""
@@ -169,10 +186,11 @@ class Services:
     async def _connection(self, database: str) -> Connection:
         connection = self._open.get(database)
         if connection is None:
+            name = self.announce() if self._lasts(database) and self.announce else None
             parameters = {
                 "user": self._user,
                 "database": database,
-                "application_name": self._application_name,
+                "application_name": name or self._application_name,
                 "client_encoding": "UTF8",
             }
             await self._make_room()
@@ -184,10 +202,14 @@ class Services:
             self.server_version = connection.version
         return connection
 
+    def _lasts(self, database: str) -> bool:
+        return database == LASTING and self.announce is not None
+
     async def _make_room(self) -> None:
         """Many databases one after the other must not take the slots of sessions."""
-        unused = [name for name in self._open if not self._locks[name].locked()]
-        for database in unused[: max(0, len(self._open) - AT_ONCE + 1)]:
+        short = [name for name in self._open if not self._lasts(name)]
+        unused = [name for name in short if not self._locks[name].locked()]
+        for database in unused[: max(0, len(short) - AT_ONCE + 1)]:
             await self._drop(database)
 
     async def _drop(self, database: str) -> None:
@@ -210,7 +232,8 @@ class Services:
             now = self._hub.clock()
             for database, connection in list(self._open.items()):
                 lock = self._locks[database]
-                if not lock.locked() and now - connection.used_at > IDLE:
+                idle = now - connection.used_at > IDLE and not self._lasts(database)
+                if idle and not lock.locked():
                     async with lock:
                         await self._drop(database)
 

@@ -2,9 +2,9 @@
 
 A catalogue is read at a database's first session, soon after DDL on the wire, at once when a
 statement names an unknown relation (at most once a second), and when its newest row has changed,
-which is looked at every 5 s while there is traffic: migrations often run beside the guard. Limits
-are read at start, every 5 s while there are sessions, and when Postgres has no slot free. Laws: a
-look-up that fails changes nothing but `last_error`; nothing here waits for a session.
+which is looked at every 5 s while there is traffic: migrations often run beside the guard. What
+is looked at more often stands in `limits`. Laws: a look-up that fails changes nothing but
+`last_error`; nothing here waits for a session.
 """
 
 from __future__ import annotations
@@ -29,24 +29,8 @@ RETRY_AFTER = 0.25
 UNUSED = 16
 """Databases without sessions whose catalogue and verdicts are kept."""
 NO_SUCH_DATABASE = "3D000"
-MARGIN = 3
-"""Server connections that `limits.total = auto` leaves free for people and for ourselves."""
-FALLBACK_TOTAL = 20
-"""The total while Postgres does not let us read its limits."""
-
 NONSENSE = (ValueError, IndexError, TypeError, KeyError)
 """What reading rows raises when they are not what was asked for."""
-
-LIMITS_QUERY = (
-    "SELECT pg_catalog.current_setting('max_connections'),"
-    " pg_catalog.current_setting('superuser_reserved_connections'),"
-    " coalesce(pg_catalog.current_setting('reserved_connections', true), '0')"
-)
-BACKENDS_QUERY = (
-    "SELECT pid, datname FROM pg_catalog.pg_stat_activity"
-    " WHERE datid IS NOT NULL AND usesysid IS NOT NULL"
-    " AND backend_type IS DISTINCT FROM 'parallel worker'"
-)
 
 LOCKS_QUERY = (
     "SELECT pid, blocker FROM pg_catalog.unnest(ARRAY[{pids}]) AS pid,"
@@ -190,95 +174,3 @@ class Catalogues:
             if watched.wanted:
                 await self.read(database)
             self._hub.gate.give_up_waiting(database, self._hub.clock())
-
-
-class Limits:
-    """Keeps `limits.total = auto` true, and sees who goes past us."""
-
-    def __init__(self, hub: Hub, services: Services, database: str) -> None:
-        self._hub = hub
-        self._services = services
-        self._database = database
-        self._wake = asyncio.Event()
-        self._strangers: set[int] | None = None
-        self._seen: set[int] = set()
-        """Connections of others at the last reading, ours that were being made then included."""
-        self.bypassed: set[int] = set()
-        """Pids that appeared in a guarded database while we ran, and are not ours."""
-        self.known = asyncio.Event()
-
-    def want(self) -> None:
-        self._wake.set()
-
-    async def run(self) -> None:
-        wanted = True
-        while True:
-            wanted = wanted or self._wake.is_set()
-            self._wake.clear()
-            if wanted or self._hub.places:
-                wanted = not await self.read()
-            try:
-                async with asyncio.timeout(RETRY_AFTER if wanted else EVERY):
-                    await self._wake.wait()
-                    wanted = True
-                    await asyncio.sleep(AT_MOST_EVERY / 4)
-            except TimeoutError:
-                pass
-
-    async def read(self) -> bool:
-        """Read the limits now; False if Postgres could not be asked."""
-        hub = self._hub
-        before = self._connecting()
-        try:
-            limits, backends = await self._services.query(
-                self._database, LIMITS_QUERY, BACKENDS_QUERY
-            )
-        except ServerUnavailable as error:
-            hub.upstream.is_down(error)
-            if not error.temporary and not self.known.is_set():
-                log.warning(
-                    "cannot read max_connections as the upstream URL's user: %s; "
-                    "limits.total is %d until that works",
-                    error,
-                    FALLBACK_TOTAL,
-                )
-                self._set(FALLBACK_TOTAL)
-            return False
-        hub.upstream.is_up(self._services.server_version)
-        try:
-            maximum, reserved, also_reserved = (int(value or 0) for value in limits[0])
-            others = {int(pid or 0): database for pid, database in backends}
-        except NONSENSE as error:
-            log.warning("limits of Postgres not understood: %r", error)
-            return False
-        ours = {*hub.upstream.pids, *self._services.used_pids}
-        others = {pid: name for pid, name in others.items() if pid not in ours}
-        connecting = max(before, self._connecting())
-        self._see_strangers(others, certain=not connecting)
-        new = len(others.keys() - self._seen)
-        self._seen = set(others)
-        known = len(others) - min(new, connecting)
-        self._set(max(1, maximum - reserved - also_reserved - known - MARGIN))
-        return True
-
-    def _connecting(self) -> int:
-        """Servers whose pids are not known yet: Postgres may list them already."""
-        return sum(1 for server in self._hub.servers if not server.pid)
-
-    def _set(self, total: int) -> None:
-        if self._hub.settings.total is None:
-            self._hub.upstream.set_total(total)
-        self.known.set()
-
-    def _see_strangers(self, others: dict[int, str | None], *, certain: bool) -> None:
-        """Note who went past us; in doubt whether it is one of ours, at the next reading."""
-        if self._strangers is None:
-            self._strangers = set(others)
-            return
-        guarded = self._hub.gate.judges
-        for pid, database in others.items():
-            if pid not in self._strangers and database in guarded:
-                if certain or pid in self._seen:
-                    self.bypassed.add(pid)
-                else:
-                    self.want()

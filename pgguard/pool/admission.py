@@ -26,7 +26,7 @@ from pgguard.pool.room import Room
 from pgguard.pool.tickets import Holder, Share, Ticket, TicketState
 
 if TYPE_CHECKING:
-    from pgguard.errors import Draining
+    from pgguard.errors import AdmissionRefused, Draining
 
 __all__ = [
     "Admission",
@@ -74,6 +74,15 @@ class Admission:
     @property
     def total(self) -> int | None:
         return self._room.total
+
+    @property
+    def neighbours(self) -> list[str]:
+        """Lines about other guards on the same Postgres, for those who are refused."""
+        return self._room.neighbours
+
+    @neighbours.setter
+    def neighbours(self, lines: list[str]) -> None:
+        self._room.neighbours = lines
 
     # Clients and their sessions
 
@@ -160,6 +169,10 @@ class Admission:
         return self._serve(now)
 
     # What applies to all
+
+    def none_left(self, share: Share, waited: float) -> AdmissionRefused:
+        """What a session is told when Postgres has no slot left and other guards have theirs."""
+        return refusals.none_left(share, self._room, waited)
 
     def set_total(self, total: int | None, now: float) -> list[Ticket]:
         """Change the limit over all clients; what is held above it stays until given back."""

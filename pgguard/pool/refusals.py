@@ -57,7 +57,21 @@ def cap_reached(ticket: Ticket, holders: list[str], now: float) -> AdmissionRefu
 def total_reached(ticket: Ticket, room: Room, holders: list[str], now: float) -> AdmissionRefused:
     text = f"{_total(ticket.share, room)}; {_waited(ticket, now)}"
     why = _split(ticket, now) + _kept(room)
-    return _refused("PGG302", "total", text, why, ticket, holders, now)
+    return _refused("PGG302", "total", text, why, ticket, _beside(room) + holders, now)
+
+
+def none_left(share: Share, room: Room, waited: float) -> AdmissionRefused:
+    """Postgres has no slot although we may have one: another guard is about to give it up."""
+    text = f"pgguard: Postgres has no connection left for {_client(share)}"
+    return AdmissionRefused(
+        f"{text}; waited {waited:.1f} s",
+        code="PGG302",
+        reason="total",
+        detail="\n".join(_beside(room)),
+        hint=_hint("PGG302"),
+        holders=_beside(room),
+        waited=waited,
+    )
 
 
 def self_starvation(ticket: Ticket, holders: list[str], now: float) -> AdmissionRefused:
@@ -77,7 +91,8 @@ def total_starvation(
         f"pgguard: clients wait for each other: all {_servers(room.held)} in use are held by their "
         f"silent sessions; {_client(share)} holds {share.held} of its {share.cap}"
     )
-    return _refused("PGG303", "self_starvation", text, _kept(room), ticket, holders, now)
+    everybody = _beside(room) + holders
+    return _refused("PGG303", "self_starvation", text, _kept(room), ticket, everybody, now)
 
 
 def queue_full(share: Share, limit: int) -> AdmissionRefused:
@@ -145,6 +160,10 @@ def _split(ticket: Ticket, now: float) -> list[str]:
     if not (cap and total):
         return []
     return [f"Waited {cap:.1f} s because of its own cap and {total:.1f} s because of others."]
+
+
+def _beside(room: Room) -> list[str]:
+    return [plain(line)[:_LINE] for line in room.neighbours]
 
 
 def _kept(room: Room) -> list[str]:

@@ -43,6 +43,7 @@ class Room:
         "_lines",
         "held",
         "holding",
+        "neighbours",
         "paused",
         "reserved",
         "serial",
@@ -54,6 +55,8 @@ class Room:
         self.total = total
         """Slots; None = no limit over all clients."""
         self.serial = serial
+        self.neighbours: list[str] = []
+        """Other guards on the same Postgres, a line for each: what they hold is not to be had."""
         self.paused = False
         """Grant nothing."""
         self.held = 0

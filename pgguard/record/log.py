@@ -72,6 +72,7 @@ _LINES: dict[type[events.Event], tuple[int, Callable[..., str]]] = {
     ),
     events.UpstreamDown: (logging.WARNING, lambda e: f"Postgres is not reachable: {e.message}"),
     events.UpstreamUp: (logging.INFO, lambda e: f"Postgres {e.version} answers"),
+    events.NeighbourSeen: (logging.INFO, lambda e: f"{e.message}, on the same Postgres"),
     events.SettingsReloaded: (
         logging.INFO,
         lambda e: f"settings read again, changed: {', '.join(e.changed) or 'nothing'}",

@@ -4,8 +4,8 @@
       "version": 1,
       "run": {...},          what the caller knows: command, exit code, versions, upstream
       "summary": {"outcome", "started", "ended", "sessions", "statements", "unknown",
-                  "unknown_statements", "dropped", "bypassed", "one_client", "reason", "gaps",
-                  "errors", "advice"},
+                  "unknown_statements", "dropped", "bypassed", "neighbours", "one_client",
+                  "reason", "gaps", "errors", "advice"},
       "clients": [{"client", "sessions", "peak", "cap", "waits", "waited_max", "refused",
                    "findings"}],
       "findings": [the objects of /api/v1/findings, worst first]
@@ -46,6 +46,7 @@ def build(summary: RunSummary, run: Mapping[str, Any]) -> dict[str, Any]:
             "unknown_statements": summary.unknown_statements,
             "dropped": summary.dropped,
             "bypassed": summary.bypassed,
+            "neighbours": summary.neighbours,
             "one_client": summary.one_client,
             "reason": summary.reason,
             "gaps": summary.gaps(),

@@ -75,6 +75,8 @@ class RunSummary:
     """All sessions were counted as one client, because nothing named them."""
     reason: str = ""
     """Why nothing came through."""
+    neighbours: list[str] = field(default_factory=list)
+    """Other guards that were on the same Postgres, a line for each."""
     clients: list[ClientRow] = field(default_factory=list)
     """Busiest first."""
     findings: list[Finding] = field(default_factory=list)
@@ -103,6 +105,8 @@ class RunSummary:
             gaps.append(f"{plural(self.bypassed, 'session')} went past pgguard")
         if self.bypassed is None:
             gaps.append("sessions past pgguard could not be looked for")
+        elif self.neighbours:
+            gaps.append("sessions past pgguard look like those of another one")
         return gaps
 
 
@@ -111,6 +115,7 @@ def summarise(
     findings: Sequence[Finding],
     *,
     bypassed: int | None,
+    neighbours: Sequence[str] = (),
     started: float,
     ended: float,
     reason_nothing: str,
@@ -118,7 +123,8 @@ def summarise(
     """Sum up what came through `hub` between `started` and `ended` (seconds since 1970).
 
     `findings` are all of the run, worst first; `bypassed` counts sessions that pg_stat_activity
-    shows past us, None if it could not be read; `reason_nothing` says why nothing came, if so.
+    shows past us, None if it could not be read; `neighbours` are lines about other guards on the
+    same Postgres; `reason_nothing` says why nothing came, if so.
     """
     clients = list(hub.clients.values())
     per_client = Counter(finding.client for finding in findings)
@@ -135,6 +141,7 @@ def summarise(
         unknown_statements=_unknown_statements(clients),
         dropped=_dropped(hub, findings),
         bypassed=bypassed,
+        neighbours=list(neighbours),
         one_client=_is_one_client(clients),
         clients=rows,
         findings=list(findings),

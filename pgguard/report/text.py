@@ -118,6 +118,10 @@ def _notes(summary: RunSummary) -> list[str]:
         notes.append(f"not seen: {', '.join(summary.gaps())}")
     if summary.one_client:
         notes.append("all sessions counted as one client")
+    if summary.neighbours:
+        more = len(summary.neighbours) - 1
+        others = f", and {more} more" if more else ""
+        notes.append(f"on the same Postgres: {summary.neighbours[0]}{others}")
     return notes
 
 

@@ -167,7 +167,8 @@ class Limits(Section):
     """How long a session waits because of its own client's cap. The preset sets it, too."""
     total: CountOrAuto = None
     """All server connections together. `auto`: max_connections of the server less its reserved
-    slots, the connections of others and a margin of 3, read again while running."""
+    slots, the connections of others and a margin of 3, read again while running, and shared fairly
+    with other guards on the same server."""
     total_timeout: Positive = 60.0
     """How long a session waits because of other clients."""
     max_waiting: CountOrOff = None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pgguard.cli import run_command
-from pgguard.cli.doctor import Check, Probed, check_limits, examine_all, probe
+from pgguard.cli.doctor import Check, Probed, check_guards, check_limits, examine_all, probe
 from pgguard.errors import ServerUnavailable
 from pgguard.settings import Settings, parse_url
 from pgguard.settings.encryption import Demand
@@ -170,6 +170,19 @@ def test_caps_that_do_not_fit_are_a_warning(limits: dict[str, Any], level: str, 
     probed = Probed("18.6", [["30", "3", "0"]], [["1", "x"], ["2", "x"]], [])
     check = check_limits(probed, Settings.model_validate({"limits": limits}))
     assert check.level == level
+    assert words in check.text + check.remedy
+
+
+@pytest.mark.parametrize(
+    ("limits", "level", "words"),
+    [({}, "ok", "auto shares with it"), ({"total": 20}, "warn", "limits.total is 20")],
+)
+def test_another_guard_is_named(limits: dict[str, Any], level: str, words: str) -> None:
+    others: Any = [["1", "x", "pgguard/7@h:1 3/5+0"], ["2", "x", "psql"], ["3", "x", None]]
+    probed = Probed("18.6", [["30", "3", "0"]], others, [])
+    (check,) = check_guards(probed, Settings.model_validate({"limits": limits}))
+    assert check.level == level
+    assert "another pgguard at h:1 (pid 7) holds 3 of 5" in check.text
     assert words in check.text + check.remedy
 
 

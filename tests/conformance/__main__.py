@@ -10,6 +10,7 @@ RUNS = {
     "drivers": "tests.conformance.drivers.matrix",
     "suites": "tests.conformance.suites.matrix",
     "caps": "tests.conformance.caps",
+    "guards": "tests.conformance.guards",
     "memory": "tests.conformance.memory",
     "stress": "tests.conformance.stress.storm",
     "regress": "tests.conformance.regress.suites",

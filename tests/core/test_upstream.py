@@ -13,6 +13,7 @@ from pgguard.errors import ServerUnavailable
 from pgguard.pool.servers import ServerState
 from pgguard.wire import frontend
 
+FULL = ServerUnavailable("too many", fields={"C": "53300", "M": "too many", "S": "FATAL"})
 DOWN = ServerUnavailable("connection refused")
 
 
@@ -104,9 +105,8 @@ def test_several_53300_lower_the_total_to_what_is_held_and_it_comes_back() -> No
     world.link(application_name="a.py")
     world.link(application_name="b.py")
     waiting = [world.enter(application_name=f"{name}.py") for name in "cde"]
-    full = ServerUnavailable("too many", fields={"C": "53300", "M": "too many", "S": "FATAL"})
     for server in world.net.dialled[2:]:
-        world.hub.upstream.dial_failed(server, full)
+        world.hub.upstream.dial_failed(server, FULL)
     assert world.hub.admission.total == 2
     assert {session.state for session in waiting} == {SessionState.WAITING}
     assert len(world.net.dialled) == 5
@@ -120,8 +120,7 @@ def test_a_total_that_is_read_anew_does_not_undo_what_53300_has_lowered() -> Non
     world = World(total=10, pool_timeout=60)
     world.link()
     world.enter(application_name="b.py")
-    full = ServerUnavailable("too many", fields={"C": "53300", "M": "too many", "S": "FATAL"})
-    world.hub.upstream.dial_failed(world.net.dialled[1], full)
+    world.hub.upstream.dial_failed(world.net.dialled[1], FULL)
     world.hub.upstream.set_total(8)
     assert world.hub.admission.total == 1
     world.wait(LOWERED_FOR + 0.2)
@@ -169,3 +168,41 @@ def test_a_half_read_answer_is_read_on_when_its_session_ends() -> None:
     world.reset(session)
     assert world.outs[server].reading
     world.end()
+
+
+def test_a_lower_total_counts_also_while_53300_has_lowered_it() -> None:
+    world = World(total=10, pool_timeout=60, connection_limit=9, notice_after=None)
+    for _ in range(5):
+        world.link()
+    world.enter()
+    world.hub.upstream.dial_failed(world.net.dialled[5], FULL)
+    assert world.hub.admission.total == 5
+    world.hub.upstream.set_total(3)
+    assert world.hub.admission.total == 3
+    world.end()
+
+
+def test_beside_another_guard_53300_is_waited_out_and_then_said_in_our_words() -> None:
+    world = World(total=10, pool_timeout=1, total_timeout=2)
+    world.hub.admission.neighbours = ["another pgguard at h:1 (pid 2) holds 9 of 9"]
+    session = world.enter()
+    for tried in range(1, 100):
+        assert len(world.net.dialled) == tried
+        world.hub.upstream.dial_failed(world.net.dialled[-1], FULL)
+        if session.state is not SessionState.WAITING:
+            break
+        world.wait(0.3)
+    assert tried > 5
+    told = world.outs[session].written
+    assert b"pgguard: Postgres has no connection left for client " in told
+    assert b"another pgguard at h:1 (pid 2) holds 9 of 9" in told
+    assert b"too many" not in told
+    assert world.hub.admission.held == 0
+    assert not any(event.passed_on for event in happened(world, events.ServerRefused))
+
+
+def test_alone_53300_is_passed_on_as_it_came() -> None:
+    world = World(total=10)
+    session = world.enter()
+    world.hub.upstream.dial_failed(world.net.dialled[0], FULL)
+    assert b"Mtoo many\0" in world.outs[session].written

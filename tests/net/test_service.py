@@ -209,3 +209,26 @@ async def test_our_name_is_told_to_postgres() -> None:
         assert await services.query("db", "SELECT 1") == [[["x", None]]]
         assert b"application_name\0pgguard/test\0client_encoding\0UTF8\0" in server.heard[0]
         await services.stop()
+
+
+async def test_the_connection_to_postgres_lasts_and_has_the_name_that_is_announced(
+    services: Services, database: Any
+) -> None:
+    services.announce = lambda: "pgguard/1@h:2 3/4+5"
+    hub = services._hub
+    running = asyncio.ensure_future(services.run())
+    (rows,) = await services.query("postgres", "SHOW application_name")
+    assert rows == [["pgguard/1@h:2 3/4+5"]]
+    (short,) = await services.query(database.name, "SHOW application_name")
+    assert short == [[NAME]]
+    hub.clock.now += 60  # type: ignore[attr-defined]
+    async with asyncio.timeout(10):
+        while len(services.pids) > 1:
+            await asyncio.sleep(0.01)
+    (lasting,) = services.pids
+    (rows,) = await services.query("postgres", "SELECT pg_backend_pid()")
+    assert rows == [[str(lasting)]]
+    await services.close_all()
+    assert services.pids == []
+    running.cancel()
+    await asyncio.wait([running])

@@ -1,4 +1,4 @@
-"""What is looked up while the guard runs: catalogues, room for servers, who goes past us."""
+"""Catalogues are read when they are needed, and read again when they have changed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from core_fakes import World
 
 from pgguard.errors import ServerUnavailable
 from pgguard.net import watch
-from pgguard.net.watch import FALLBACK_TOTAL, MARGIN, Catalogues, Limits
+from pgguard.net.watch import Catalogues
 from pgguard.tenancy.model import CATALOGUE_QUERIES, NEWEST_ROW_QUERY
 
 if TYPE_CHECKING:
@@ -17,20 +17,14 @@ if TYPE_CHECKING:
 
     from pgguard.net.service import Rows
 
-LIMITS: Rows = [["100", "3", "0"]]
-
 
 class FakeServices:
     """Answers look-ups with rows, or with an error."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, ...]] = []
-        self.backends: Rows = []
-        self.limits = LIMITS
         self.newest: Rows = [["1"]]
         self.error: ServerUnavailable | None = None
-        self.used_pids: set[int] = set()
-        self.server_version = "16.1"
         self.during: Any = lambda: None
 
     async def query(self, database: str, *statements: str) -> list[Rows]:
@@ -39,8 +33,6 @@ class FakeServices:
         self.during()
         if self.error is not None:
             raise self.error
-        if statements[0] == watch.LIMITS_QUERY:
-            return [self.limits, self.backends]
         return [self.newest, *([] for _ in statements[1:])]
 
     def readings(self) -> list[str]:
@@ -48,15 +40,11 @@ class FakeServices:
         return [asked[0] for asked in self.asked if len(asked) == len(CATALOGUE_QUERIES) + 2]
 
 
-def limits_of(world: World, services: FakeServices) -> Limits:
-    return Limits(world.hub, services, "postgres")  # type: ignore[arg-type]
-
-
 def catalogues_of(world: World, services: FakeServices) -> Catalogues:
     return Catalogues(world.hub, services)  # type: ignore[arg-type]
 
 
-async def run_until(watcher: Catalogues | Limits, is_so: Any) -> None:
+async def run_until(watcher: Catalogues, is_so: Any) -> None:
     running = asyncio.ensure_future(watcher.run())
     async with asyncio.timeout(5):
         while not is_so():
@@ -64,155 +52,6 @@ async def run_until(watcher: Catalogues | Limits, is_so: Any) -> None:
             await asyncio.sleep(0.001)
     running.cancel()
     await asyncio.wait([running])
-
-
-# Limits
-
-
-async def test_the_total_is_what_postgres_has_less_what_is_reserved_or_used() -> None:
-    world, services = World(), FakeServices()
-    services.limits = [["30", "3", "2"]]
-    services.backends = [["1", "postgres"], ["2", "shop"]]
-    limits = limits_of(world, services)
-    assert await limits.read()
-    assert world.hub.admission.total == 30 - 3 - 2 - 2 - MARGIN
-    assert limits.known.is_set()
-    assert world.hub.upstream.version == "16.1"
-    world.end()
-
-
-async def test_what_is_ours_is_not_counted_twice() -> None:
-    world, services = World(), FakeServices()
-    _, server = world.link()
-    services.used_pids = {77}
-    services.backends = [[str(server.pid), "shop"], ["77", "postgres"], ["5", "shop"]]
-    await limits_of(world, services).read()
-    assert world.hub.admission.total == 100 - 3 - 1 - MARGIN
-    world.end()
-
-
-async def test_a_server_that_is_being_connected_is_not_taken_for_somebody_else() -> None:
-    world, services = World(), FakeServices()
-    limits = limits_of(world, services)
-    await limits.read()
-    world.link()
-    world.enter()
-    services.backends = [["5", "shop"]]
-    await limits.read()
-    assert world.hub.admission.total == 100 - 3 - MARGIN
-    assert limits.bypassed == set()
-    (server,) = [server for server in world.hub.servers if not server.pid]
-    world.connect(server, pid=5)
-    await limits.read()
-    assert limits.bypassed == set()
-    world.end()
-
-
-async def test_a_server_that_came_and_went_is_still_ours() -> None:
-    world, services = World(), FakeServices()
-    limits = limits_of(world, services)
-    await limits.read()
-    session, server = world.link()
-    services.backends = [[str(server.pid), "shop"]]
-    world.reset(session)
-    world.eof(server)
-    assert not world.hub.servers
-    await limits.read()
-    assert limits.bypassed == set()
-    world.end()
-
-
-async def test_who_goes_past_us_is_seen() -> None:
-    world, services = World(), FakeServices()
-    services.backends = [["1", "shop"]]
-    limits = limits_of(world, services)
-    await limits.read()
-    world.link()
-    services.backends = [["1", "shop"], ["2", "shop"], ["3", "elsewhere"]]
-    await limits.read()
-    assert limits.bypassed == {2}
-    world.end()
-
-
-async def test_in_doubt_the_next_reading_says_who_went_past_us() -> None:
-    world, services = World(), FakeServices()
-    limits = limits_of(world, services)
-    await limits.read()
-    world.enter()
-    world.hub.gate.judge("shop")
-    services.backends = [["2", "shop"]]
-    await limits.read()
-    assert limits.bypassed == set()
-    await limits.read()
-    assert limits.bypassed == {2}
-    world.end()
-
-
-async def test_a_total_that_is_set_is_left_alone() -> None:
-    world, services = World(total=7), FakeServices()
-    await limits_of(world, services).read()
-    assert world.hub.admission.total == 7
-    world.end()
-
-
-async def test_limits_that_may_not_be_read_have_a_fallback(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    world, services = World(), FakeServices()
-    services.error = ServerUnavailable("permission denied", temporary=False)
-    limits = limits_of(world, services)
-    assert not await limits.read()
-    assert not await limits.read()
-    assert world.hub.admission.total == FALLBACK_TOTAL
-    assert caplog.text.count("permission denied") == 1
-    world.end()
-
-
-async def test_while_postgres_is_down_the_total_is_not_known() -> None:
-    world, services = World(), FakeServices()
-    services.error = ServerUnavailable("cannot connect")
-    limits = limits_of(world, services)
-    assert not await limits.read()
-    assert not limits.known.is_set()
-    assert world.hub.upstream.last_error == "cannot connect"
-    services.error = None
-    await run_until(limits, limits.known.is_set)
-    world.end()
-
-
-async def test_nonsense_is_no_answer() -> None:
-    world, services = World(), FakeServices()
-    limits = limits_of(world, services)
-    for services.limits in ([], [["x", "3", "0"]], [["1"]]):
-        assert not await limits.read()
-    assert not limits.known.is_set()
-    world.end()
-
-
-async def test_limits_are_read_again_while_there_are_sessions(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(watch, "EVERY", 0.01)
-    world, services = World(), FakeServices()
-    limits = limits_of(world, services)
-    running = asyncio.ensure_future(limits.run())
-    await limits.known.wait()
-    await asyncio.sleep(0.05)
-    assert len(services.asked) == 1
-    limits.want()
-    async with asyncio.timeout(5):
-        while len(services.asked) < 2:
-            await asyncio.sleep(0.001)
-    world.link()
-    async with asyncio.timeout(5):
-        while len(services.asked) < 5:
-            await asyncio.sleep(0.001)
-    running.cancel()
-    await asyncio.wait([running])
-    world.end()
-
-
-# Catalogues
 
 
 async def test_a_catalogue_is_read_at_the_first_session() -> None:

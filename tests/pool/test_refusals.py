@@ -61,6 +61,14 @@ def test_total_reached(holder: Holders) -> None:
     assert refusal.hint.endswith("pgguard explain PGG302")
 
 
+def test_other_guards_are_named_before_the_holders(holder: Holders) -> None:
+    room = room_with(24, 24)
+    room.neighbours = ["another pgguard at h:1 (pid 2) holds 9 of 9"]
+    refusal = refusals.total_reached(waiter(holder, "total"), room, ["one"], 160.0)
+    assert refusal.detail == f"{room.neighbours[0]}\none"
+    assert refusal.holders == [room.neighbours[0], "one"]
+
+
 def test_slots_that_are_kept_are_explained(holder: Holders) -> None:
     refusal = refusals.total_reached(waiter(holder, "total"), room_with(24, 13), ["one"], 160.0)
     assert refusal.detail == (

@@ -50,6 +50,7 @@ def test_the_report_has_the_documented_keys(summary, tmp_path: Path):
         "unknown_statements": 0,
         "dropped": 0,
         "bypassed": None,
+        "neighbours": [],
         "one_client": False,
         "reason": "",
         "gaps": ["sessions past pgguard could not be looked for"],

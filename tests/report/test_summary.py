@@ -18,6 +18,7 @@ def run(hub: FakeHub, *findings: Finding, bypassed: int | None = 0, **more) -> R
         hub,
         findings,
         bypassed=bypassed,
+        neighbours=more.pop("neighbours", ()),
         started=100.0,
         ended=160.0,
         reason_nothing=more.pop("reason_nothing", "CMD opened no connection"),
@@ -81,6 +82,12 @@ def test_one_unknown_execution_is_enough(hub):
 def test_sessions_past_us_mean_only_as_far_as_seen(hub, bypassed, gap):
     summary = run(hub, bypassed=bypassed)
     assert (summary.outcome, summary.gaps()) == (Outcome.AS_FAR_AS_SEEN, [gap])
+
+
+def test_beside_another_guard_it_is_not_known_who_went_past_us(hub):
+    summary = run(hub, neighbours=["another pgguard at h:1 (pid 2) holds 3 of 5"])
+    assert summary.outcome is Outcome.AS_FAR_AS_SEEN
+    assert summary.gaps() == ["sessions past pgguard look like those of another one"]
 
 
 def test_dropped_rows_mean_only_as_far_as_seen(hub):

@@ -359,3 +359,9 @@ def test_a_terminal_is_used_as_wide_as_it_is_up_to_100_columns(columns, used):
 )
 def test_the_style_is_what_the_stream_can_show(screen, env, style):
     assert style_of(screen, env) == style
+
+
+def test_other_guards_are_named():
+    one, two = (f"another pgguard at h:1 (pid {pid}) holds 3 of 5" for pid in (1, 2))
+    assert f"\non the same Postgres: {one}\n" in render(summary(neighbours=[one]))
+    assert f"\non the same Postgres: {one}, and 1 more\n" in render(summary(neighbours=[one, two]))
