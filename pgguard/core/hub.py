@@ -166,8 +166,8 @@ class Hub:
         client.sessions.add(session)
         client.counters.sessions += 1
         client.counters.peak_sessions = max(client.counters.peak_sessions, len(client.sessions))
-        if absorbed is not None:
-            self.admission.lower_cap(client.share, absorbed.connection_limit, absorbed.pool_timeout)
+        if absorbed is not None and absorbed.wish is not None:
+            session.wish = self.admission.lower_cap(client.share, *absorbed.wish)
         now = self.clock()
         self.places.move(session, SessionState.WAITING, now)
         self.emit(events.SessionOpened(now, session.id, client.key, session.user, session.database))
@@ -306,7 +306,7 @@ class Hub:
         client = session.client
         if session in client.sessions:
             client.sessions.discard(session)
-            self.admission.close_session(client.share)
+            self.admission.close_session(client.share, session.wish)
             self.clients.left(client)
             self.emit(events.SessionClosed(now, session.id, client.key, reason))
         if session.server is not None:

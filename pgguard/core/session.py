@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pgguard.core.types import Client, Out
     from pgguard.pool.admission import Ticket
     from pgguard.pool.identity import ProcessInfo
+    from pgguard.pool.tickets import Wish
     from pgguard.sql.statement import Statement
     from pgguard.tenancy.judge import Judge
 
@@ -100,6 +101,7 @@ class Session:
         "ticket",
         "unnamed",
         "user",
+        "wish",
         "write",
     )
 
@@ -127,6 +129,7 @@ class Session:
         """It has proved who it is; otherwise Postgres must let us in without a proof too (T3)."""
         self.server: Server | None = None
         self.ticket: Ticket | None = None
+        self.wish: Wish | None = None
         self.judge: Judge | None = None
         self.last: Statement | None = None
         self.prepared: dict[bytes, Statement] | None = None

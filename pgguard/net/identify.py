@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from pgguard.core.states import SessionState
 from pgguard.net.peer import Peers, ask_kernel
 
 if TYPE_CHECKING:
@@ -43,8 +44,10 @@ class Identification:
         loop = asyncio.get_running_loop()
         while self._wanted:
             sessions = self._wanted[:]
-            ports = {session.port for session in sessions if session.peer_pid is None}
-            pids = {session.peer_pid for session in sessions if session.peer_pid}
+            # Of those who have left meanwhile nobody wants to know.
+            here = [session for session in sessions if session.state is not SessionState.CLOSED]
+            ports = {session.port for session in here if session.peer_pid is None}
+            pids = {session.peer_pid for session in here if session.peer_pid}
             try:
                 by_port, by_pid = await loop.run_in_executor(None, self._look, ports, pids)
             except Exception as error:  # noqa: BLE001  who it is stays unknown, and it enters

@@ -7,6 +7,7 @@ lines lose every word that may hold a secret.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import socket
@@ -22,12 +23,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 Ask = Callable[[int, int], int | None]
-"""(local port, peer port) → inode, or None."""
+"""(local port, peer port) → inode, 0 if there is no such socket, None if it cannot be asked."""
 
 PROC = Path("/proc")
 NETLINK_SOCK_DIAG = 4
 SOCK_DIAG_BY_FAMILY = 20
 NLM_F_REQUEST = 1
+NLMSG_ERROR = 2
 REMEMBERED = 256
 """Processes that are looked at first."""
 _WORKER_VARIABLES = (
@@ -88,7 +90,7 @@ class Peers:
             inode = self._ask(port, peer_port) if self._ask else None
             if inode:
                 yield port, inode
-            else:
+            elif inode is None:
                 left.append(port)
         if left:
             yield from self._inodes_in_tables(left, peer_port)
@@ -137,8 +139,9 @@ class Peers:
 
 
 def ask_kernel(port: int, peer_port: int) -> int | None:
-    """Inode of the loopback TCP socket of that local port and peer port (sock_diag(7)); None = not
-    found, or there is no such way to ask."""
+    """Inode of the loopback TCP socket of that local port and peer port (sock_diag(7)); 0 = there
+    is none, None = there is no such way to ask."""
+    answered = True
     for family, address in (
         (socket.AF_INET, socket.inet_aton("127.0.0.1").ljust(16, b"\0")),
         (socket.AF_INET6, socket.inet_pton(socket.AF_INET6, "::1")),
@@ -156,7 +159,14 @@ def ask_kernel(port: int, peer_port: int) -> int | None:
         if len(answer) >= 88 and struct.unpack_from("=H", answer, 4)[0] == SOCK_DIAG_BY_FAMILY:
             inode: int = struct.unpack_from("=I", answer, 84)[0]
             return inode
-    return None
+        answered = answered and _says_none(answer)
+    return 0 if answered else None
+
+
+def _says_none(answer: bytes) -> bool:
+    """Whether the kernel has said that there is no such socket, and not that it cannot say."""
+    kind, failed = struct.unpack_from("=H", answer, 4)[0], struct.unpack_from("=i", answer, 16)[0]
+    return bool(kind == NLMSG_ERROR and failed == -errno.ENOENT)
 
 
 def command_of(words: list[str]) -> str:

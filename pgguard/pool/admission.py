@@ -23,7 +23,7 @@ from pgguard.errors import InternalError, Refusal
 from pgguard.pool import refusals, starvation
 from pgguard.pool.limits import AdmissionSettings, ClientLimits, Override
 from pgguard.pool.room import Room
-from pgguard.pool.tickets import Holder, Share, Ticket, TicketState
+from pgguard.pool.tickets import Holder, Share, Ticket, TicketState, Wish
 
 if TYPE_CHECKING:
     from pgguard.errors import AdmissionRefused, Draining
@@ -100,20 +100,27 @@ class Admission:
             raise refusals.too_many_sessions(share, limit)
         share.sessions += 1
 
-    def close_session(self, share: Share) -> None:
+    def close_session(self, share: Share, wish: Wish | None = None) -> None:
+        """A session has ended, and with it what it had asked for."""
         if share.sessions == 0:
             raise InternalError(f"{share!r} has no session to close")
         share.sessions -= 1
+        if wish is not None:
+            share.unwish(wish)
+            self._room.settle(share, self._now)
 
     def lower_cap(
         self, share: Share, connection_limit: int | None, pool_timeout: float | None
-    ) -> None:
-        """Apply what a session asked for about its client; the smallest of all such wishes counts.
+    ) -> Wish:
+        """Apply what a session asked for about its client; the smallest of all such wishes counts,
+        for as long as the session is open: `close_session` takes it back.
 
-        Room that this makes for others is given out by the next call that grants.
+        Room that either makes is given out by the next call that grants.
         """
-        share.lower(connection_limit, pool_timeout)
+        wish = connection_limit, pool_timeout
+        share.wish(wish)
         self._room.settle(share, self._now)
+        return wish
 
     # Slots
 

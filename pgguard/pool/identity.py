@@ -115,6 +115,12 @@ class Absorbed:
     ignored: tuple[str, ...] = ()
     """Values that made no sense, as `name=value`."""
 
+    @property
+    def wish(self) -> tuple[int | None, float | None] | None:
+        """What it asks for about its client's limits; None = nothing, as most."""
+        asked = self.connection_limit, self.pool_timeout
+        return asked if asked != (None, None) else None
+
 
 def identify(order: tuple[str, ...], carriers: Carriers, *, separator: str = "%") -> ClientKey:
     """The client of a session by the first rule in `order` that applies, else by its address."""

@@ -8,10 +8,10 @@ head is always the first to be overdue, and nothing is ever done for each ticket
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from enum import Enum
 from math import inf
-from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from pgguard.errors import InternalError
 
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 Cause = Literal["", "cap", "total"]
 """What a ticket waits for: nothing that counts, its client's own cap, or other clients."""
 
-T = TypeVar("T", int, float)
+Wish = tuple[int | None, float | None]
+"""connection_limit and pool_timeout that a session asks for; None and nonsense ask for nothing."""
 
 
 class Holder(Protocol):
@@ -116,10 +117,10 @@ class Share:
     """One client's part of the server connections: what it holds, and who of it waits."""
 
     __slots__ = (
-        "absorbed",
         "blocked_by",
         "blocked_since",
         "cap_clock",
+        "configured",
         "entry",
         "held",
         "holders",
@@ -132,12 +133,13 @@ class Share:
         "sessions",
         "total_clock",
         "watch_at",
+        "wishes",
     )
 
     def __init__(self, name: str, limits: ClientLimits) -> None:
-        self.name, self.limits = name, limits
-        self.absorbed: tuple[int | None, float | None] = (None, None)
-        """The smallest connection_limit and pool_timeout that its sessions have asked for."""
+        self.name, self.limits, self.configured = name, limits, limits
+        self.wishes: Counter[Wish] = Counter()
+        """What its open sessions have asked for, and how many of them each."""
         self.held = 0
         """Granted and not given back."""
         self.peak = 0
@@ -183,16 +185,23 @@ class Share:
         return next(reversed(self.queue))
 
     def configure(self, limits: ClientLimits) -> None:
-        """Take limits from the settings; what sessions have asked for still lowers them."""
-        self.limits = limits.lowered(*self.absorbed)
+        """Take limits from the settings; what open sessions have asked for still lowers them."""
+        self.configured = limits
+        for wish in self.wishes:
+            limits = limits.lowered(*wish)
+        self.limits = limits
 
-    def lower(self, connection_limit: int | None, pool_timeout: float | None) -> None:
+    def wish(self, wish: Wish) -> None:
         """What a session asks for about its client: of all such wishes the smallest count."""
-        self.limits = self.limits.lowered(connection_limit, pool_timeout)
-        self.absorbed = (
-            _smaller(self.absorbed[0], connection_limit),
-            _smaller(self.absorbed[1], pool_timeout),
-        )
+        self.wishes[wish] += 1
+        self.limits = self.limits.lowered(*wish)
+
+    def unwish(self, wish: Wish) -> None:
+        """The session that asked for it has ended."""
+        self.wishes[wish] -= 1
+        if not self.wishes[wish]:
+            del self.wishes[wish]
+            self.configure(self.configured)
 
     def clocks(self, now: float) -> tuple[float, float]:
         """Both clocks: seconds of blocking by the cap and by others since the share exists."""
@@ -228,10 +237,3 @@ class Share:
         for queued in (ticket, *reversed(earlier)):
             self.queue[queued] = None
             self.queue.move_to_end(queued, last=False)
-
-
-def _smaller(known: T | None, asked: T | None) -> T | None:
-    """The smaller of two wishes; one that is not above 0 does not count."""
-    if asked is None or asked <= 0:
-        return known
-    return asked if known is None else min(known, asked)

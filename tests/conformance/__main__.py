@@ -12,6 +12,7 @@ RUNS = {
     "caps": "tests.conformance.caps",
     "guards": "tests.conformance.guards",
     "memory": "tests.conformance.memory",
+    "flood": "tests.conformance.flood.deluge",
     "stress": "tests.conformance.stress.storm",
     "regress": "tests.conformance.regress.suites",
     "readme": "tests.conformance.readme",

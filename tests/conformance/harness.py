@@ -103,17 +103,19 @@ def main(package: str, runs: Mapping[str, str], arguments: Sequence[str]) -> int
     """Run what the command line names (`all`: every one); returns the exit code.
 
     `runs` maps names to modules, whose `run(checks, short)` makes the claims. `--seconds N` sets
-    the length of those whose `run` takes `seconds`. Those of PARTED take the words behind their
+    the length of those whose `run` takes `seconds`, `--seed N` what those follow that take `seed`.
+    Those of PARTED take the words behind their
     name, too: the parts that are wanted.
     """
     names = list(arguments)
     short = "--short" in names
     names = [name for name in names if name != "--short"]
     more: dict[str, Any] = {}
-    if "--seconds" in names[:-1]:
-        at = names.index("--seconds")
-        more["seconds"] = float(names[at + 1])
-        del names[at : at + 2]
+    for option, kind in (("--seconds", float), ("--seed", int)):
+        if option in names[:-1]:
+            at = names.index(option)
+            more[option.removeprefix("--")] = kind(names[at + 1])
+            del names[at : at + 2]
     if names and names[0] in PARTED:
         more["parts"], names = names[1:], names[:1]
     if names == ["all"]:

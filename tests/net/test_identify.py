@@ -66,3 +66,13 @@ async def test_nobody_over_tcp_means_no_look_at_the_tables() -> None:
     _, peers, _ = await identified(world, session)
     assert peers.asked == [42]
     world.end()
+
+
+async def test_who_has_left_meanwhile_is_not_looked_for() -> None:
+    world = World(identify=("process", "address"))
+    session = world.enter()
+    world.reset(session)
+    _, peers, faults = await identified(world, session)
+    assert peers.asked == []
+    assert faults == []
+    world.end()

@@ -131,6 +131,37 @@ def test_room_made_by_a_lower_cap_is_given_out_by_the_next_tick(holder: Holders)
     assert guard.tick(0.1).granted == [waiting]
 
 
+def test_what_a_session_asked_for_ends_with_it(holder: Holders) -> None:
+    guard = admission(cap=3)
+    share = guard.share("app")
+    wishes = []
+    for limit in (2, 1, 1):
+        guard.open_session(share)
+        wishes.append(guard.lower_cap(share, limit, None))
+    ask(guard, holder, "app", 1)
+    (first, second) = ask(guard, holder, "app", 2)
+    guard.close_session(share, wishes[1])
+    assert (share.cap, guard.tick(0.1).granted) == (1, [])
+    guard.close_session(share, wishes[2])
+    assert share.cap == 2
+    assert guard.next_deadline() == 0.1
+    assert guard.tick(0.2).granted == [first]
+    guard.close_session(share, wishes[0])
+    assert guard.tick(0.3).granted == [second]
+    assert not share.wishes
+
+
+def test_what_a_session_asked_for_outlives_new_settings_but_not_its_end() -> None:
+    guard = admission(cap=3)
+    share = guard.share("app")
+    guard.open_session(share)
+    wish = guard.lower_cap(share, 1, 5.0)
+    guard.reconfigure(AdmissionSettings(defaults=ClientLimits(8, 20.0)), 0.0)
+    assert (share.cap, share.limits.pool_timeout) == (1, 5.0)
+    guard.close_session(share, wish)
+    assert share.cap == 8
+
+
 def test_a_lowered_timeout_counts_for_those_who_wait_already(holder: Holders) -> None:
     guard = admission(cap=1)
     ask(guard, holder, "app", 2)

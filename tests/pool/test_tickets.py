@@ -100,14 +100,25 @@ def test_a_ticket_is_put_back_into_an_empty_queue(share: Share, holder: Holders)
 
 def test_of_all_wishes_the_smallest_counts_and_survives_new_settings(share: Share) -> None:
     share.configure(ClientLimits(10, 20.0))
-    share.lower(5, None)
-    share.lower(7, 15.0)
-    share.lower(0, -1.0)
+    for wish in ((5, None), (7, 15.0), (0, -1.0), (5, None)):
+        share.wish(wish)
     assert (share.cap, share.limits.pool_timeout) == (5, 15.0)
     share.configure(ClientLimits(50, 30.0))
     assert (share.cap, share.limits.pool_timeout) == (5, 15.0)
     share.configure(ClientLimits(3, 1.0))
     assert (share.cap, share.limits.pool_timeout) == (3, 1.0)
+
+
+def test_a_wish_counts_until_the_last_who_has_it_ends(share: Share) -> None:
+    share.configure(ClientLimits(10, 20.0))
+    for wish in ((5, None), (5, None), (7, 15.0)):
+        share.wish(wish)
+    share.unwish((5, None))
+    assert (share.cap, share.limits.pool_timeout) == (5, 15.0)
+    share.unwish((5, None))
+    assert (share.cap, share.limits.pool_timeout) == (7, 15.0)
+    share.unwish((7, 15.0))
+    assert (share.cap, share.limits.pool_timeout) == (10, 20.0)
 
 
 def test_a_share_shows_itself(share: Share, holder: Holders) -> None:

@@ -290,9 +290,14 @@ class AdmissionMachine(RuleBasedStateMachine):
     @rule(cap=st.sampled_from([-1, 0, 1, 2, 4, 6, 8, 9]), timeout=st.sampled_from([0.0, 3.0]))
     def lower_cap(self, cap: int, timeout: float) -> None:
         chosen = self.model.clients[3]
-        self.admission.lower_cap(chosen.share, cap, timeout)
+        self.admission.open_session(chosen.share)
+        wish = self.admission.lower_cap(chosen.share, cap, timeout)
         self.capped = self.now
         chosen.asked.append((cap if cap > 0 else 1000, timeout or 1000.0))
+        if len(chosen.asked) % 3 == 0:
+            # The session ends; one that asks for less may have made those before it wait.
+            chosen.asked.pop()
+            self.admission.close_session(chosen.share, wish)
         self.tick(0.0)
 
     @rule(index=st.sampled_from(WEIGHTED))
