@@ -33,7 +33,7 @@ from pgguard.record.findings import Recorder, rank
 from pgguard.record.log import LogWriter
 from pgguard.settings.encryption import TLS_WORDS
 from pgguard.settings.upstream import UpstreamAddress, parse_url
-from pgguard.settings.values import Address
+from pgguard.settings.values import Address, is_directory
 from pgguard.wiring import NEEDS_RESTART, changed_keys, hub_settings
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from pgguard.admin.http import HttpServer
     from pgguard.core.server import Server
     from pgguard.core.session import Session
+    from pgguard.core.types import HubSettings
     from pgguard.findings import Finding
     from pgguard.launch.analyst import Analyst
     from pgguard.report.summary import RunSummary
@@ -95,7 +96,7 @@ class Guard:
         self._started = time.monotonic()
         own = {self.upstream.user: self.upstream.password} if self.upstream.password else {}
         self.hub = Hub(
-            hub_settings(settings),
+            self._hub_settings(settings),
             self,
             clock=time.monotonic,
             wall=time.time() - self._started,
@@ -123,6 +124,10 @@ class Guard:
         self.listen = Address("", 0)
         self.unix: Address | None = None
         self.http_address = ("", 0)
+
+    def _hub_settings(self, settings: Settings) -> HubSettings:
+        # The upstream itself takes a restart.
+        return replace(hub_settings(settings), by_socket=is_directory(self.upstream.host))
 
     # Life
 
@@ -270,7 +275,7 @@ class Guard:
         ]
         self.settings = settings
         self.tls.renew(settings)
-        self.hub.reconfigure(hub_settings(settings))
+        self.hub.reconfigure(self._hub_settings(settings))
         self._limits.want()
         for key in waiting:
             log.warning("%s has changed: that takes a restart", key)

@@ -129,9 +129,16 @@ class Entrance:
             session.user,
             hub.secrets,
             session.write,
-            trusted=session.loopback or session.peer_uid == os.geteuid() or hub.settings.trust,
+            trusted=self._is_trusted(),
         )
         self.advance(None)
+
+    def _is_trusted(self) -> bool:
+        """Whether it may enter without a proof where we may (T3). Who reaches Postgres over a unix
+        socket may be known there by its uid, which nobody on the loopback interface has shown."""
+        settings = self.session.hub.settings
+        likewise = self.session.loopback and not settings.by_socket
+        return likewise or self.session.peer_uid == os.geteuid() or settings.trust
 
     def method_known(self, method: Method) -> None:
         """Postgres has shown how it receives the user; what was sent ahead is read now."""

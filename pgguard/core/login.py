@@ -32,9 +32,9 @@ from pgguard.wire.auth import (
 
 MECHANISM = b"SCRAM-SHA-256"
 LOOPBACK_HINT = (
-    "Postgres lets pgguard in without a password (trust), so only clients on the loopback "
-    "interface, and those of pgguard's own user over a unix socket, are let in; set listen.trust "
-    "to let in others."
+    "Postgres lets pgguard in without a password, so only those are let in whom it would let in, "
+    "too: pgguard's own user over a unix socket and, unless pgguard itself uses one to Postgres, "
+    "clients on the loopback interface; set listen.trust to let in others."
 )
 
 Write = Callable[[bytes], object]

@@ -147,6 +147,8 @@ class HubSettings:
     identify: tuple[str, ...] = ("startup_setting", "user_suffix", "application_name", "address")
     user_separator: str = "%"
     trust: bool = False
+    by_socket: bool = False
+    """Postgres is reached over a unix socket."""
     login_timeout: float = 60.0
     total: int | None = None
     """`limits.total`; None = read from the server."""

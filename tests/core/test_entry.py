@@ -132,6 +132,17 @@ def test_trust_over_a_unix_socket_lets_in_our_own_user_only(other: int, enters: 
     world.end()
 
 
+@pytest.mark.parametrize(("by_socket", "enters"), [(False, True), (True, False)])
+def test_the_loopback_is_no_proof_where_postgres_may_have_asked_the_kernel_who_we_are(
+    by_socket: bool, enters: bool
+) -> None:
+    world = World(by_socket=by_socket)
+    session = world.enter(user="eve")
+    assert (session.state is SessionState.WAITING) is enters
+    assert ("28000" in said(world, session)) is not enters
+    world.end()
+
+
 def test_the_client_of_a_unix_socket_is_its_process() -> None:
     world = World(identify=WITH_PROCESS)
     session = world.enter(address=LOCAL, peer=Peer(42, os.geteuid()), application_name="psql")

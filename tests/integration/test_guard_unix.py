@@ -12,6 +12,7 @@ import asyncpg
 import psycopg
 import pytest
 from commands import environment, pgguard
+from guard import until
 
 from pgguard.core.states import SessionState
 
@@ -116,6 +117,40 @@ def test_a_wrong_password_is_refused_over_a_unix_socket_too(
     with psycopg.connect(f"{place} password={database.password} sslmode=require") as connection:
         # libpq asks for no TLS over a unix socket.
         assert connection.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_who_is_let_in_by_its_uid_comes_in_over_a_socket_of_the_same_user_only(
+    postgres: EmbeddedPostgres,
+    database: Database,
+    sockets: Path,
+    start_guard: Callable[..., RunningGuard],
+) -> None:
+    data = postgres.directory / "data"
+    rules = data / "pg_hba.conf"
+    rules.write_text("local all knownbyuid trust\n" + rules.read_text())
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        connection.execute("CREATE ROLE knownbyuid LOGIN")
+        connection.execute("SELECT pg_reload_conf()")
+    upstream = f"postgresql://knownbyuid@/{database.name}?host={data}&port={database.port}"
+    until(lambda: enters(upstream), "the new rule")
+    guard = start_guard(upstream, listen__unix=str(sockets))
+    port = guard.guard.listen.port
+    with psycopg.connect(f"postgresql://knownbyuid@/{database.name}?host={sockets}&port={port}"):
+        pass
+    with pytest.raises(psycopg.OperationalError, match="needs a password that pgguard"):
+        psycopg.connect(guard.url())
+    guard.idle()
+    guard.stop()
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        connection.execute("DROP ROLE knownbyuid")
+
+
+def enters(url: str) -> bool:
+    try:
+        psycopg.connect(url).close()
+    except psycopg.OperationalError:
+        return False
+    return True
 
 
 def test_run_leads_a_command_that_uses_a_socket_over_one_of_its_own(
