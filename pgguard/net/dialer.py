@@ -12,7 +12,8 @@ import os
 import socket
 import ssl
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 from pgguard.core.login import Method, Secrets, ServerLogin, probe_method
 from pgguard.errors import ProtocolViolation, ServerUnavailable
@@ -62,7 +63,7 @@ async def connect(address: Address) -> socket.socket:
     loop = asyncio.get_running_loop()
     error: OSError | None = None
     try:
-        found = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+        found = await _resolve(address.host, address.port)
     except OSError as failure:
         raise ServerUnavailable(f'cannot resolve "{address.host}": {failure.strerror}') from failure
     for family, kind, protocol, _, target in found:
@@ -102,6 +103,27 @@ async def _connect_unix(path: str) -> socket.socket:
     except BaseException:
         sock.close()
         raise
+
+
+Found = list[tuple[Any, Any, int, str, Any]]
+"""As getaddrinfo(3) has it: family, type, protocol, canonical name, address."""
+
+
+async def _resolve(host: str, port: int) -> Found:
+    """Where a name leads. The loop asks a thread, for which an address in digits need not wait."""
+    digits = _in_digits(host, port)
+    if digits is not None:
+        return digits
+    return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+
+
+@lru_cache(16)
+def _in_digits(host: str, port: int) -> Found | None:
+    wanted = socket.AI_NUMERICHOST
+    try:
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=wanted)
+    except OSError:
+        return None
 
 
 async def open_channel(address: Address) -> Channel:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import functools
 import ipaddress
 import logging
 import socket
@@ -79,12 +80,15 @@ def memory_returner() -> Callable[[], object]:
     return lambda: trim(0)
 
 
+@functools.lru_cache(1024)
 def is_loopback(address: str) -> bool:
     """Whether an IP address, as a socket gives it, is of this very machine."""
     try:
-        return ipaddress.ip_address(address.partition("%")[0]).is_loopback
+        found = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
         return False
+    # Newer Pythons say so of ::ffff:127.0.0.1, too; our sockets give no such address.
+    return found.is_loopback and getattr(found, "ipv4_mapped", None) is None
 
 
 def tune(sock: socket.socket, address: str) -> None:

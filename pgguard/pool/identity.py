@@ -139,7 +139,9 @@ def strip_user_suffix(user: str, separator: str) -> str:
 
 def clean(name: str) -> str:
     """A name fit for labels, files and terminals: no control characters, bounded in the middle."""
-    name = "".join("\ufffd" if unicodedata.category(c) in _UNFIT else c for c in name).strip()
+    if not name.isprintable():
+        name = "".join("\ufffd" if unicodedata.category(c) in _UNFIT else c for c in name)
+    name = name.strip()
     if len(name) <= NAME_LIMIT:
         return name
     head = NAME_LIMIT // 2
@@ -177,7 +179,9 @@ def _process(carriers: Carriers, _separator: str, _order: tuple[str, ...]) -> st
     process = carriers.process
     if process is None:
         return ""
-    command = re.sub(rf"(?<!\d){process.pid}(?!\d)", "*", process.command).strip()
+    command, pid = process.command.strip(), str(process.pid)
+    if pid in command:
+        command = re.sub(rf"(?<!\d){pid}(?!\d)", "*", command)
     return f"{command} ({process.worker})" if process.worker else command
 
 

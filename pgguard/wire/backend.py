@@ -8,6 +8,7 @@ Formats", "Error and Notice Message Fields".
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from pgguard.errors import ProtocolViolation
@@ -123,7 +124,9 @@ def decode_fields(body: bytes) -> dict[str, str]:
     return {chr(piece[0]): _decode(piece[1:]) for piece in pieces if piece}
 
 
+@lru_cache(64)
 def decode_parameter_status(body: bytes) -> tuple[str, str]:
+    """Name and value; remembered, as every login is told the same."""
     cursor = Cursor(body, _PEER)
     name, value = cursor.string(), cursor.string()
     cursor.end()

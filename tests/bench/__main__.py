@@ -9,7 +9,12 @@ import sys
 
 from tests.conformance import harness
 
-RUNS = {"cpu": "tests.bench.cpu", "startup": "tests.bench.startup"}
+RUNS = {
+    "cpu": "tests.bench.cpu",
+    "connects": "tests.bench.connects",
+    "results": "tests.bench.results",
+    "startup": "tests.bench.startup",
+}
 
 if __name__ == "__main__":
     sys.exit(harness.main("tests.bench", RUNS, sys.argv[1:]))

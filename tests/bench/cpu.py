@@ -13,19 +13,13 @@ import asyncio
 import contextlib
 import os
 import platform
-import re
 import statistics
-import subprocess
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from tests.bench import measure, peers
 from tests.conformance import fetching, harness
 from tests.conformance.rawsession import RawSession
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 CLIENTS, SCALE = 8, 10
 ROUNDS, MOST_ROUNDS = 6, 18
@@ -44,11 +38,12 @@ QUIET = {"autovacuum": "off", "jit": "off", "shared_buffers": "256MB"}
 
 def run(checks: harness.Checks, short: bool) -> None:
     """Processor time, then memory; the short form has fewer, shorter turns and wider bars."""
-    pgbench = fetching.program("pgbench", "postgresql-contrib", first=fetching.wheel_programs())
+    program = fetching.program("pgbench", "postgresql-contrib", first=fetching.wheel_programs())
+    pgbench = [str(program)]
     checks.note(f"Python {platform.python_version()}, {platform.python_compiler()}")
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(harness.postgres(settings=QUIET))
-        _pgbench(pgbench, server.address, ["-i", "-q", "-s", str(SCALE)])
+        peers.pgbench(pgbench, server.address, ["-i", "-q", "-s", str(SCALE)])
         targets = [peers.Peer(f"direct (Postgres {server.version})", server.address, 0)]
         targets.append(stack.enter_context(peers.pgbouncer(server.address)))
         targets.append(stack.enter_context(peers.relay(server.address)))
@@ -88,7 +83,7 @@ class Turns:
 
 def _compare(
     checks: harness.Checks,
-    pgbench: Path,
+    pgbench: list[str],
     targets: list[peers.Peer],
     protocol: str,
     each: int,
@@ -98,7 +93,7 @@ def _compare(
     turns = {target.name: Turns(each * CLIENTS) for target in targets}
     arguments = ["-n", "-S", "-M", protocol, "-c", str(CLIENTS), "-j", "1", "-t"]
     for target in targets:
-        _pgbench(pgbench, target.address, [*arguments, "100"])
+        peers.pgbench(pgbench, target.address, [*arguments, "100"])
     elsewhere = measure.Elsewhere(max(os.sched_getaffinity(0)))
     shares: list[float] = []
     while sum(share < QUIET_SHARE for share in shares) < ROUNDS and len(shares) < most:
@@ -116,10 +111,10 @@ def _compare(
     _judge(checks, protocol, names, turns, short=most == ROUNDS)
 
 
-def _turn(pgbench: Path, target: peers.Peer, arguments: list[str]) -> tuple[float, float]:
+def _turn(pgbench: list[str], target: peers.Peer, arguments: list[str]) -> tuple[float, float]:
     """Processor time in µs that the target took for one pgbench, and pgbench's rate."""
     before = measure.processor_us(target.pid) if target.pid else 0.0
-    rate = _pgbench(pgbench, target.address, arguments)
+    rate = peers.pgbench(pgbench, target.address, arguments)
     time.sleep(0.03)
     after = measure.processor_us(target.pid) if target.pid else 0.0
     return after - before, rate
@@ -154,21 +149,6 @@ def _judge(
         ratio = floors[guard] / floors[bouncer if name == "PgBouncer" else relay]
         bar = measure.bar_of(full, short)
         checks.claim(ratio <= bar, f"{protocol}, to {name}", f"{ratio:.2f}", f"≤ {bar:.2f}")
-
-
-def _pgbench(program: Path, address: harness.Address, arguments: list[str]) -> float:
-    """Run pgbench; its transactions per second without connecting, 0 for an initialisation."""
-    done = subprocess.run(
-        [program, *arguments],
-        env=harness.clean_environment() | address.environment(),
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    if done.returncode:
-        raise AssertionError(f"pgbench {' '.join(arguments)}: {done.stderr.strip()[-500:]}")
-    found = re.search(r"tps = ([\d.]+)", done.stdout)
-    return float(found.group(1)) if found else 0.0
 
 
 async def _idle_sessions(checks: harness.Checks) -> None:

@@ -10,14 +10,18 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from tests.conformance import harness
 
 T = TypeVar("T")
 
+ROUNDS, MOST_ROUNDS = 6, 18
 
 SHORT_SLACK = 1.25
 """How much wider a bar is in the short form: it tells a loss from noise, not how good we are."""
@@ -68,6 +72,74 @@ def pinned_self() -> Iterator[int]:
         yield processor
     finally:
         os.sched_setaffinity(0, before)
+
+
+@dataclass(slots=True)
+class Turns:
+    """What one target took, turn by turn: µs of processor time for each unit of work, and how many
+    of them a second."""
+
+    prices: list[float] = field(default_factory=list)
+    rates: list[float] = field(default_factory=list)
+
+    @property
+    def price(self) -> float:
+        return min(self.prices)
+
+    @property
+    def rate(self) -> float:
+        return max(self.rates)
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A claim on the ratio of two targets: `at` most of the price, or at least of the rate."""
+
+    what: str
+    at: float
+    target: str
+    other: str
+    of: Literal["price", "rate"] = "price"
+
+    def ratio(self, turns: Mapping[str, Turns]) -> float:
+        return float(getattr(turns[self.target], self.of) / getattr(turns[self.other], self.of))
+
+    def limit(self, short: bool) -> float:
+        return bar_of(self.at, short) if self.of == "price" else self.at / bar_of(1, short)
+
+    def holds(self, turns: Mapping[str, Turns], short: bool) -> bool:
+        ratio, limit = self.ratio(turns), self.limit(short)
+        return ratio <= limit if self.of == "price" else ratio >= limit
+
+    def claim(self, checks: harness.Checks, turns: Mapping[str, Turns], short: bool) -> None:
+        ratio, limit = f"{self.ratio(turns):.2f}", f"{self.limit(short):.2f}"
+        sign = "≤" if self.of == "price" else "≥"
+        what = f"{self.what}, {self.of} to {self.other}"
+        checks.claim(self.holds(turns, short), what, ratio, f"{sign} {limit}")
+
+
+def compare(
+    names: Sequence[str],
+    take: Callable[[str], tuple[float, float]],
+    bars: Sequence[Bar],
+    short: bool,
+) -> dict[str, Turns]:
+    """Let all take their turn, once to warm up, then in `ROUNDS` rounds and, while a bar is not
+    met, in up to `MOST_ROUNDS`: noise only adds, so more rounds come nearer to what is true.
+
+    `take` runs one turn of a target and gives its price and its rate.
+    """
+    for name in names:
+        take(name)
+    turns = {name: Turns() for name in names}
+    for number in range(MOST_ROUNDS):
+        if number >= ROUNDS and all(bar.holds(turns, short) for bar in bars):
+            break
+        for name in rotated(list(names), number):
+            price, rate = take(name)
+            turns[name].prices.append(price)
+            turns[name].rates.append(rate)
+    return turns
 
 
 class Elsewhere:

@@ -11,6 +11,7 @@ RUNS = {
     "suites": "tests.conformance.suites.matrix",
     "caps": "tests.conformance.caps",
     "guards": "tests.conformance.guards",
+    "matrix": "tests.conformance.matrix",
     "memory": "tests.conformance.memory",
     "flood": "tests.conformance.flood.deluge",
     "stress": "tests.conformance.stress.storm",

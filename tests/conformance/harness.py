@@ -143,12 +143,14 @@ def main(package: str, runs: Mapping[str, str], arguments: Sequence[str]) -> int
 def clean_environment() -> dict[str, str]:
     """This process's environment without what could redirect a guard or a libpq.
 
-    Bytecode is written, as for any user: without it every start would compile the package anew.
+    PGGUARD_LOOP stays, so that any run can be had on either loop. Bytecode is written, as for any
+    user: without it every start would compile the package anew.
     """
     return {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("PG", "DATABASE_URL", "PYTHONDONTWRITEBYTECODE"))
+        if name == "PGGUARD_LOOP"
+        or not name.startswith(("PG", "DATABASE_URL", "PYTHONDONTWRITEBYTECODE"))
     } | {"PYTHONPATH": str(ROOT)}
 
 

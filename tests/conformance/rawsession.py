@@ -42,15 +42,17 @@ class RawSession:
         self._reader, self._writer, self._address = reader, writer, address
         self.notices: list[dict[str, str]] = []
         self.pid, self.secret = 0, b""
+        self.negotiated: bytes | None = None
+        """The body of NegotiateProtocolVersion, where one came."""
 
     @classmethod
-    async def dial(cls, address: Address, **parameters: str) -> Self:
+    async def dial(cls, address: Address, *, version: int = PROTOCOL, **parameters: str) -> Self:
         """Connect and send the startup packet."""
         reader, writer = await asyncio.open_connection(address.host, address.port)
         session = cls(reader, writer, address)
         words = {"user": address.user, "database": address.database, **parameters}
         body = b"".join(f"{name}\0{value}\0".encode() for name, value in words.items()) + b"\0"
-        writer.write(struct.pack("!II", len(body) + 8, PROTOCOL) + body)
+        writer.write(struct.pack("!II", len(body) + 8, version) + body)
         return session
 
     @classmethod
@@ -72,6 +74,9 @@ class RawSession:
         server_first = ""
         while True:
             kind, body = await self.message()
+            if kind == b"v":
+                self.negotiated = body
+                continue
             if kind != b"R":
                 raise AssertionError(f"{kind!r} came during authentication")
             (step,) = struct.unpack_from("!I", body)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -58,17 +57,13 @@ def test_databases_are_made_and_dropped_right_after_look_ups(
     with guard.connect("inside") as inside, guard.connect("admin", database="postgres") as session:
         until(lambda: guard.ask(lambda g: g.hub.services), "a service connection")
         inside.close()
-        began = time.monotonic()
         prepare = None if simple else True
         session.execute(f"CREATE DATABASE {name} TEMPLATE {database.name}", prepare=prepare)
-        assert time.monotonic() - began < 4
-        began = time.monotonic()
         with guard.connect("inside", database=name) as other:
             other.execute("SELECT 1")
         until(lambda: name in guard.guard.hub.gate.judges, "the judge")
         until(lambda: guard.guard.hub.gate.judges[name].version > 0, "the catalogue")
         session.execute(f"DROP DATABASE {name}", prepare=prepare)
-        assert time.monotonic() - began < 4
     assert not guard.ask(lambda g: g.hub.blocking)
 
 

@@ -71,6 +71,15 @@ async def test_a_host_that_does_not_exist_is_named() -> None:
         await connect(Address("no such host", 1))
 
 
+async def test_an_address_in_digits_waits_for_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def asked(*_: object, **__: object) -> None:
+        raise AssertionError("the loop was asked, and so a thread")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", asked)
+    with ScriptedServer([HANG]) as server:
+        (await connect(address(server))).close()
+
+
 async def test_small_messages_are_not_held_back() -> None:
     with ScriptedServer([HANG]) as server:
         sock = await connect(address(server))

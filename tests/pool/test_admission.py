@@ -454,7 +454,7 @@ def test_while_paused_nothing_is_due(holder: Holders) -> None:
 
 @pytest.mark.parametrize(("clients", "times"), [(1, 10_000), (1_000, 10)])
 def test_ten_thousand_tickets_are_no_burden(holder: Holders, clients: int, times: int) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     guard = admission(total=50, cap=20)
     tickets = [t for n in range(clients) for t in ask(guard, holder, str(n), times)]
     for ticket in tickets[::2]:
@@ -466,7 +466,7 @@ def test_ten_thousand_tickets_are_no_burden(holder: Holders, clients: int, times
         running += guard.give_back(running.pop(), 3.0)
         done += 1
     assert done > 4_900
-    assert time.perf_counter() - started < 5.0
+    assert time.process_time() - started < 5.0
 
 
 def test_a_thousand_waiters_that_vanish_lose_no_slot(holder: Holders) -> None:

@@ -32,7 +32,7 @@ def test_an_empty_text_has_no_statement(text: str) -> None:
         ("SELECT '\ud800'", "decoded"),
         ("SELECT 1" + " - 1" * 40_000, "stack depth limit exceeded"),
         ("SELECT " + "(" * 50_000 + "1" + ")" * 50_000, "memory exhausted"),
-        ("SELECT " + "a + (" * 600 + "1" + ")" * 600, "nested too deeply"),
+        ("SELECT " + "(SELECT " * 2400 + "1" + ")" * 2400, "nested too deeply"),
     ],
 )
 def test_what_cannot_be_read_has_a_reason_without_a_piece_of_the_text(

@@ -22,7 +22,7 @@ from tests.conformance import fetching, harness
 from tests.conformance.drivers.probe import FEATURES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 ANSWER_WITHIN = 60.0
 """Seconds that a feature may take."""
@@ -87,27 +87,39 @@ def run(checks: harness.Checks, short: bool) -> None:
 
 def compare(checks: harness.Checks, direct: harness.Address, guarded: harness.Address) -> None:
     """Run every probe on both addresses, print the table, claim that nothing differs."""
-    rows, differences = [], []
-    for driver in DRIVERS:
+    rows, differences = differing(DRIVERS, FEATURES, direct, guarded)
+    checks.table(["driver", *FEATURES], rows)
+    for text in differences:
+        checks.note(text)
+    checks.claim(not differences, "nothing differs from direct", len(differences), "0")
+
+
+def differing(
+    drivers: Sequence[Driver],
+    features: Sequence[str],
+    direct: harness.Address,
+    guarded: harness.Address,
+) -> tuple[list[list[str]], list[str]]:
+    """A row of words for each driver, and every difference."""
+    rows: list[list[str]] = []
+    differences: list[str] = []
+    for driver in drivers:
         try:
             command, variables = driver.prepare()
         except harness.Missing as missing:
-            rows.append([driver.name, *["missing"] * len(FEATURES)])
+            rows.append([driver.name, *["missing"] * len(features)])
             differences.append(f"{driver.name}: {missing}")
             continue
-        plain = outcomes(command, variables, direct)
-        through = outcomes(command, variables, guarded)
+        plain = outcomes(command, variables, direct, features)
+        through = outcomes(command, variables, guarded, features)
         cells = []
-        for feature in FEATURES:
+        for feature in features:
             word, found = verdict(plain[feature], through[feature])
             cells.append(word)
             if found:
                 differences.append(f"{driver.name}, {feature}: {found}")
         rows.append([driver.name, *cells])
-    checks.table(["driver", *FEATURES], rows)
-    for text in differences:
-        checks.note(text)
-    checks.claim(not differences, "nothing differs from direct", len(differences), "0")
+    return rows, differences
 
 
 def verdict(direct: dict[str, Any], guarded: dict[str, Any]) -> tuple[str, str]:
@@ -121,11 +133,14 @@ def verdict(direct: dict[str, Any], guarded: dict[str, Any]) -> tuple[str, str]:
 
 
 def outcomes(
-    command: list[str], variables: dict[str, str], address: harness.Address
+    command: list[str],
+    variables: dict[str, str],
+    address: harness.Address,
+    features: Sequence[str] = FEATURES,
 ) -> dict[str, dict[str, Any]]:
     """What one driver observed at one address, by feature."""
     seen: dict[str, dict[str, Any]] = {}
-    while left := [feature for feature in FEATURES if feature not in seen]:
+    while left := [feature for feature in features if feature not in seen]:
         for line in _lines([*command, *left], variables | {"PROBE_URL": address.url}):
             seen[line["feature"]] = line
         stuck = next((feature for feature in left if feature not in seen), None)
