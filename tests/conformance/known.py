@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-KNOWN: dict[tuple[str, str], str] = {}
+KNOWN: dict[tuple[str, str], str] = {
+    (
+        "asyncpg",
+        "tests/test_execute.py::TestExecuteMany::test_executemany_server_failure_during_writes",
+    ): (
+        "a race that it loses directly, too (12 of 20 times; through pgguard 17 of 20, both on two "
+        "busy cores): Postgres's error has to overtake 4 MiB that the test itself is writing, and "
+        "the kernel takes just as much into one send buffer; a second connection has a second one"
+    ),
+}
 """(suite, name of the test) to cause."""
 
 

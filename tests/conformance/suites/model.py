@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
+
+from tests.conformance.harness import Metrics, Missing, fetch
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
-    from pathlib import Path
 
     from tests.conformance.harness import Address
 
@@ -28,6 +32,12 @@ class Target:
 
     address: Address
     metrics: str = ""
+
+    def received(self) -> int:
+        """Bytes that the guard received from sessions so far; 0 without a guard."""
+        if not self.metrics:
+            return 0
+        return int(Metrics(fetch(self.metrics)).total("received_bytes_total"))
 
 
 class Prepared(Protocol):
@@ -58,3 +68,12 @@ class Suite:
     """Settings of the Postgres that it needs."""
     small_cap: int = 0
     """The fewest connections at once with which it can pass; 0 where nobody can tell."""
+
+
+def cache() -> Path:
+    """Our directory below the system's temporary one, ours alone. Raises Missing."""
+    directory = Path(tempfile.gettempdir()) / f"pgguard-suites-{os.geteuid()}"
+    directory.mkdir(mode=0o700, exist_ok=True)
+    if directory.is_symlink() or directory.stat().st_uid != os.geteuid():
+        raise Missing(f"{directory} belongs to somebody else: remove it")
+    return directory

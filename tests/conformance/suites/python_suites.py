@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from tests.conformance import fetching, harness
 from tests.conformance.harness import Missing
-from tests.conformance.suites.model import Outcome, Suite, Target
+from tests.conformance.suites.model import Outcome, Suite, Target, cache
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -97,6 +97,7 @@ class PreparedPython:
             "SUITE_METRICS": target.metrics,
             "PYTHONPATH": str(PLUGIN),
             "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONNOUSERSITE": "1",
         }
         if only is not None:
             chosen = scratch / "only"
@@ -145,15 +146,6 @@ def read(record: Path) -> tuple[dict[str, Outcome], str | None]:
     return outcomes, begun
 
 
-def cache() -> Path:
-    """Our directory below the system's temporary one, ours alone. Raises Missing."""
-    directory = Path(tempfile.gettempdir()) / f"pgguard-suites-{os.geteuid()}"
-    directory.mkdir(mode=0o700, exist_ok=True)
-    if directory.is_symlink() or directory.stat().st_uid != os.geteuid():
-        raise Missing(f"{directory} belongs to somebody else: remove it")
-    return directory
-
-
 def make_environment(directory: Path, installs: tuple[str, ...]) -> None:
     """A virtual environment that holds these pins. Raises Missing."""
     subprocess.run([sys.executable, "-m", "venv", str(directory)], check=True)
@@ -177,6 +169,10 @@ def _pg(target: Target) -> dict[str, str]:
 def _psycopg2(target: Target) -> dict[str, str]:
     names = {"PSYCOPG2_TESTDB": target.address.database, "PSYCOPG2_TEST_REPL_DSN": ""}
     return _pg(target) | names
+
+
+def _sqlalchemy(target: Target) -> list[str]:
+    return ["--dburi", target.address.url.replace("postgresql:", "postgresql+psycopg:")]
 
 
 ASYNCPG = Suite(
@@ -205,6 +201,7 @@ PSYCOPG2 = Suite(
     ),
     sql=("CREATE EXTENSION hstore",),
     settings={"max_prepared_transactions": "10", "wal_level": "logical"},
+    small_cap=5,
 )
 PG8000 = Suite(
     "pg8000",
@@ -219,4 +216,38 @@ PG8000 = Suite(
     ),
     sql=("CREATE EXTENSION hstore",),
     settings={"max_prepared_transactions": "10"},
+    small_cap=2,
 )
+SQLALCHEMY = Suite(
+    "sqlalchemy",
+    "2.1.9 with psycopg 3.3.9",
+    PythonSuite(
+        sdist="sqlalchemy==2.1.9",
+        installs=("sqlalchemy[asyncio]==2.1.9", "psycopg[binary]==3.3.9"),
+        keep=("test", "setup.cfg", "lib/sqlalchemy/testing/plugin"),
+        tests=(
+            "test/dialect/postgresql/test_dialect.py",
+            "test/dialect/postgresql/test_on_conflict.py",
+            "test/dialect/postgresql/test_query.py",
+            "test/dialect/postgresql/test_reflection.py",
+            "test/dialect/test_suite.py",
+            "test/engine/test_execute.py",
+            "test/engine/test_transaction.py",
+            "test/engine/test_reconnect.py",
+            "test/sql/test_insert_exec.py",
+            "test/sql/test_resultset.py",
+            "test/sql/test_returning.py",
+        ),
+        variables=_pg,
+        short=("test/dialect/postgresql/test_query.py",),
+        arguments=_sqlalchemy,
+    ),
+    sql=(
+        "CREATE EXTENSION hstore",
+        "CREATE EXTENSION citext",
+        "CREATE SCHEMA test_schema",
+        "CREATE SCHEMA test_schema_2",
+    ),
+    settings={"max_prepared_transactions": "10"},
+)
+"""psycopg 3's own tests are in no package of a registry; SQLAlchemy's go through it."""
