@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from pgguard.pool.admission import Ticket
 
 RETRY_AFTER = 0.25
+METHODS_LIMIT = 1_000
+"""Users in databases whose method is remembered: their names are as long as clients please."""
 METHOD_LIFETIME = 5.0
 """Seconds after which a challenge that we could not answer is looked at again."""
 LOWERED_FOR = 5.0
@@ -104,7 +106,7 @@ class Upstream:
                 session.entrance.method_known(method)
 
     def learned(self, user: str, database: str, method: Method) -> None:
-        if len(self._methods) > 10_000:
+        if len(self._methods) >= METHODS_LIMIT:
             self._methods.clear()
         self._methods[user, database] = (method, self._hub.clock())
 

@@ -247,10 +247,18 @@ def postgres(
 class Guard:
     """A `pgguard serve` as its own process; a context manager.
 
-    `settings` maps setting keys (`limits.total`) to their text; `upstream` may be any address.
+    `settings` maps setting keys (`limits.total`) to their text; `upstream` may be any address;
+    `descriptors` is the limit of the process, 0 that of this one.
     """
 
-    def __init__(self, upstream: Address, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        upstream: Address,
+        settings: Mapping[str, str] | None = None,
+        *,
+        descriptors: int = 0,
+    ) -> None:
+        self._descriptors = descriptors
         self._upstream = upstream
         self._settings = dict(settings or {})
         self._directory = Path(tempfile.mkdtemp(prefix="pgguard-conformance-"))
@@ -279,6 +287,8 @@ class Guard:
         command = [sys.executable, "-m", "pgguard", "serve"]
         command += ["--upstream", self._upstream.url, "--listen", "127.0.0.1:0"]
         command += ["--http", "127.0.0.1:0", "--ready-json"]
+        if self._descriptors:
+            command = ["sh", "-c", f'ulimit -n {self._descriptors}; exec "$@"', "sh", *command]
         with (self._directory / "log").open("wb") as log:
             self._process = subprocess.Popen(
                 command,

@@ -8,7 +8,7 @@ from core_fakes import World
 from pgguard import events
 from pgguard.core.login import Method
 from pgguard.core.states import SessionState
-from pgguard.core.upstream import CLOSE_WITHIN, LOWERED_FOR, METHOD_LIFETIME
+from pgguard.core.upstream import CLOSE_WITHIN, LOWERED_FOR, METHOD_LIFETIME, METHODS_LIMIT
 from pgguard.errors import ServerUnavailable
 from pgguard.pool.servers import ServerState
 from pgguard.wire import frontend
@@ -206,3 +206,11 @@ def test_alone_53300_is_passed_on_as_it_came() -> None:
     session = world.enter()
     world.hub.upstream.dial_failed(world.net.dialled[0], FULL)
     assert b"Mtoo many\0" in world.outs[session].written
+
+
+def test_methods_of_names_that_nobody_has_are_bounded() -> None:
+    world = World()
+    for number in range(3 * METHODS_LIMIT):
+        world.hub.upstream.learned(f"user{number}", "shop", Method.CHALLENGE)
+    assert len(world.hub.upstream._methods) <= METHODS_LIMIT
+    world.end()

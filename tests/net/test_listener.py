@@ -319,6 +319,26 @@ async def test_stopping_ends_no_connection_that_is_there() -> None:
         writer.close()
 
 
+@on_both_loops
+async def test_the_whole_way_in_has_one_time_limit() -> None:
+    async with listening() as port:
+        reader, writer = await port.connect(STARTUP[:5])
+        await once(lambda: port.listener._crowd._entering)
+        before = port.hub.clock()
+        writer.write(STARTUP[5:9])
+        await once(lambda: port.sessions)
+        (session,) = port.sessions
+        assert session.since <= before <= session.opened
+        assert session.since < session.opened
+        writer.close()
+        await gone(reader)
+
+
+async def once(is_so: Callable[[], object]) -> None:
+    while not is_so():
+        await asyncio.sleep(0.001)
+
+
 # Too many
 
 FEW = 24

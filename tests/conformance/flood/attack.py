@@ -58,6 +58,7 @@ WEIGHTS = {
     "silent": 8,
     "stopped reader": 2,
 }
+BIG = 1 / 4_000
 STOPPED = "SELECT n, repeat('x', 992) FROM generate_series(1, 100000) n"
 """100 MB that nobody reads."""
 
@@ -69,7 +70,7 @@ class Attackers:
         self._address = address
         self._seed = seed
         self._per_login = per_login
-        self._logins = asyncio.Semaphore(16)
+        self._logins = asyncio.Semaphore(12)
         """Logged in at once: the slots of Postgres are not what is flooded here."""
         self._keys: list[tuple[int, bytes]] = []
         self.sent: Counter[str] = Counter()
@@ -230,6 +231,8 @@ def _message(rng: random.Random) -> bytes:
 
 def _body(rng: random.Random) -> bytes:
     luck = rng.random()
+    if luck < BIG:
+        return _big(rng) + b"\0"
     if luck < 0.1:
         return rng.choice(TEXTS) + b"\0"
     if luck < 0.2:
@@ -239,6 +242,23 @@ def _body(rng: random.Random) -> bytes:
     if luck < 0.4:
         return b"\0\0\0\0\0\0\0\0"
     return rng.randbytes(rng.choice([1, 2, 4, 4, 5, 9, 17, 40, 200]))
+
+
+def _big(rng: random.Random) -> bytes:
+    """A text that is work to read, up to 400 kB, and the same only once."""
+    number, times = rng.randrange(10**9), rng.choice([1_000, 5_000, 12_000, 40_000])
+    head = b"SELECT %d" % number
+    shapes = (
+        b" FROM pg_class WHERE oid = 1" + b" OR oid = 2" * times,
+        b" IN (" + b"1," * times + b"2)",
+        b" UNION ALL SELECT 1" * min(times, 5_000),
+        b"::int" * times,
+        b" - 1" * times,
+        b" + (" * min(times, 5_000) + b"1" + b")" * min(times, 5_000),
+        b", '" + b"\xff" * times + b"'",
+        b" FROM " + b"pg_class a, " * min(times, 1_000) + b"pg_class b",
+    )
+    return head + rng.choice(shapes)
 
 
 def _cut(rng: random.Random, data: bytes) -> list[bytes]:
