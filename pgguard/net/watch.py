@@ -171,6 +171,7 @@ class Catalogues:
     async def settle(self) -> None:
         """At the end: read once more what verdicts still wait for, then give them up."""
         for database, watched in list(self._databases.items()):
-            if watched.wanted:
+            # A reading that is under way wants nothing any more, and may not get to its end.
+            if watched.wanted or self._hub.gate.waits(database):
                 await self.read(database)
             self._hub.gate.give_up_waiting(database, self._hub.clock())

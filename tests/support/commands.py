@@ -11,13 +11,20 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-_OWN = ("PG", "DATABASE_URL", "PYTEST_", "COVERAGE_")
+_OWN = ("PG", "DATABASE_URL", "PYTEST_", "COVERAGE_", "PYTHONDEVMODE", "PYTHONASYNCIODEBUG")
 WITHIN = 60.0
 
 
 def environment(**more: str) -> dict[str, str]:
-    """The environment of this process without what names a database or is pytest's own."""
-    kept = {name: text for name, text in os.environ.items() if not name.startswith(_OWN)}
+    """The environment of this process without what names a database or is pytest's own.
+
+    The loop stays. Python's debugging does not: it writes of slow machines to stderr.
+    """
+    kept = {
+        name: text
+        for name, text in os.environ.items()
+        if name == "PGGUARD_LOOP" or not name.startswith(_OWN)
+    }
     return kept | more
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import threading
 import time
 import urllib.request
@@ -16,9 +17,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 import psycopg
-import uvloop
 
 from pgguard.app import Guard
+from pgguard.net.loop import loop_factory
 from pgguard.settings import load
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class RunningGuard:
         self,
         settings: Settings,
         *,
-        factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop,
+        factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
         secrets: Mapping[str, str] | None = None,
         reread: Callable[[], Settings] | None = None,
     ) -> None:
@@ -67,7 +68,7 @@ class RunningGuard:
         """Internal errors that the test provokes."""
         self.complaints: list[str] = []
         self._make = lambda: Guard(settings, secrets=secrets, reread=reread)
-        self._factory = factory
+        self._factory = factory or loop_factory(os.environ)
         self._ready = threading.Event()
         self._failed: BaseException | None = None
         self._stopped = False
