@@ -76,7 +76,11 @@ def addresses(guard: Guard) -> str:
 
 
 def beside(guard: Guard) -> list[str]:
-    """Other guards on the same Postgres, a line for each, and what is left for this one."""
+    """Other guards on the same Postgres, a line for each, and what is left for this one; or that
+    the server has one backend for all."""
+    single = guard.hub.upstream.single
+    if single:
+        return [f"{single} serves one connection at a time: sessions come one after the other"]
     total = guard.hub.upstream.total
     return [f"{line}, on the same Postgres: limits.total is {total}" for line in guard.neighbours]
 

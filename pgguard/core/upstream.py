@@ -51,6 +51,7 @@ class Upstream:
         "_told",
         "last_error",
         "pids",
+        "single",
         "total",
         "version",
     )
@@ -64,6 +65,8 @@ class Upstream:
         """When each server was sent its last cancel."""
         self._closing: dict[Server, float] = {}
         self._lowered_at: float | None = None
+        self.single = ""
+        """What the server is that has one backend for all, `PGlite 0.5`; empty for a Postgres."""
         self.total = hub.settings.total
         self.version = ""
         self.last_error = ""
@@ -72,11 +75,19 @@ class Upstream:
         self._told: dict[str, str] = {}
         """What the newest server told at login: one dictionary for all that are told the same."""
 
+    def is_single(self, what: str) -> None:
+        """The server has one backend for all: one session at a time, whatever the settings say."""
+        self.single = what
+        self.set_total(1)
+
     # How Postgres receives a user
 
     def method(self, session: Session) -> Method | None:
         """The method if it is known; otherwise `entrance.advance` is called with it later."""
         key = (session.user, session.database)
+        if self.single and any(how is Method.TRUST for how, _ in self._methods.values()):
+            # Looking would take the only backend; who has none checks nobody.
+            return Method.TRUST
         known = self._methods.get(key)
         if known is not None:
             method, learned_at = known
@@ -179,7 +190,9 @@ class Upstream:
         self._methods.pop((server.user, server.database), None)
         patience = session.client.limits.pool_timeout
         if error.temporary and error.fields.get("C") != "53300" and now - session.since < patience:
-            self._down(error)
+            if not self.single:
+                # There it has only not noticed yet that the one before has gone.
+                self._down(error)
             self._retries.append((now + RETRY_AFTER, session, ticket))
             return
         self._pass_on(session, error)
@@ -212,7 +225,7 @@ class Upstream:
     def set_total(self, total: int | None) -> None:
         """`limits.total`, or what auto came to."""
         admission = self._hub.admission
-        self.total = total
+        self.total = total = 1 if self.single else total
         lower = total is not None and admission.total is not None and total < admission.total
         if self._lowered_at is None or lower:
             self._hub.granted(admission.set_total(total, self._hub.clock()))

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import socket
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,7 @@ NONSENSE = (ValueError, IndexError, TypeError, KeyError)
 MAY_NOT = ("28000", "3D000", "42501")
 """What Postgres says of a database to which a role may not connect, or that is not there."""
 
+VERSION_QUERY = "SELECT pg_catalog.version()"
 LOCK_QUERY = "SELECT pg_catalog.pg_try_advisory_xact_lock(1885822821, 1633973606)"
 LIMITS_QUERY = (
     "SELECT pg_catalog.current_setting('max_connections'),"
@@ -124,9 +126,14 @@ class Limits:
 
     async def _look(self) -> bool:
         """Raises ServerUnavailable."""
+        if self._hub.upstream.single:
+            return True
         if self._services.announce is not None:
             try:
-                return await self._services.converse(LASTING, self._agree)
+                understood = await self._services.converse(LASTING, self._agree)
+                if self._hub.upstream.single:
+                    await self._services.stop()
+                return understood
             except ServerUnavailable as error:
                 if error.fields.get("C") not in MAY_NOT:
                     raise
@@ -138,6 +145,8 @@ class Limits:
 
     async def _agree(self, connection: Connection) -> bool:
         """The transaction in which guards take note of each other, one at a time."""
+        if not self.known.is_set() and await self._is_single(connection):
+            return True
         await connection.query("BEGIN")
         self._locked = locked = await connection.query(LOCK_QUERY) == [["t"]]
         before = self._connecting()
@@ -148,6 +157,22 @@ class Limits:
         await connection.query(f"SET application_name = '{self._name()}'")
         await connection.query("COMMIT")
         return understood
+
+    async def _is_single(self, connection: Connection) -> bool:
+        """Look once whether there is one backend for all; then nothing of ours may occupy it."""
+        rows = await connection.query(VERSION_QUERY)
+        version = (rows[0][0] or "") if rows and rows[0] else ""
+        product = re.search(r"PGlite [\w.-]*", version)
+        if product is None:
+            if not await self._services.is_alone(LASTING):
+                return False
+            # Unless it has ended for all meanwhile.
+            await connection.query(VERSION_QUERY)
+        self._services.announce = None
+        self._hub.upstream.is_single(product[0] if product else "this server")
+        self._limit = 1
+        self.known.set()
+        return True
 
     def _take(self, limits: Rows, backends: Rows, before: int, *, locked: bool) -> bool:
         """Choose our limit by what was read; `before` is what `_connecting` was."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from pgguard.core.hub import Hub
+    from pgguard.core.login import Method
     from pgguard.net.channel import Channel
 
 AT_ONCE = 2
@@ -38,6 +39,7 @@ CLOSE_WITHIN = 2.0
 POLL = 0.02
 OBJECT_IN_USE = "55006"
 """What Postgres says of a database that is connected to."""
+BUSY = "55000"
 Rows = list[list[str | None]]
 T = TypeVar("T")
 
@@ -45,7 +47,10 @@ T = TypeVar("T")
 class Connection:
     """One logged-in connection that runs one look-up after the other."""
 
-    def __init__(self, channel: Channel, rest: bytes, pid: int, version: str) -> None:
+    def __init__(
+        self, channel: Channel, rest: bytes, pid: int, version: str, method: Method | None = None
+    ) -> None:
+        self.method = method
         self._channel = channel
         self._framer = Framer(BACKEND_LIMIT, "server")
         self._framer.push(rest)
@@ -103,7 +108,8 @@ async def open_connection(address: Address, parameters: dict[str, str], hub: Hub
     except BaseException:
         channel.close()
         raise
-    return Connection(channel, rest, login.pid, login.parameters.get("server_version", ""))
+    version = login.parameters.get("server_version", "")
+    return Connection(channel, rest, login.pid, version, login.method)
 
 
 class Services:
@@ -116,6 +122,8 @@ class Services:
         self._application_name = application_name
         self._open: dict[str, Connection] = {}
         self._locks: dict[str, asyncio.Lock] = {}
+        self._turn = asyncio.Lock()
+        """Whose look-up it is, where only one can be."""
         self.announce: Callable[[], str] | None = None
         """The name of the connection that lasts; None = none does."""
         self.used_pids = Recent()
@@ -141,8 +149,26 @@ class Services:
         while True:
             await self._way_is_free()
             async with lock:
+                if self._hub.upstream.single:
+                    return await self._alone(database, work)
                 if not self._hub.blocking:
                     return await self._converse(database, work)
+
+    async def _alone(self, database: str, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """A look-up at a server with one backend: between two sessions, and gone at once."""
+        hub = self._hub
+        async with self._turn:
+            hub.admission.ask_back(back=True, now=hub.clock())
+            try:
+                deadline = hub.clock() + TIMEOUT
+                while hub.servers:
+                    if hub.clock() > deadline:
+                        raise ServerUnavailable("the only backend is in use", fields={"C": BUSY})
+                    await asyncio.sleep(POLL)
+                return await self._converse(database, work)
+            finally:
+                await self._drop(database)
+                hub.granted(hub.admission.ask_back(back=False, now=hub.clock()))
 
     async def _way_is_free(self) -> None:
         """Wait until no statement about databases runs (T27), but not for ever."""
@@ -198,9 +224,27 @@ class Services:
             self._hub.services = True
             connection = await open_connection(self._address, parameters, self._hub)
             self._open[database] = connection
+            if connection.method is not None:
+                self._hub.upstream.learned(self._user, database, connection.method)
             self.used_pids.add(connection.pid)
             self.server_version = connection.version
         return connection
+
+    async def is_alone(self, database: str) -> bool:
+        """Whether the server refuses a second connection without a word, one being open."""
+        parameters = {"user": self._user, "database": database}
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                second = await open_connection(self._address, parameters, self._hub)
+        except ServerUnavailable as error:
+            return not error.fields
+        except OSError:
+            return True
+        except TimeoutError:
+            return False
+        self.used_pids.add(second.pid)
+        await second.close()
+        return False
 
     def _lasts(self, database: str) -> bool:
         return database == LASTING and self.announce is not None

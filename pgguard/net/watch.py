@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING
 
 from pgguard.errors import ServerUnavailable
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("pgguard.net")
 
 EVERY = 5.0
+EVERY_ALONE = 30.0
+"""The same where a look-up takes the only backend from sessions."""
 AT_MOST_EVERY = 1.0
 RETRY_AFTER = 0.25
 UNUSED = 16
@@ -49,7 +52,7 @@ async def watch_locks(hub: Hub, services: Services, database: str) -> None:
             for server in hub.servers
             if server.client in waiting and server.pipeline.due and now - server.started > 0.5
         }
-        if not running:
+        if not running or hub.upstream.single:
             continue
         pids = ",".join(map(str, running))
         try:
@@ -124,6 +127,9 @@ class Catalogues:
 
     async def _look(self, database: str, watched: _Watched, *, moved: bool) -> None:
         now = self._hub.clock()
+        if self._hub.upstream.single and now - (watched.read_at or -inf) < EVERY_ALONE:
+            # Sessions wait meanwhile, and such a server may take seconds for it.
+            return
         if watched.wanted:
             due = self._is_due(database, watched)
             if due and (watched.read_at is None or now - watched.read_at >= AT_MOST_EVERY):

@@ -206,6 +206,11 @@ class Admission:
         self._room.paused = self.draining
         return self._settle_all(now)
 
+    def ask_back(self, *, back: bool, now: float) -> list[Ticket]:
+        """While `back`, what is given back is granted to nobody: it is for a look-up of ours."""
+        self._room.asked_back = back
+        return [] if back else self._serve(now)
+
     def drain(self, now: float) -> list[tuple[Ticket, Draining]]:
         """Refuse everybody who waits, and whoever comes from now on."""
         self.draining = self._room.paused = True

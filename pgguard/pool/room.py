@@ -41,6 +41,7 @@ class Room:
     __slots__ = (
         "_given_back_at",
         "_lines",
+        "asked_back",
         "held",
         "holding",
         "neighbours",
@@ -55,6 +56,8 @@ class Room:
         self.total = total
         """Slots; None = no limit over all clients."""
         self.serial = serial
+        self.asked_back = False
+        """Grant nothing until a look-up has had the only server; not a pause: clocks run on."""
         self.neighbours: list[str] = []
         """Other guards on the same Postgres, a line for each: what they hold is not to be had."""
         self.paused = False
@@ -84,7 +87,7 @@ class Room:
 
     def next(self, now: float) -> Share | None:
         """The share whose head is to be granted now."""
-        if self.paused or (self.total is not None and self.held >= self.total):
+        if self.paused or self.asked_back or (self.total is not None and self.held >= self.total):
             return None
         room = inf if self.total is None else self.total - self.reserved
         if self.serial and self.holding:

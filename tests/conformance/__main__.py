@@ -14,6 +14,7 @@ RUNS = {
     "matrix": "tests.conformance.matrix",
     "memory": "tests.conformance.memory",
     "flood": "tests.conformance.flood.deluge",
+    "pglite": "tests.conformance.pglite",
     "stress": "tests.conformance.stress.storm",
     "regress": "tests.conformance.regress.suites",
     "readme": "tests.conformance.readme",

@@ -36,6 +36,8 @@ class FakeConnection:
         services.said.append(sql)
         if sql == limiting.LOCK_QUERY:
             return [["t" if services.free else "f"]]
+        if sql == limiting.VERSION_QUERY:
+            return [[services.version]]
         if sql == limiting.LIMITS_QUERY:
             return services.limits
         if sql == limiting.BACKENDS_QUERY:
@@ -52,6 +54,8 @@ class FakeServices:
         self.backends: Rows = []
         self.limits = LIMITS
         self.free = True
+        self.alone = self.stopped = False
+        self.version = "PostgreSQL 18.6 on x86_64"
         self.errors: list[ServerUnavailable] = []
         self.error: ServerUnavailable | None = None
         self.used_pids: set[int] = set()
@@ -70,6 +74,12 @@ class FakeServices:
         if error := (self.errors.pop(0) if self.errors else self.error):
             raise error
         return await work(FakeConnection(self))
+
+    async def is_alone(self, database: str) -> bool:
+        return self.alone
+
+    async def stop(self) -> None:
+        self.stopped = True
 
     @property
     def name(self) -> Announcement:
@@ -245,8 +255,7 @@ async def test_a_look_is_one_transaction_under_the_lock_that_ends_with_our_name(
     limits = limits_of(world, services)
     limits.listens(6433)
     await limits.read()
-    assert services.said[0] == "BEGIN"
-    assert services.said[1] == limiting.LOCK_QUERY
+    assert services.said[:3] == [limiting.VERSION_QUERY, "BEGIN", limiting.LOCK_QUERY]
     assert services.said[-1] == "COMMIT"
     assert services.places == ["postgres"]
     name = services.name
@@ -362,4 +371,34 @@ async def test_a_server_that_does_not_answer_is_not_asked_twice() -> None:
     services.errors = [slow]
     assert not await limits.read()
     assert len(services.places) == 1
+    world.end()
+
+
+# A server with one backend
+
+
+@pytest.mark.parametrize("total", [None, 7])
+@pytest.mark.parametrize(
+    ("version", "alone", "name"),
+    [
+        ("PostgreSQL 18.6 (PGlite 0.5.14) on wasm32", False, "PGlite 0.5.14"),
+        ("PostgreSQL 16 on something", True, "this server"),
+    ],
+)
+async def test_a_server_with_one_backend_serves_one_session_and_none_of_ours_lasts(
+    total: int | None, version: str, alone: bool, name: str
+) -> None:
+    world, services = World(total=total), FakeServices()
+    services.version, services.alone = version, alone
+    limits = limits_of(world, services)
+    assert await limits.read()
+    assert world.hub.upstream.single == name
+    assert world.hub.admission.total == 1
+    assert limits.known.is_set()
+    assert services.stopped
+    world.hub.upstream.set_total(9)
+    assert world.hub.admission.total == 1
+    asked = len(services.places)
+    assert await limits.read()
+    assert len(services.places) == asked
     world.end()

@@ -18,6 +18,7 @@ class FakeConnection:
     """Answers nothing to anything."""
 
     version = "16.1"
+    method = None
     used_at = 0.0
 
     def __init__(self, database: str, open_ones: set[str]) -> None:
