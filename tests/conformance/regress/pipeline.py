@@ -48,7 +48,7 @@ def run(
     for name in names:
         (code, _, trace), (other_code, said, other_trace) = (side[name] for side in sides)
         if (code, trace) != (other_code, other_trace):
-            differs[name] = said[-600:] + _first_line(trace, other_trace)
+            differs[name] = f"exit {other_code}{_first_line(trace, other_trace)}: {said[-300:]}"
     failed = [sum(code != 0 for code, _, _ in side.values()) for side in sides]
     for name in known.unexplained(SUITE, differs):
         checks.note(f"differs: {name}: {differs[name]}")
@@ -85,7 +85,7 @@ def _test(kit: Kit, address: harness.Address, name: str, trace: Path) -> tuple[i
 
 def _first_line(trace: str, other: str) -> str:
     pairs = zip(trace.splitlines(), other.splitlines(), strict=False)
-    return next((f" direct {a!r}, guarded {b!r}" for a, b in pairs if a != b), "")
+    return next((f", direct {a!r}, guarded {b!r}" for a, b in pairs if a != b), "")
 
 
 def _output(command: list[object], kit: Kit, address: harness.Address) -> tuple[int, str]:

@@ -83,7 +83,7 @@ def steps(kit: Kit) -> list[Step]:
         Step("dropuser", "dropuser {db}_role"),
         Step("createdb for psql", "createdb {db}"),
         *(
-            Step(f"psql {mode}".strip(), f"psql -X {mode} -f - {{db}}", file.read_text())
+            Step(f"psql {mode}, {file.name}", f"psql -X {mode} -f - {{db}}", file.read_text())
             for file in scripts
             for mode in ("-a -v ECHO=all", "-q -At", "-1 -b")
         ),
@@ -137,7 +137,11 @@ def run(
 def _side(kit: Kit, directory: Path, address: harness.Address) -> dict[str, Seen]:
     directory.mkdir()
     mine(directory)
-    return {step.name: _do(step, kit, directory, address) for step in steps(kit)}
+    seen: dict[str, Seen] = {}
+    for step in steps(kit):
+        assert step.name not in seen
+        seen[step.name] = _do(step, kit, directory, address)
+    return seen
 
 
 def _do(step: Step, kit: Kit, directory: Path, address: harness.Address) -> Seen:
