@@ -16,13 +16,13 @@ from pgguard.sql.statement import PENDING
 from pgguard.tenancy.judge import Judge
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from pgguard.core.session import Session
     from pgguard.core.types import Client, Net
     from pgguard.counters import ProcessCounters
     from pgguard.sql.statement import Facts, Statement
-    from pgguard.tenancy.model import Catalogue, TenancySettings
+    from pgguard.tenancy.model import Catalogue, Model, TenancySettings
 
 WAITING_LIMIT = 10_000
 """Executions by (statement, client) whose verdict may wait; more are counted as unknown at once."""
@@ -38,6 +38,9 @@ FLAGGED_TEXT = 8 * 1024
 
 BACKLOG = 32 * 1024 * 1024
 """Bytes of long texts that wait for the worker; more are counted as unknown at once."""
+
+STEP = 200
+"""Statements that are judged without a session being served in between."""
 
 
 class Gate:
@@ -191,29 +194,49 @@ class Gate:
             self._count(client, statement, 1, now)
 
     def catalogue_read(
-        self, database: str, catalogue: Catalogue, now: float, *, newest: bool = True
+        self,
+        database: str,
+        catalogue: Catalogue,
+        model: Model | None = None,
+        *,
+        newest: bool = True,
     ) -> None:
-        """The catalogue as it was when the reading began: verdicts that waited for it are given.
+        """The catalogue as it was when the reading began, and the model if it is made already.
 
-        Not `newest`: it has been asked for anew since, so they go on waiting.
+        Verdicts that waited can be given up waiting for now. Not `newest`: it has been asked for
+        anew since, so they go on waiting.
         """
-        judge = self.judge(database)
-        judge.set_catalogue(catalogue)
+        self.judge(database).set_catalogue(catalogue, model)
         if newest:
             self._changing.discard(database)
-            self.give_up_waiting(database, now)
 
     def give_up_waiting(self, database: str, now: float) -> None:
         """No newer catalogue is to be had: what waits is counted by what is known."""
+        for _ in self.giving_up(database, now):
+            pass
+
+    def giving_up(self, database: str, now: float) -> Iterator[None]:
+        """The same in steps: thousands of statements may wait, and sessions are served in between.
+
+        Ends early when the catalogue has changed again meanwhile; the rest goes on waiting.
+        """
         judge = self.judge(database)
-        waiting, self._waiting[database] = self._waiting[database], {}
-        for (statement, client), times in waiting.items():
-            if statement.version != judge.version:
+        waiting, version = self._waiting[database], judge.version
+        for number, key in enumerate(list(waiting), 1):
+            if number % STEP == 0:
+                judge.unknown_relation = False
+                yield
+                if self.judges.get(database) is not judge or judge.version != version:
+                    return
+            statement, client = key
+            times = waiting.pop(key, 0)
+            if statement.version != version:
                 if judge.wants_worker(statement) and self._send_to_worker(judge, statement):
-                    self._waiting[database][statement, client] = times
+                    waiting[key] = times
                     continue
                 self._judge(judge, statement)
-            self._count(client, statement, times, now)
+            if times:
+                self._count(client, statement, times, now)
         judge.unknown_relation = False
 
     def analysed(self, judge: Judge, statement: Statement, facts: Facts | None, now: float) -> None:

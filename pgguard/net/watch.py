@@ -16,11 +16,17 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from pgguard.errors import ServerUnavailable
-from pgguard.tenancy.model import CATALOGUE_QUERIES, NEWEST_ROW_QUERY, catalogue_from_rows
+from pgguard.tenancy.model import (
+    CATALOGUE_QUERIES,
+    NEWEST_ROW_QUERY,
+    Model,
+    catalogue_from_rows,
+)
 
 if TYPE_CHECKING:
     from pgguard.core.hub import Hub
     from pgguard.net.service import Rows, Services
+    from pgguard.tenancy.model import Catalogue, TenancySettings
 
 log = logging.getLogger("pgguard.net")
 
@@ -166,13 +172,19 @@ class Catalogues:
             return
         watched.failed = False
         watched.newest = rows[0]
+        gate = self._hub.gate
+        named = dict(zip(names, rows[1:], strict=True))
         try:
-            catalogue = catalogue_from_rows(dict(zip(names, rows[1:], strict=True)))
+            # With thousands of tables this takes long enough for every session to notice.
+            made = await asyncio.to_thread(_made, named, gate.judge(database).settings)
         except NONSENSE as error:
             log.warning("catalogue of %r not understood, verdicts wait: %r", database, error)
             return
         newest = not watched.wanted
-        self._hub.gate.catalogue_read(database, catalogue, self._hub.clock(), newest=newest)
+        gate.catalogue_read(database, *made, newest=newest)
+        if newest:
+            for _ in gate.giving_up(database, self._hub.clock()):
+                await asyncio.sleep(0)
 
     async def settle(self) -> None:
         """At the end: read once more what verdicts still wait for, then give them up."""
@@ -181,3 +193,9 @@ class Catalogues:
             if watched.wanted or self._hub.gate.waits(database):
                 await self.read(database)
             self._hub.gate.give_up_waiting(database, self._hub.clock())
+
+
+def _made(rows: dict[str, Rows], settings: TenancySettings) -> tuple[Catalogue, Model]:
+    """The catalogue that was read and the model of it."""
+    catalogue = catalogue_from_rows(rows)
+    return catalogue, Model(catalogue, settings)

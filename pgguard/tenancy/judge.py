@@ -133,14 +133,17 @@ class Judge:
         except Exception:  # noqa: BLE001 - as in judge
             self._fault(statement)
 
-    def set_catalogue(self, catalogue: Catalogue) -> None:
+    def set_catalogue(self, catalogue: Catalogue, model: Model | None = None) -> None:
         """A new catalogue: all verdicts of older versions are to be judged again.
 
-        One that equals the last changes nothing, unless a statement waits for a relation.
+        One that equals the last changes nothing, unless a statement waits for a relation. `model`
+        is what was made of it elsewhere, which takes long for thousands of tables.
         """
         if self.model is not None and self.model.catalogue == catalogue and not self._asked:
             return
-        self.model = Model(catalogue, self.settings)
+        if model is None or model.settings is not self.settings:
+            model = Model(catalogue, self.settings)
+        self.model = model
         self.version += 1
         self._absent = {name for name in self._absent | self._asked if not self.model.find(name)}
         if len(self._absent) > _MOST_NAMES:

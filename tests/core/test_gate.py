@@ -30,7 +30,8 @@ def counted(session: Session) -> int:
 
 
 def read(world: World, **catalogue: object) -> None:
-    world.hub.gate.catalogue_read("shop", Catalogue(database="shop", **catalogue), world.clock())
+    world.hub.gate.catalogue_read("shop", Catalogue(database="shop", **catalogue))
+    world.hub.gate.give_up_waiting("shop", world.clock())
 
 
 def test_the_catalogue_is_asked_for_at_the_first_session_of_a_database(world: World) -> None:

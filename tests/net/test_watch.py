@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import TYPE_CHECKING, Any
 
 from core_fakes import World
@@ -10,7 +11,12 @@ from core_fakes import World
 from pgguard.errors import ServerUnavailable
 from pgguard.net import watch
 from pgguard.net.watch import Catalogues
-from pgguard.tenancy.model import CATALOGUE_QUERIES, NEWEST_ROW_QUERY
+from pgguard.tenancy.model import (
+    CATALOGUE_QUERIES,
+    NEWEST_ROW_QUERY,
+    Catalogue,
+    catalogue_from_rows,
+)
 
 if TYPE_CHECKING:
     import pytest
@@ -62,6 +68,29 @@ async def test_a_catalogue_is_read_at_the_first_session() -> None:
     catalogues.want("shop", soon=True)
     await run_until(catalogues, lambda: judge.version)
     assert services.readings() == ["shop"]
+    world.end()
+
+
+async def test_sessions_are_served_while_a_large_catalogue_is_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    served = threading.Event()
+    made = []
+
+    def make(rows: Any) -> Catalogue:
+        made.append(served.wait(5))
+        return catalogue_from_rows(rows)
+
+    monkeypatch.setattr(watch, "catalogue_from_rows", make)
+    world, services = World(), FakeServices()
+    reading = asyncio.ensure_future(catalogues_of(world, services).read("shop"))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not reading.done()
+    served.set()
+    await reading
+    assert made == [True]
+    assert world.hub.gate.judge("shop").version == 1
     world.end()
 
 

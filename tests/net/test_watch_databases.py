@@ -132,5 +132,5 @@ async def test_a_reading_of_a_database_that_was_forgotten_harms_nobody(
     world.hub.gate.forget("shop")
     world.hub.gate.analysed(judge, statement, None, 0.0)
     world.hub.gate.forget("shop")
-    world.hub.gate.catalogue_read("shop", Catalogue(), 0.0)
+    world.hub.gate.catalogue_read("shop", Catalogue())
     world.end()

@@ -20,7 +20,7 @@ from pgguard.sql.statement import PENDING, Facts, Statement
 from pgguard.tenancy import judge as module
 from pgguard.tenancy.catalogue import Catalogue, Column, Table
 from pgguard.tenancy.judge import Judge
-from pgguard.tenancy.model import TenancySettings
+from pgguard.tenancy.model import Model, TenancySettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -230,6 +230,17 @@ def test_a_relation_that_has_come_into_being_is_judged() -> None:
     judge.set_catalogue(dataclasses.replace(CATALOGUE, tables={table.key: table}))
     judge.judge(statement)
     assert statement.verdict == Verdict.unscoped
+
+
+def test_a_model_that_was_made_elsewhere_is_taken_if_it_is_of_the_same_settings() -> None:
+    judge = fresh(catalogue=None)
+    model = Model(CATALOGUE, judge.settings)
+    judge.set_catalogue(CATALOGUE, model)
+    assert judge.model is model
+    judge = fresh(catalogue=None)
+    judge.set_catalogue(CATALOGUE, Model(CATALOGUE, TenancySettings(columns=("org_id",))))
+    assert judge.model is not None
+    assert judge.model.settings is judge.settings
 
 
 def test_a_temporary_table_whose_creation_was_seen_is_no_tenant_s() -> None:
