@@ -188,11 +188,11 @@ class Guard:
 
     async def stop(self, grace: float = GRACE) -> None:
         """Accept no more, let what runs finish within `grace` seconds, then end the rest."""
+        self.hub.drain()
         if self._listener is not None:
             await self._listener.stop()
         if self._doors is not None:
             self._doors.close()
-        self.hub.drain()
         await _while(self._busy, grace)
         if await self._cancel_running():
             await self._look_once_more()

@@ -419,7 +419,7 @@ class Hub:
         result = self.admission.tick(now)
         for ticket, error in result.refused:
             assert isinstance(ticket.holder, Session)
-            self.refuse(ticket.holder, error)
+            self.refuse(ticket.holder, self.upstream.why_refused(error))
         for ticket, text in result.notices:
             assert isinstance(ticket.holder, Session)
             notify(ticket.holder, text)
@@ -468,10 +468,10 @@ class Hub:
         now = self.clock()
         self.admission.drain(now)
         for session in list(self.sessions):
-            if session.state in (SessionState.LOGIN, SessionState.WAITING):
-                self.refuse(session, shutting_down())
-            elif session.server is not None:
+            if session.server is not None:
                 self.drained(session.server)
+            elif session.out is not self.nowhere:  # else with its startup packet
+                self.refuse(session, shutting_down())
 
     def drained(self, server: Server) -> None:
         """While draining: end the session whose server owes nothing and is in no transaction."""

@@ -241,6 +241,9 @@ class Server:
                 if after > end and end - pos < MARKED_LIMIT:
                     break
                 self._look_into(kind, chunk[pos + 5 : after])
+                if self.fatal:
+                    self._last_word(chunk[:after])
+                    return
             elif kind == 0x47:  # CopyInResponse
                 self.copy_in = not self.pipeline.copy_in_begins()
                 self.noted = True
@@ -292,20 +295,27 @@ class Server:
                 name, value = backend.decode_parameter_status(body)
                 self.hub.parameter_changed(self, name, value)
                 return
+            self.noted = self.failed = True
+            self.pipeline.failed()
+            # Postgres takes no more of a copy, and counts Syncs again.
+            self.copy_in = False
             fields = backend.decode_fields(body)
         except ProtocolViolation:
             # What cannot be read is still the server's word: it is passed on as it came.
             return
-        self.noted = self.failed = True
-        self.pipeline.failed()
-        # Postgres takes no more of a copy, and counts Syncs again.
-        self.copy_in = False
         sqlstate = fields.get("C", "?????")[:5]
         errors = self.hub.counters.errors
         if sqlstate in errors or len(errors) < 500:
             errors[sqlstate] = errors.get(sqlstate, 0) + 1
         if (fields.get("V") or fields.get("S")) in ("FATAL", "PANIC"):
             self.fatal = fields
+
+    def _last_word(self, chunk: bytes) -> None:
+        """The chunk ends in a FATAL: Postgres is gone, and who goes on is no Postgres."""
+        if self.session is not None:
+            self.counters.sent_bytes += len(chunk)
+            self.session.write(chunk)
+        self.hub.upstream.condemned(self)
 
     def _violation(self, before: bytes, kind: int) -> None:
         """A length that no legal message has: what came before it is passed on."""

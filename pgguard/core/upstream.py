@@ -2,7 +2,7 @@
 
 Laws: a ticket is given back exactly once, when the socket of its server has given EOF or its dial
 is over; a server whose session is gone is never handed on; Postgres's own errors are passed on
-verbatim, once; while Postgres is down sessions are held for `pool_timeout`, tried every 250 ms.
+verbatim, once; while Postgres is down sessions are held for `pool_timeout`, and few of them try.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from pgguard import events
 from pgguard.core.login import Method, ServerLogin
+from pgguard.core.redials import AT_ONCE, Redials, Waiting
 from pgguard.core.server import Server
 from pgguard.core.states import SessionState
 from pgguard.core.types import Recent
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from pgguard.core.types import Out
     from pgguard.pool.admission import Ticket
 
-RETRY_AFTER = 0.25
 METHODS_LIMIT = 1_000
 """Users in databases whose method is remembered: their names are as long as clients please."""
 METHOD_LIFETIME = 5.0
@@ -47,10 +47,10 @@ class Upstream:
         "_lowered_at",
         "_methods",
         "_probing",
-        "_retries",
         "_told",
         "last_error",
         "pids",
+        "redials",
         "single",
         "total",
         "version",
@@ -60,7 +60,7 @@ class Upstream:
         self._hub = hub
         self._methods: dict[tuple[str, str], tuple[Method, float]] = {}
         self._probing: dict[tuple[str, str], list[Session]] = {}
-        self._retries: list[tuple[float, Session, Ticket | None]] = []
+        self.redials = Redials()
         self._cancelled: dict[Server, float] = {}
         """When each server was sent its last cancel."""
         self._closing: dict[Server, float] = {}
@@ -132,13 +132,29 @@ class Upstream:
             if error.fields.get("C") == "53300" and self._hub.admission.neighbours:
                 patience = self._hub.settings.admission.total_timeout
             if error.temporary and now - session.since < patience:
-                self._retries.append((now + RETRY_AFTER, session, None))
+                self.redials.add(Waiting(session, None, error), now)
             else:
                 self._pass_on(session, error)
 
     # Dials
 
     def dial(self, session: Session, ticket: Ticket) -> None:
+        """Connect a server for a session, or let it wait its turn while Postgres is away."""
+        if self.is_away():
+            error = ServerUnavailable(self.last_error)
+            self.redials.add(Waiting(session, ticket, error), self._hub.clock())
+        else:
+            self._dial(session, ticket)
+
+    def is_away(self) -> bool:
+        """Postgres has not answered lately, and somebody waits until it does."""
+        return bool(self.redials) and not self._hub.counters.upstream_up
+
+    def why_refused(self, error: Refusal) -> Refusal:
+        """Who waited in vain for those who wait for Postgres has waited for Postgres."""
+        return not_ready(self.last_error) if self.is_away() else error
+
+    def _dial(self, session: Session, ticket: Ticket) -> None:
         hub = self._hub
         server = Server(hub, hub.number(), session, ticket)
         hub.servers.add(server)
@@ -182,18 +198,22 @@ class Upstream:
         hub.servers.discard(server)
         self._closing.pop(server, None)
         move(server, ServerState.CLOSED)
+        full = error.fields.get("C") == "53300"
+        if self.single:
+            # There it has only not noticed yet that the one before has gone.
+            self._try_others(now, room=False)
+        elif not self._down(error):
+            # An answer, but one that makes room for nobody if there is no slot.
+            self._try_others(now, room=not full)
         if session is None or session.state is not SessionState.WAITING:
             self._give_back(ticket)
             return
-        if error.fields.get("C") == "53300" and self._requeue(session, ticket, error, now):
+        if full and self._requeue(session, ticket, error, now):
             return
         self._methods.pop((server.user, server.database), None)
         patience = session.client.limits.pool_timeout
-        if error.temporary and error.fields.get("C") != "53300" and now - session.since < patience:
-            if not self.single:
-                # There it has only not noticed yet that the one before has gone.
-                self._down(error)
-            self._retries.append((now + RETRY_AFTER, session, ticket))
+        if error.temporary and not full and now - session.since < patience:
+            self.redials.add(Waiting(session, ticket, error), now)
             return
         self._pass_on(session, error)
         self._give_back(ticket)
@@ -215,7 +235,7 @@ class Upstream:
             waited = now - session.since
             if not beside or waited > hub.settings.admission.total_timeout:
                 return False
-            self._retries.append((now + RETRY_AFTER, session, ticket))
+            self.redials.add(Waiting(session, ticket, error), now)
             return True
         self._lowered_at = now
         hub.granted(hub.admission.set_total(others, now))
@@ -239,12 +259,7 @@ class Upstream:
             hub.refuse(session, hub.admission.none_left(session.client.share, waited))
             return
         if not fields or fields.get("C") == "57P03":
-            cause = Refusal(
-                f"pgguard: Postgres is not ready: {error.message}",
-                sqlstate="57P03",
-                hint="Start it or correct the upstream URL (pgguard doctor says what is wrong).",
-            )
-            hub.refuse(session, cause)
+            hub.refuse(session, not_ready(error.message))
             return
         pieces = [key.encode() + _encode(value) + b"\0" for key, value in fields.items()]
         session.write(backend.message(codes.ERROR_RESPONSE, b"".join(pieces) + b"\0"))
@@ -276,7 +291,7 @@ class Upstream:
             move(server, ServerState.CLOSING)
             server.since = now
         self._closing[server] = now
-        if server.pipeline.due:
+        if server.pipeline.due and not server.fatal:
             # What nobody waits for is not run to its end, or the slot would stay taken (T12).
             self.cancel(server)
         server.out.resume_reading()
@@ -297,6 +312,12 @@ class Upstream:
         server.close_reason = reason
         move(server, ServerState.CLOSING)
         server.out.resume_reading()
+
+    def condemned(self, server: Server) -> None:
+        """Postgres has said FATAL: that was the last word, whatever comes behind it (R24)."""
+        if server.session is not None:
+            self._session_left_alone(server.session, server, None, self._hub.clock())
+        self.retire(server, server.fatal.get("M", ""), half_sent=True)
 
     def cancel(self, server: Server) -> None:
         if not server.cancelling:
@@ -355,11 +376,8 @@ class Upstream:
         if self._lowered_at is not None and now - self._lowered_at > LOWERED_FOR:
             self._lowered_at = None
             self.set_total(self.total)
-        if self._retries:
-            due = [retry for retry in self._retries if retry[0] <= now]
-            self._retries = [retry for retry in self._retries if retry[0] > now]
-            for _, session, ticket in due:
-                self._try_again(session, ticket)
+        if self.redials:
+            self._hold(now)
         for server, at in list(self._cancelled.items()):
             if server in self._closing and now - at >= CANCEL_AGAIN:
                 self.cancel(server)
@@ -377,15 +395,42 @@ class Upstream:
             if cast("Session", place).vanished():
                 hub.session_gone(cast("Session", place), "client left while it waited")
 
-    def _try_again(self, session: Session, ticket: Ticket | None) -> None:
-        if ticket is not None:
-            if session.state is SessionState.WAITING:
-                self.dial(session, ticket)
-            else:
-                self._give_back(ticket)
-        elif session.state is SessionState.LOGIN:
-            method = self.method(session)
-            if method is not None and session.entrance is not None:
+    def _hold(self, now: float) -> None:
+        """Let go of whom nobody waits for, tell those whose time is over, let one try."""
+        for waiting in self.redials.take_if(lambda waiting: not _wants(waiting)):
+            if waiting.ticket is not None:
+                self._give_back(waiting.ticket)
+        defaults = self._hub.settings.admission.defaults
+
+        def is_over(waiting: Waiting) -> bool:
+            if waiting.error.fields.get("C") == "53300":
+                # `_requeue` says how long that is waited for.
+                return False
+            limits = defaults if waiting.ticket is None else waiting.session.client.limits
+            return now - waiting.session.since >= limits.pool_timeout
+
+        for waiting in self.redials.take_if(is_over):
+            self._pass_on(waiting.session, waiting.error)
+            if waiting.ticket is not None:
+                self._give_back(waiting.ticket)
+        self._try(self.redials.due(now))
+
+    def _try_others(self, now: float, *, room: bool = True) -> None:
+        """Postgres has answered."""
+        if self.redials or not room:
+            dialling = (s for s in self._hub.servers if s.state is ServerState.CONNECTING)
+            connecting = sum(1 for _ in dialling) if room else AT_ONCE
+            self._try(self.redials.answered(connecting, now))
+
+    def _try(self, those: list[Waiting]) -> None:
+        for waiting in those:
+            session = waiting.session
+            if not _wants(waiting):
+                if waiting.ticket is not None:
+                    self._give_back(waiting.ticket)
+            elif waiting.ticket is not None:
+                self._dial(session, waiting.ticket)
+            elif (method := self.method(session)) is not None and session.entrance is not None:
                 session.entrance.method_known(method)
 
     def _report_gone(self, session: Session, now: float) -> None:
@@ -404,12 +449,15 @@ class Upstream:
             if server.out is not self._hub.nowhere:
                 server.out.close()
 
-    def _down(self, error: ServerUnavailable) -> None:
-        if error.fields.get("C") in (None, "57P03", "57P01", "57P02"):
+    def _down(self, error: ServerUnavailable) -> bool:
+        """Whether that is what a Postgres says, or does not say, that is away."""
+        away = error.fields.get("C") in (None, "57P03", "57P01", "57P02")
+        if away:
             self.last_error = error.message
             if self._hub.counters.upstream_up:
                 self._hub.counters.upstream_up = False
                 self._hub.emit(events.UpstreamDown(self._hub.clock(), error.message))
+        return away
 
     def _up(self, version: str = "") -> None:
         self.version = version or self.version
@@ -417,6 +465,7 @@ class Upstream:
             self._hub.counters.upstream_up = True
             self.last_error = ""
             self._hub.emit(events.UpstreamUp(self._hub.clock(), self.version))
+        self._try_others(self._hub.clock())
 
     def is_up(self, version: str) -> None:
         """The service connection got through."""
@@ -424,6 +473,20 @@ class Upstream:
 
     def is_down(self, error: ServerUnavailable) -> None:
         self._down(error)
+
+
+def not_ready(why: str) -> Refusal:
+    return Refusal(
+        f"pgguard: Postgres is not ready: {why}",
+        sqlstate="57P03",
+        hint="Start it or correct the upstream URL (pgguard doctor says what is wrong).",
+    )
+
+
+def _wants(waiting: Waiting) -> bool:
+    """Whether the session still waits, be it to log in or for its server."""
+    state = SessionState.LOGIN if waiting.ticket is None else SessionState.WAITING
+    return waiting.session.state is state
 
 
 def _encode(text: str) -> bytes:

@@ -52,6 +52,8 @@ REFUSE_WITHIN = 5.0
 """Seconds that a connection gets to come to where it can be told that there is no room."""
 TLS_RECORD = 0x16
 """The first byte of a handshake; as that of a length it would be 352 MiB."""
+LAST_WORDS = 0.25
+"""Seconds that those who have just connected get when nobody is accepted any more."""
 LINGER = 1.0
 """Seconds in which a peer may read why it is refused, before what it still sends resets that."""
 
@@ -113,6 +115,7 @@ class Listener:
         self._cancel = cancel
         self._entrance = entrance or Entrance()
         self._accepting: list[asyncio.Task[None]] = []
+        self._welcoming: set[asyncio.Task[None]] = set()
         self._complained_at = float("-inf")
 
     def start(self) -> None:
@@ -121,12 +124,22 @@ class Listener:
             self._accepting.append(self._tasks.spawn(self._accept(sock), name))
 
     async def stop(self) -> None:
-        """Accept no more; the connections that there are go on."""
+        """Accept no more; the connections that there are go on.
+
+        Whoever had connected before, and says soon who it is, still gets an answer of the core.
+        """
         for task in self._accepting:
             task.cancel()
         await asyncio.gather(*self._accepting, return_exceptions=True)
-        for sock in self._sockets:
-            sock.close()
+        for listening in self._sockets:
+            with contextlib.suppress(OSError):
+                while True:
+                    sock, peer = listening.accept()
+                    sock.setblocking(False)
+                    self._meet(listening, sock, peer)
+            listening.close()
+        if self._welcoming:
+            await asyncio.wait(self._welcoming, timeout=LAST_WORDS)
 
     async def _accept(self, listening: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -140,14 +153,19 @@ class Listener:
                 self._crowd.drop_one()
                 await asyncio.sleep(PAUSE_WITHOUT_DESCRIPTORS)
                 continue
-            unix = listening.family == socket.AF_UNIX
-            address, port = (LOCAL, 0) if unix else (str(peer[0]), int(peer[1]))
-            if self._crowd.has_room():
-                task = self._tasks.spawn(self._welcome(sock, address, port), "negotiate")
-                self._crowd.enter(sock, partial(_show_out, sock, task))
-            else:
-                self._complain("no room for more connections: %s", self._crowd.describe())
-                self._turn_away(sock, address)
+            self._meet(listening, sock, peer)
+
+    def _meet(self, listening: socket.socket, sock: socket.socket, peer: tuple[str, int]) -> None:
+        unix = listening.family == socket.AF_UNIX
+        address, port = (LOCAL, 0) if unix else (str(peer[0]), int(peer[1]))
+        if self._crowd.has_room():
+            task = self._tasks.spawn(self._welcome(sock, address, port), "negotiate")
+            self._welcoming.add(task)
+            task.add_done_callback(self._welcoming.discard)
+            self._crowd.enter(sock, partial(_show_out, sock, task))
+        else:
+            self._complain("no room for more connections: %s", self._crowd.describe())
+            self._turn_away(sock, address)
 
     def _turn_away(self, sock: socket.socket, address: str) -> None:
         if self._crowd.refusing < REFUSING:

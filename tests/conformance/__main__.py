@@ -17,6 +17,7 @@ RUNS = {
     "pglite": "tests.conformance.pglite",
     "stress": "tests.conformance.stress.storm",
     "regress": "tests.conformance.regress.suites",
+    "shutdown": "tests.conformance.shutdown",
     "readme": "tests.conformance.readme",
 }
 

@@ -16,6 +16,7 @@ import os
 import selectors
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -249,6 +250,7 @@ class Guard:
 
     `settings` maps setting keys (`limits.total`) to their text; `upstream` may be any address;
     `descriptors` is the limit of the process, 0 that of this one.
+    Without `ready` it is not waited for that Postgres answers, only that the guard listens.
     """
 
     def __init__(
@@ -257,9 +259,11 @@ class Guard:
         settings: Mapping[str, str] | None = None,
         *,
         descriptors: int = 0,
+        ready: bool = True,
     ) -> None:
         self._descriptors = descriptors
         self._upstream = upstream
+        self._ready = ready
         self._settings = dict(settings or {})
         self._directory = Path(tempfile.mkdtemp(prefix="pgguard-conformance-"))
         self.address = upstream
@@ -285,8 +289,9 @@ class Guard:
         for key, value in self._settings.items():
             environment["PGGUARD_" + key.upper().replace(".", "__")] = value
         command = [sys.executable, "-m", "pgguard", "serve"]
-        command += ["--upstream", self._upstream.url, "--listen", "127.0.0.1:0"]
-        command += ["--http", "127.0.0.1:0", "--ready-json"]
+        wire, http = ("127.0.0.1:0",) * 2 if self._ready else map(_free_address, range(2))
+        command += ["--upstream", self._upstream.url, "--listen", wire]
+        command += ["--http", http, *(["--ready-json"] if self._ready else [])]
         if self._descriptors:
             command = ["sh", "-c", f'ulimit -n {self._descriptors}; exec "$@"', "sh", *command]
         with (self._directory / "log").open("wb") as log:
@@ -298,19 +303,30 @@ class Guard:
                 stdout=subprocess.PIPE,
                 stderr=log,
             )
+        self.pid = self._process.pid
+        if not self._ready:
+            host, _, port = wire.partition(":")
+            self.address, self.http = self._upstream.at(host, int(port)), f"http://{http}"
+            self._wait_for("stop with")
+            return self
         try:
             ready = json.loads(self._first_line())
         except ValueError as error:
             said = self.log
             self.stop()
             raise AssertionError(f"the guard did not become ready: {said[-2000:]}") from error
-        self.pid = self._process.pid
         self.address = self._upstream.at(str(ready["host"]), int(ready["port"]))
         self.http = str(ready["http"]).rstrip("/")
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    def _wait_for(self, text: str) -> None:
+        end = time.monotonic() + READY_WITHIN
+        while text not in self.log:
+            assert time.monotonic() < end, self.log
+            time.sleep(0.02)
 
     def _first_line(self) -> bytes:
         assert self._process.stdout is not None
@@ -385,6 +401,11 @@ def resident(pid: int) -> int:
     """Resident memory of one process in bytes."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _free_address(_: object = None) -> str:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        return f"127.0.0.1:{sock.getsockname()[1]}"
 
 
 def descriptors(pid: int) -> int:

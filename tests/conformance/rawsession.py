@@ -77,6 +77,8 @@ class RawSession:
             if kind == b"v":
                 self.negotiated = body
                 continue
+            if kind == b"E":
+                raise ServerError(fields_of(body))
             if kind != b"R":
                 raise AssertionError(f"{kind!r} came during authentication")
             (step,) = struct.unpack_from("!I", body)
@@ -122,12 +124,24 @@ class RawSession:
     async def message(self) -> tuple[bytes, bytes]:
         """The next message that is not a notice."""
         while True:
-            head = await self._reader.readexactly(5)
+            head = await self._exactly(5)
             kind, length = struct.unpack("!cI", head)
-            body = await self._reader.readexactly(length - 4)
+            body = await self._exactly(length - 4)
             if kind != b"N":
                 return kind, body
             self.notices.append(fields_of(body))
+
+    async def _exactly(self, size: int) -> bytes:
+        """As readexactly, which forgets what came before a reset and had not been read."""
+        try:
+            return await self._reader.readexactly(size)
+        except ConnectionError:
+            buffer: bytearray = self._reader._buffer  # type: ignore[attr-defined]
+            if len(buffer) < size:
+                raise
+            data = bytes(buffer[:size])
+            del buffer[:size]
+            return data
 
     def send(self, kind: bytes, body: bytes = b"") -> None:
         self._writer.write(kind + struct.pack("!I", len(body) + 4) + body)

@@ -263,7 +263,7 @@ class Sessions(RuleBasedStateMachine):
     @invariant()
     def every_slot_is_held_by_somebody(self) -> None:
         hub = self.world.hub
-        retried = sum(1 for *_, ticket in hub.upstream._retries if ticket is not None)
+        retried = sum(1 for waiting in hub.upstream.redials if waiting.ticket is not None)
         assert hub.admission.held == len(hub.servers) + retried
 
     @invariant()

@@ -436,3 +436,42 @@ async def test_tls_that_is_required_is_not_asked_of_a_unix_socket(sockets: Path)
         assert await reader.readexactly(10) == b"N" + AUTHENTICATED
         assert len(port.sessions) == 1
         writer.close()
+
+
+@on_both_loops
+async def test_who_connected_before_the_stop_is_refused_in_words() -> None:
+    async with listening() as port:
+        knocking, writer = await port.connect(STARTUP[:5])
+        while not port.listener._welcoming:
+            await asyncio.sleep(0)
+        port.hub.drain()
+        stopping = asyncio.ensure_future(port.listener.stop())
+        await asyncio.sleep(0)
+        writer.write(STARTUP[5:])
+        await stopping
+        told = await gone(knocking)
+        assert told[:1] == b"E"
+        assert b"C57P01\0" in told
+        writer.close()
+
+
+@on_both_loops
+async def test_who_was_not_accepted_before_the_stop_is_refused_in_words_too() -> None:
+    port = Port()
+    # It never accepts: the connection stays in the backlog.
+    knocking, writer = await port.connect(STARTUP)
+    port.hub.drain()
+    await port.listener.stop()
+    assert b"C57P01\0" in await gone(knocking)
+    writer.close()
+    await port.tasks.cancel()
+
+
+@on_both_loops
+async def test_the_stop_does_not_wait_for_who_says_nothing() -> None:
+    async with listening() as port:
+        _, writer = await port.connect()
+        while not port.listener._welcoming:
+            await asyncio.sleep(0)
+        await port.listener.stop()
+        writer.close()
