@@ -10,6 +10,7 @@ its cap.
 from __future__ import annotations
 
 import contextlib
+import os
 import tempfile
 import time
 from dataclasses import dataclass, replace
@@ -106,6 +107,8 @@ def compare(checks: harness.Checks, suite: Suite, ready: Prepared, short: bool) 
         [title, "tests", "passed", "failed", "skipped", "sessions", "at once", "s"],
         [row("directly", direct), *(row(name, run) for name, (_, run) in runs.items())],
     )
+    load = f"{os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
+    checks.note(f"load {load}; tests with time limits of their own fail on busy machines")
     for test in sorted(direct.failed())[:SHOWN]:
         checks.note(f"fails directly, too: {test}: {direct.outcomes[test].why[:120]!r}")
     for name, (guard, run) in runs.items():
@@ -149,8 +152,11 @@ def judge(checks: harness.Checks, it: Comparison) -> None:
 
 
 def again(checks: harness.Checks, it: Comparison, tests: set[str]) -> dict[str, str]:
-    """Those of `tests` that fail more often through the guard, with the figures and the words."""
+    """Those of `tests` that fail more often through the guard, with the figures."""
     failures = {test: [0, 1] for test in tests}
+    for test in sorted(tests)[:SHOWN]:
+        why = it.guarded.outcomes[test].why if test in it.guarded.outcomes else "not collected"
+        checks.note(f"passes directly and not {it.way}, run {AGAIN} times more: {test}: {why!r}")
     for _ in range(AGAIN):
         for side, guard in enumerate((None, it.guard)):
             seen = once(it.suite, it.ready, short=False, guard=guard, only=tests)
@@ -160,8 +166,7 @@ def again(checks: harness.Checks, it: Comparison, tests: set[str]) -> dict[str, 
     for test, (direct, guarded) in failures.items():
         words = f"failed {direct} of {AGAIN + 1} directly, {guarded} of {AGAIN + 1} guarded"
         if guarded > direct:
-            missing = Outcome("failed", "not collected")
-            kept[test] = f"{words}: {it.guarded.outcomes.get(test, missing).why}"
+            kept[test] = words
         else:
             checks.note(f"flaky by itself {test}: {words}")
     return kept
