@@ -1,4 +1,4 @@
-"""Bug class: a cancel hits somebody else, or is never done (pgbouncer#245, #717, Odyssey's leak)."""
+"""Bug class: a cancel hits somebody else, or is never done (pgbouncer#245, Odyssey's leak)."""
 
 from __future__ import annotations
 
