@@ -27,13 +27,14 @@ from pgguard.net.doors import Doors
 from pgguard.net.identify import Identification
 from pgguard.net.limits import Limits
 from pgguard.net.loop import Tasks, memory_returner, raise_descriptor_limit
+from pgguard.net.roles import Roles
 from pgguard.net.service import Services
 from pgguard.net.watch import Catalogues, watch_locks
 from pgguard.record.findings import Recorder, rank
 from pgguard.record.log import LogWriter
 from pgguard.settings.encryption import TLS_WORDS
 from pgguard.settings.upstream import UpstreamAddress, parse_url
-from pgguard.settings.values import Address, is_directory
+from pgguard.settings.values import Address
 from pgguard.wiring import NEEDS_RESTART, changed_keys, hub_settings
 
 if TYPE_CHECKING:
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
     from pgguard.admin.http import HttpServer
     from pgguard.core.server import Server
     from pgguard.core.session import Session
-    from pgguard.core.types import HubSettings
     from pgguard.findings import Finding
     from pgguard.launch.analyst import Analyst
     from pgguard.report.summary import RunSummary
@@ -96,7 +96,7 @@ class Guard:
         self._started = time.monotonic()
         own = {self.upstream.user: self.upstream.password} if self.upstream.password else {}
         self.hub = Hub(
-            self._hub_settings(settings),
+            hub_settings(settings),
             self,
             clock=time.monotonic,
             wall=time.time() - self._started,
@@ -112,6 +112,9 @@ class Guard:
         self._services = Services(
             self.hub, address, self.upstream.user, f"pgguard/{name or os.getpid()}"
         )
+        self._roles = Roles(
+            self.hub, self._services, self.upstream.database, self.upstream.user, self._tasks.spawn
+        )
         self._catalogues = Catalogues(self.hub, self._services)
         self._limits = Limits(self.hub, self._services, self.upstream.database)
         self._analyst: Analyst | None = None
@@ -124,10 +127,6 @@ class Guard:
         self.listen = Address("", 0)
         self.unix: Address | None = None
         self.http_address = ("", 0)
-
-    def _hub_settings(self, settings: Settings) -> HubSettings:
-        # The upstream itself takes a restart.
-        return replace(hub_settings(settings), by_socket=is_directory(self.upstream.host))
 
     # Life
 
@@ -275,7 +274,7 @@ class Guard:
         ]
         self.settings = settings
         self.tls.renew(settings)
-        self.hub.reconfigure(self._hub_settings(settings))
+        self.hub.reconfigure(hub_settings(settings))
         self._limits.want()
         for key in waiting:
             log.warning("%s has changed: that takes a restart", key)
@@ -354,6 +353,9 @@ class Guard:
 
     def probe(self, user: str, database: str) -> None:
         self._tasks.spawn(self._dialer.probe(user, database), "probe")
+
+    def read_role(self, session: Session) -> bool:
+        return self._roles.want(session)
 
     def identify(self, session: Session) -> None:
         self._identification.want(session)

@@ -282,13 +282,13 @@ async def probe(address: UpstreamAddress, seconds: float, demand: Demand) -> Pro
 
     Raises ServerUnavailable, ProtocolViolation, OSError, and SettingsError for a certificate.
     """
-    from pgguard.core.login import Secrets
+    from pgguard.core.secrets import Secret
     from pgguard.net.certificates import encryption
     from pgguard.net.dialer import Address, log_in, open_channel
     from pgguard.net.limits import BACKENDS_QUERY, LIMITS_QUERY
     from pgguard.net.service import Connection
 
-    secrets = Secrets({address.user: address.password} if address.password else {})
+    secret = Secret(address.password) if address.password else None
     parameters = {
         "user": address.user,
         "database": address.database,
@@ -300,7 +300,7 @@ async def probe(address: UpstreamAddress, seconds: float, demand: Demand) -> Pro
         async with asyncio.timeout(seconds):
             place = Address(address.host, address.port, seconds, tls)
             with closing(await open_channel(place)) as channel:
-                login, rest = await log_in(channel, parameters, secrets)
+                login, rest = await log_in(channel, parameters, secret, mode=place.binding)
                 version = login.parameters.get("server_version", "0")
                 connection = Connection(channel, rest, login.pid, version)
                 queries = (LIMITS_QUERY, BACKENDS_QUERY, EXTENSIONS_QUERY)

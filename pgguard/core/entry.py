@@ -11,9 +11,13 @@ import os
 from sys import intern
 from typing import TYPE_CHECKING, Any
 
+from pgguard import events
 from pgguard.core.cancel import SECRET_3_0, SECRET_3_2
-from pgguard.core.login import Method, Need, session_login
+from pgguard.core.login import Asking, Need, Way, session_login, timed_out
+from pgguard.core.relay import Relay
+from pgguard.core.states import SessionState
 from pgguard.errors import LoginRefused, ProtocolViolation, Refusal
+from pgguard.pool.admission import TicketState
 from pgguard.pool.identity import absorb
 from pgguard.wire import backend, startup
 from pgguard.wire.codes import LOGIN_LIMIT, PROTOCOL_3_2, TERMINATE
@@ -22,6 +26,7 @@ from pgguard.wire.scan import Framer, StartupFramer
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
+    from pgguard.core.secrets import Secret
     from pgguard.core.session import Session
     from pgguard.pool.identity import Absorbed
 
@@ -52,7 +57,7 @@ class Entrance:
         self.head = StartupFramer()
         self.framer = Framer(LOGIN_LIMIT, "session")
         self.need: Need | None = None
-        self.dialogue: Generator[Need, Any, bool] | None = None
+        self.dialogue: Generator[Need, Any, Secret | Way] | None = None
         self.original: dict[str, str] = {}
         """What the client sent, protocol options left out."""
         self.parameters: dict[str, str] = {}
@@ -80,18 +85,23 @@ class Entrance:
     def time_out(self) -> None:
         """`listen.login_timeout` is over; as with Postgres nothing is said before there was a
         startup packet."""
-        hub, what = self.session.hub, "canceling authentication due to timeout"
+        hub, why = self.session.hub, timed_out()
         if self.original:
-            hub.refuse(self.session, Refusal(what, sqlstate="57014"))
+            hub.refuse(self.session, why)
         else:
-            hub.end_session(self.session, what)
+            hub.end_session(self.session, why.message)
 
     def _startup(self, data: bytes) -> None:
-        packets = self.head.feed(data)
+        session = self.session
+        try:
+            packets = self.head.feed(data)
+        except ProtocolViolation as error:
+            # No packet at all: Postgres closes without a word, too.
+            session.hub.session_gone(session, error.message)
+            return
         if not packets:
             return
         self.framer.push(self.head.rest)
-        session = self.session
         try:
             message = startup.decode_packet(packets[0])
         except LoginRefused as error:
@@ -113,8 +123,8 @@ class Entrance:
         session = self.session
         hub = session.hub
         known = {k: v for k, v in parameters.items() if not k.startswith("_pq_.")}
-        session.user = intern(hub.login_user(known["user"]))
-        session.database = intern(known.get("database") or session.user)
+        session.user = intern(startup.truncated(hub.login_user(known["user"])))
+        session.database = intern(startup.truncated(known.get("database") or session.user))
         session.application_name = intern(known.get("application_name", ""))
         forwarded, self.absorbed = absorb(known)
         self.original = known
@@ -125,24 +135,18 @@ class Entrance:
         """The identity is known: authenticate."""
         session = self.session
         hub = session.hub
-        self.dialogue = session_login(
+        asking = Asking(
             session.user,
-            hub.secrets,
-            session.write,
-            trusted=self._is_trusted(),
+            own=session.peer_uid == os.geteuid() or hub.settings.trust,
+            near=session.loopback,
+            binding=session.binding,
         )
+        self.dialogue = session_login(asking, hub.secrets, session.write)
         self.advance(None)
 
-    def _is_trusted(self) -> bool:
-        """Whether it may enter without a proof where we may (T3). Who reaches Postgres over a unix
-        socket may be known there by its uid, which nobody on the loopback interface has shown."""
-        settings = self.session.hub.settings
-        likewise = self.session.loopback and not settings.by_socket
-        return likewise or self.session.peer_uid == os.geteuid() or settings.trust
-
-    def method_known(self, method: Method) -> None:
-        """Postgres has shown how it receives the user; what was sent ahead is read now."""
-        self.advance(method)
+    def known(self, what: Any) -> None:
+        """What the dialogue needed has been found out; what was sent ahead is read now."""
+        self.advance(what)
         if self.session.entrance is self:
             self.session.receive(b"")
 
@@ -154,8 +158,7 @@ class Entrance:
         try:
             self.need = self.dialogue.send(value)
         except StopIteration as over:
-            session.proven = over.value
-            session.hub.authenticated(session)
+            enter(session, over.value)
             return
         except Refusal as error:
             session.hub.refuse(session, error)
@@ -165,11 +168,67 @@ class Entrance:
             return
         if self.need is Need.METHOD:
             session.hub.want_method(session)
+        elif self.need is Need.ROLE and not session.hub.net.read_role(session):
+            self.known(None)
+
+
+def enter(session: Session, outcome: Secret | Way) -> None:
+    """The session may enter, or Postgres is to judge it: name its client, ask for a server (T1)."""
+    hub = session.hub
+    entrance = session.entrance
+    assert entrance is not None
+    if session.state is not SessionState.LOGIN:
+        return
+    client = hub.clients.of(session)
+    session.secret = None if isinstance(outcome, Way) else outcome
+    if outcome is Way.RELAYED:
+        session.relay = Relay(session, entrance.framer.rest)
+    else:
+        session.write(backend.authentication_ok())
+        session.held = entrance.framer.rest
+    try:
+        hub.admission.open_session(client.share)
+    except Refusal as error:
+        hub.refuse(session, error)
+        return
+    session.client = client
+    client.sessions.add(session)
+    client.counters.sessions += 1
+    client.counters.peak_sessions = max(client.counters.peak_sessions, len(client.sessions))
+    told = entrance.absorbed
+    if told is not None and told.wish is not None:
+        session.wish = hub.admission.lower_cap(client.share, *told.wish)
+    now = hub.clock()
+    hub.places.move(session, SessionState.WAITING, now)
+    hub.emit(events.SessionOpened(now, session.id, client.key, session.user, session.database))
+    session.parameters = entrance.parameters
+    session.entrance = None
+    if session.has_left():
+        hub.session_gone(session, "client left as soon as it had logged in")
+        return
+    _acquire(session, now)
+
+
+def _acquire(session: Session, now: float) -> None:
+    hub, client = session.hub, session.client
+    try:
+        ticket = hub.admission.acquire(client.share, session, now)
+    except Refusal as error:
+        hub.refuse(session, error)
+        return
+    session.ticket = ticket
+    if ticket.state is TicketState.GRANTED:
+        hub.start_server(ticket, now)
+    else:
+        waiting, by = client.share.waiting, ticket.blocked_by
+        hub.emit(events.TicketQueued(now, session.id, client.key, waiting, by))
 
 
 def notify(session: Session, text: str) -> None:
-    """A NOTICE to a session that waits for its first server, if it wants to hear any."""
-    if hears_notices(session.parameters):
+    """A NOTICE to a session that waits for its first server, if it wants to hear any.
+
+    Before AuthenticationOk a driver does not understand one (T1)."""
+    if session.relay is None and hears_notices(session.parameters):
         session.write(backend.notice_response(severity="NOTICE", sqlstate="00000", message=text))
 
 

@@ -15,7 +15,8 @@ from pgguard.core.cancel import CancelKeys
 from pgguard.core.clients import Clients
 from pgguard.core.entry import notify
 from pgguard.core.gate import Gate, readable
-from pgguard.core.login import Secrets, ServerLogin, shutting_down
+from pgguard.core.login import shutting_down, timed_out
+from pgguard.core.secrets import Secrets
 from pgguard.core.session import Session
 from pgguard.core.states import Places, SessionState
 from pgguard.core.types import Client, HubSettings, Net, Nowhere, Out, Peer
@@ -29,7 +30,9 @@ from pgguard.wire import backend
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from pgguard.core.secrets import Role
     from pgguard.core.server import Server
+    from pgguard.core.server_login import ServerLogin
     from pgguard.sql.statement import Statement
 
 EVENTS_LIMIT = 100_000
@@ -146,55 +149,12 @@ class Hub:
     def want_method(self, session: Session) -> None:
         method = self.upstream.method(session)
         if method is not None and session.entrance is not None:
-            session.entrance.method_known(method)
+            session.entrance.known(method)
 
-    def authenticated(self, session: Session) -> None:
-        """The session may enter: name its client and ask for a server (T1)."""
-        entrance = session.entrance
-        assert entrance is not None
-        if session.state is not SessionState.LOGIN:
-            return
-        client = self.clients.of(session)
-        absorbed = entrance.absorbed
-        session.write(backend.authentication_ok())
-        try:
-            self.admission.open_session(client.share)
-        except Refusal as error:
-            self.refuse(session, error)
-            return
-        session.client = client
-        client.sessions.add(session)
-        client.counters.sessions += 1
-        client.counters.peak_sessions = max(client.counters.peak_sessions, len(client.sessions))
-        if absorbed is not None and absorbed.wish is not None:
-            session.wish = self.admission.lower_cap(client.share, *absorbed.wish)
-        now = self.clock()
-        self.places.move(session, SessionState.WAITING, now)
-        self.emit(events.SessionOpened(now, session.id, client.key, session.user, session.database))
-        session.held = entrance.framer.rest
-        session.parameters = entrance.parameters
-        session.entrance = None
-        if session.has_left():
-            self.session_gone(session, "client left as soon as it had logged in")
-            return
-        self._acquire(session, now)
-
-    def _acquire(self, session: Session, now: float) -> None:
-        client = session.client
-        try:
-            ticket = self.admission.acquire(client.share, session, now)
-        except Refusal as error:
-            self.refuse(session, error)
-            return
-        session.ticket = ticket
-        if ticket.state is TicketState.GRANTED:
-            self.start_server(ticket, now)
-        else:
-            self.emit(
-                events.TicketQueued(
-                    now, session.id, client.key, client.share.waiting, ticket.blocked_by
-                )
-            )
+    def role_known(self, session: Session, role: Role | None) -> None:
+        """What pg_authid says of the session's user; None if it could not be read after all."""
+        if session.entrance is not None and session.state is SessionState.LOGIN:
+            session.entrance.known(role)
 
     def start_server(self, ticket: Ticket, now: float) -> None:
         """The ticket was granted: connect its server."""
@@ -245,7 +205,8 @@ class Hub:
                 severity="FATAL",
                 sqlstate=error.sqlstate,
                 message=error.message,
-                detail=error.detail,
+                # Who holds servers is told to the authenticated only (T1).
+                detail="" if session.relay is not None else error.detail,
                 hint=error.hint,
             )
         )
@@ -428,6 +389,10 @@ class Hub:
             assert isinstance(place, Session)
             if place.entrance and now - place.since > self.settings.login_timeout:
                 place.entrance.time_out()
+        for place in list(self.places.of(SessionState.RELAYED)):
+            assert isinstance(place, Session)
+            if now - place.since > self.settings.login_timeout:
+                self.refuse(place, timed_out())
         for place in list(self.places.of(SessionState.CLOSING)):
             if now - place.since > FLUSH_WITHIN:
                 assert isinstance(place, Session)

@@ -31,6 +31,8 @@ from pgguard.wire.codes import (
 from pgguard.wire.scan import message
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pgguard.core.hub import Hub
     from pgguard.core.session import Session
     from pgguard.core.types import Client, Out
@@ -353,3 +355,9 @@ class Server:
         """Terminate and half-close; the EOF that answers frees the slot."""
         self.write(frontend.terminate())
         self.out.write_eof()
+
+
+def sharing(servers: Iterable[Server], session: Session) -> list[Server]:
+    """Those of the same role, or in the same database."""
+    user, database = session.user, session.database
+    return [server for server in servers if server.user == user or server.database == database]

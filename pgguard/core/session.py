@@ -27,6 +27,8 @@ from pgguard.wire.frontend import describe_message, execute_message, sync
 
 if TYPE_CHECKING:
     from pgguard.core.hub import Hub
+    from pgguard.core.relay import Relay
+    from pgguard.core.secrets import Secret
     from pgguard.core.server import Server
     from pgguard.core.types import Client, Out
     from pgguard.pool.admission import Ticket
@@ -62,6 +64,7 @@ class Session:
         "__weakref__",
         "address",
         "application_name",
+        "binding",
         "client",
         "counters",
         "database",
@@ -90,8 +93,9 @@ class Session:
         "port",
         "prepared",
         "process",
-        "proven",
         "readable",
+        "relay",
+        "secret",
         "secret_key",
         "server",
         "since",
@@ -125,8 +129,13 @@ class Session:
         self.parameters: dict[str, str] = {}
         self.client: Client = hub.nobody
         self.process: ProcessInfo | None = None
-        self.proven = False
-        """It has proved who it is; otherwise Postgres must let us in without a proof too (T3)."""
+        self.binding = b""
+        """The end point of its TLS, with our certificate; empty without."""
+        self.secret: Secret | None = None
+        """What it has proved to know, until its server has logged in with that; without a proof
+        Postgres must let us in without one, too (T3)."""
+        self.relay: Relay | None = None
+        """Its login, while Postgres itself conducts that (T2)."""
         self.server: Server | None = None
         self.ticket: Ticket | None = None
         self.wish: Wish | None = None
@@ -396,6 +405,9 @@ class Session:
             except ProtocolViolation as error:
                 self.hub.session_violated(self, error.message)
             return
+        if self.relay is not None:
+            self.relay.from_session(data)
+            return
         self.held += data
         if self.server is None and self.has_left():
             self.hub.session_gone(self, "client closed the session while it waited")
@@ -456,6 +468,9 @@ class Session:
         )
         server.greeting = []
         self.parameters = _NOTHING_MORE
+        self.secret = None
+        if self.relay is not None:
+            self.held, self.relay = self.relay.rest, None
         if self.paused:
             server.out.pause_reading()
         held, self.held = self.held, b""

@@ -22,6 +22,8 @@ class SessionState(Enum):
     """Startup packet awaited or authenticating: no ticket, no server."""
     WAITING = "waiting"
     """Authenticated, with a ticket: queued, or granted and its server is being connected."""
+    RELAYED = "relayed"
+    """Postgres itself asks the client for its proof, on the server that will be ours (T2)."""
     LINKED = "linked"
     """A server is ours until the session ends."""
     CLOSING = "closing"
@@ -34,6 +36,14 @@ SESSION_MOVES: dict[SessionState, frozenset[SessionState]] = {
         {SessionState.WAITING, SessionState.CLOSING, SessionState.CLOSED}
     ),
     SessionState.WAITING: frozenset(
+        {
+            SessionState.RELAYED,
+            SessionState.LINKED,
+            SessionState.CLOSING,
+            SessionState.CLOSED,
+        }
+    ),
+    SessionState.RELAYED: frozenset(
         {SessionState.LINKED, SessionState.CLOSING, SessionState.CLOSED}
     ),
     SessionState.LINKED: frozenset({SessionState.CLOSING, SessionState.CLOSED}),

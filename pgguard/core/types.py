@@ -70,6 +70,10 @@ class Net(Protocol):
     def probe(self, user: str, database: str) -> None:
         """Ends in hub.probed or hub.probe_failed."""
 
+    def read_role(self, session: Session) -> bool:
+        """What does pg_authid say of the session's user? Ends in hub.role_known, unless it is
+        false: it cannot be read."""
+
     def identify(self, session: Session) -> None:
         """Which process is behind the session's address. Ends in session.entrance.advance."""
 
@@ -147,8 +151,6 @@ class HubSettings:
     identify: tuple[str, ...] = ("startup_setting", "user_suffix", "application_name", "address")
     user_separator: str = "%"
     trust: bool = False
-    by_socket: bool = False
-    """Postgres is reached over a unix socket."""
     login_timeout: float = 60.0
     total: int | None = None
     """`limits.total`; None = read from the server."""

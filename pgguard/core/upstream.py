@@ -10,9 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from pgguard import events
-from pgguard.core.login import Method, ServerLogin
+from pgguard.core.login import Method
 from pgguard.core.redials import AT_ONCE, Redials, Waiting
-from pgguard.core.server import Server
+from pgguard.core.server import Server, sharing
+from pgguard.core.server_login import is_limit_of_its_own
 from pgguard.core.states import SessionState
 from pgguard.core.types import Recent
 from pgguard.errors import Refusal, ServerUnavailable
@@ -21,6 +22,7 @@ from pgguard.wire import backend, codes
 
 if TYPE_CHECKING:
     from pgguard.core.hub import Hub
+    from pgguard.core.server_login import ServerLogin
     from pgguard.core.session import Session
     from pgguard.core.types import Out
     from pgguard.pool.admission import Ticket
@@ -28,7 +30,9 @@ if TYPE_CHECKING:
 METHODS_LIMIT = 1_000
 """Users in databases whose method is remembered: their names are as long as clients please."""
 METHOD_LIFETIME = 5.0
-"""Seconds after which a challenge that we could not answer is looked at again."""
+"""Seconds until it is looked at again how Postgres receives a user, whoever that is: time tells."""
+AWAITING = (SessionState.WAITING, SessionState.RELAYED)
+"""A server is being connected for it."""
 LOWERED_FOR = 5.0
 """Seconds for which a total that Postgres's 53300 has lowered stays lowered."""
 CLOSE_WITHIN = 5.0
@@ -91,9 +95,7 @@ class Upstream:
         known = self._methods.get(key)
         if known is not None:
             method, learned_at = known
-            stale = self._hub.clock() - learned_at > METHOD_LIFETIME
-            unanswerable = self._hub.secrets.get(session.user) is None
-            if not (stale and unanswerable and method is not Method.TRUST):
+            if self._hub.clock() - learned_at <= METHOD_LIFETIME:
                 return method
         waiting = self._probing.setdefault(key, [])
         waiting.append(session)
@@ -114,7 +116,7 @@ class Upstream:
         self._up()
         for session in self._probing.pop((user, database), []):
             if session.entrance is not None and session.state is SessionState.LOGIN:
-                session.entrance.method_known(method)
+                session.entrance.known(method)
 
     def learned(self, user: str, database: str, method: Method) -> None:
         if len(self._methods) >= METHODS_LIMIT:
@@ -172,14 +174,12 @@ class Upstream:
             self._told = login.parameters
         server.parameters = self._told
         server.become(login.status)
-        assert login.method is not None
-        self.learned(server.user, server.database, login.method)
         self._up(login.parameters.get("server_version", ""))
         move(server, ServerState.IDLE)
         session = server.session
         if session is not None and session.vanished():
             hub.session_gone(session, "client left while it waited")
-        if session is None or session.state is not SessionState.WAITING:
+        if session is None or session.state not in AWAITING:
             server.session = None
             self.retire(server, "client gone while its server was connected")
             return
@@ -205,14 +205,15 @@ class Upstream:
         elif not self._down(error):
             # An answer, but one that makes room for nobody if there is no slot.
             self._try_others(now, room=not full)
-        if session is None or session.state is not SessionState.WAITING:
+        if session is None or session.state not in AWAITING:
             self._give_back(ticket)
             return
-        if full and self._requeue(session, ticket, error, now):
+        asked = session.state is SessionState.RELAYED
+        patience = session.client.limits.pool_timeout
+        if full and not asked and self._requeue(session, ticket, error, now):
             return
         self._methods.pop((server.user, server.database), None)
-        patience = session.client.limits.pool_timeout
-        if error.temporary and not full and now - session.since < patience:
+        if error.temporary and not (full or asked) and now - session.since < patience:
             self.redials.add(Waiting(session, ticket, error), now)
             return
         self._pass_on(session, error)
@@ -227,7 +228,10 @@ class Upstream:
         """
         hub = self._hub
         others = hub.admission.held - 1
-        beside = bool(hub.admission.neighbours)
+        beside = bool(hub.admission.neighbours) and not is_limit_of_its_own(error)
+        if is_limit_of_its_own(error):
+            # A limit of the role or of the database: only servers of the same can be waited for.
+            others = min(others, len(sharing(hub.servers, session)))
         passed_on = others < 1 and not beside
         hub.emit(events.ServerRefused(now, session.client.key, "53300", error.message, passed_on))
         hub.net.read_limits()
@@ -254,15 +258,15 @@ class Upstream:
         """Postgres's own error verbatim, or 57P03 with the last cause."""
         hub = self._hub
         fields = error.fields
-        if fields.get("C") == "53300" and hub.admission.neighbours:
+        shared = fields.get("C") == "53300" and not is_limit_of_its_own(error)
+        if shared and hub.admission.neighbours:
             waited = hub.clock() - session.since
             hub.refuse(session, hub.admission.none_left(session.client.share, waited))
             return
         if not fields or fields.get("C") == "57P03":
             hub.refuse(session, not_ready(error.message))
             return
-        pieces = [key.encode() + _encode(value) + b"\0" for key, value in fields.items()]
-        session.write(backend.message(codes.ERROR_RESPONSE, b"".join(pieces) + b"\0"))
+        session.write(backend.fields_message(codes.ERROR_RESPONSE, fields))
         hub.emit(
             events.LoginFailed(
                 hub.clock(),
@@ -306,6 +310,8 @@ class Upstream:
             if server.session is session:
                 server.session = None
                 server.close_reason = reason
+        if session.relay is not None:
+            session.relay.leave(reason)
 
     def run_on(self, server: Server, reason: str) -> None:
         """The client said goodbye while its statement runs: Postgres finishes it (T30)."""
@@ -431,7 +437,7 @@ class Upstream:
             elif waiting.ticket is not None:
                 self._dial(session, waiting.ticket)
             elif (method := self.method(session)) is not None and session.entrance is not None:
-                session.entrance.method_known(method)
+                session.entrance.known(method)
 
     def _report_gone(self, session: Session, now: float) -> None:
         """A client that left while its statement runs is an event after two seconds (T30)."""
@@ -487,7 +493,3 @@ def _wants(waiting: Waiting) -> bool:
     """Whether the session still waits, be it to log in or for its server."""
     state = SessionState.LOGIN if waiting.ticket is None else SessionState.WAITING
     return waiting.session.state is state
-
-
-def _encode(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from pgguard.errors import SettingsError
 from pgguard.settings.encryption import demanded
+from pgguard.wire.binding import end_point
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,20 +29,30 @@ ALPN = "postgresql"
 
 @dataclass(slots=True)
 class Entrance:
-    """TLS to clients: `context` is None where there is none. Replaced in place on a reload."""
+    """TLS to clients: `context` is None where there is none. Replaced in place on a reload.
+
+    `end_point` is what logins over `context` are bound to: its certificate's.
+    """
 
     context: ssl.SSLContext | None = None
     required: bool = False
+    end_point: bytes = b""
+
+    def renew(self, new: Entrance) -> None:
+        self.context, self.required, self.end_point = new.context, new.required, new.end_point
 
 
 @dataclass(slots=True)
 class Encryption:
-    """TLS to the server. `declined` says that the server has answered `N` where that is enough."""
+    """TLS to the server. `declined` says that the server has answered `N` where that is enough;
+    `binding` is `channel_binding`, `shows` whether we show a certificate of our own."""
 
     mode: str
     context: ssl.SSLContext
     direct: bool = False
     declined: bool = False
+    binding: str = "prefer"
+    shows: bool = False
 
 
 class Certificates:
@@ -70,8 +81,7 @@ class Certificates:
         The keys `upstream.*` themselves stay, too: they take a restart.
         """
         try:
-            new = entrance(settings.listen)
-            self.entrance.context, self.entrance.required = new.context, new.required
+            self.entrance.renew(entrance(settings.listen))
         except SettingsError as error:
             log.error("%s; the certificate in use stays", error)
         try:
@@ -95,11 +105,15 @@ def entrance(listen: Listen) -> Entrance:
     # As Postgres: a session that comes back begins anew.
     context.options |= ssl.OP_NO_TICKET
     context.num_tickets = 0
+    certificate = _first_certificate(cert)
     _load_chain(context, "listen", cert, listen.key, "")
+    if certificate != _first_certificate(cert):
+        # Half of the one and half of the other would be bound to nothing that anybody sees.
+        raise SettingsError(f"{cert} was changed while it was read", where="listen.cert")
     if client_ca is not None:
         _load_authorities(context, "listen.client_ca", client_ca)
         context.verify_mode = ssl.CERT_REQUIRED
-    return Entrance(context, required=mode == "require")
+    return Entrance(context, mode == "require", end_point(certificate))
 
 
 def encryption(demand: Demand) -> Encryption | None:
@@ -122,7 +136,13 @@ def encryption(demand: Demand) -> Encryption | None:
         context.check_hostname = mode == "verify-full"
     if demand.cert is not None:
         _load_chain(context, "upstream", demand.cert, demand.key, demand.password)
-    return Encryption(mode, context, demand.direct)
+    return Encryption(
+        mode,
+        context,
+        demand.direct,
+        binding=demand.binding,
+        shows=demand.cert is not None,
+    )
 
 
 def why(error: ssl.SSLError) -> str:
@@ -161,6 +181,16 @@ def _load_chain(
             where=f"{section}.cert",
             hint="" if key is not None else f"the key is looked for in {cert}; set {section}.key",
         ) from error
+
+
+def _first_certificate(file: Path) -> bytes:
+    """The certificate that is shown, as DER; empty where there is none to be read."""
+    _check(file, "listen.cert")
+    _, begin, rest = file.read_text("latin-1").partition(ssl.PEM_HEADER)
+    try:
+        return ssl.PEM_cert_to_DER_cert(begin + rest.partition(ssl.PEM_FOOTER)[0] + ssl.PEM_FOOTER)
+    except ValueError:
+        return b""
 
 
 def _load_authorities(context: ssl.SSLContext, setting: str, ca: Path) -> None:

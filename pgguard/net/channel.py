@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pgguard.net.encryption import Encrypted, Tls
+from pgguard.wire.binding import end_point
 
 if TYPE_CHECKING:
     import socket
@@ -24,15 +25,22 @@ CHUNK = 65536
 class Channel:
     """A connection in plain text."""
 
-    __slots__ = ("sock",)
+    __slots__ = ("shown", "sock")
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
+        self.shown = b""
+        """What a login of the other side is bound to: the end point of our own certificate."""
 
     @property
     def tls(self) -> str:
         """The version of TLS, `TLSv1.3`; empty in plain text."""
         return ""
+
+    @property
+    def end_point(self) -> bytes:
+        """What a login over it to the other side can be bound to; empty without TLS."""
+        return b""
 
     async def send(self, data: bytes) -> None:
         """Raises OSError."""
@@ -69,6 +77,10 @@ class TlsChannel(Channel):
     @property
     def tls(self) -> str:
         return self._tls.object.version() or ""
+
+    @property
+    def end_point(self) -> bytes:
+        return end_point(self._tls.object.getpeercert(binary_form=True) or b"")
 
     @property
     def alpn(self) -> str | None:

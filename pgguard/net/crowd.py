@@ -94,7 +94,8 @@ class Crowd:
         )
 
     def _logging_in(self) -> int:
-        return len(self._hub.places.of(SessionState.LOGIN))
+        of = self._hub.places.of
+        return len(of(SessionState.LOGIN)) + len(of(SessionState.RELAYED))
 
     def drop_one(self) -> bool:
         """End the connection that has kept us waiting longest; False if none does."""
@@ -106,6 +107,11 @@ class Crowd:
             place
             for place in self._hub.places.of(SessionState.LOGIN)
             if isinstance(place, Session) and place.entrance and place.entrance.is_awaited()
+        ]
+        keeping += [
+            place
+            for place in self._hub.places.of(SessionState.RELAYED)
+            if isinstance(place, Session) and place.relay and place.relay.is_awaited()
         ]
         if not keeping:
             return False

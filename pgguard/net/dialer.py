@@ -9,29 +9,36 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import socket
 import ssl
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from pgguard.core.login import Method, Secrets, ServerLogin, probe_method
+from pgguard.core.login import Method
+from pgguard.core.relay import not_relayed
+from pgguard.core.server_login import UNBOUND, Binding, ServerLogin, probe_method
 from pgguard.errors import ProtocolViolation, ServerUnavailable
 from pgguard.net import unix
 from pgguard.net.certificates import ALPN, Encryption, why
 from pgguard.net.channel import Channel, TlsChannel, is_waiting
 from pgguard.net.loop import tune
-from pgguard.net.transports import ServerProtocol
+from pgguard.net.transports import RelayProtocol, ServerProtocol
 from pgguard.settings import values
 from pgguard.wire.codes import BACKEND_LOGIN_LIMIT, PROTOCOL_3_0, SSL_REQUEST
 from pgguard.wire.scan import Framer
 from pgguard.wire.startup import build_cancel, build_request, build_startup
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from pgguard.core.hub import Hub
+    from pgguard.core.relay import Relay
+    from pgguard.core.secrets import Secret
     from pgguard.core.server import Server
+
+T = TypeVar("T")
 
 CHUNK = 65536
 GREETING_LIMIT = 1 << 20
@@ -54,6 +61,17 @@ class Address:
 
     def __str__(self) -> str:
         return str(values.Address(self.host, self.port))
+
+    @property
+    def identifies(self) -> bool:
+        """Whether Postgres may know us by our uid or our certificate."""
+        shows = self.encryption is not None and self.encryption.shows
+        return shows or values.is_directory(self.host)
+
+    @property
+    def binding(self) -> str:
+        """`channel_binding` of the URL."""
+        return self.encryption.binding if self.encryption is not None else "prefer"
 
 
 async def connect(address: Address) -> socket.socket:
@@ -192,13 +210,19 @@ async def _messages(channel: Channel, framer: Framer) -> list[tuple[int, bytes]]
 
 
 async def log_in(
-    channel: Channel, parameters: dict[str, str], secrets: Secrets
+    channel: Channel,
+    parameters: dict[str, str],
+    secret: Secret | None,
+    *,
+    salted: dict[Any, bytes] | None = None,
+    mode: str = "prefer",
 ) -> tuple[ServerLogin, bytes]:
     """Our login for `parameters["user"]`; what came behind ReadyForQuery is returned too.
 
-    Raises ServerUnavailable, ProtocolViolation, OSError.
+    `mode` is `channel_binding`. Raises ServerUnavailable, ProtocolViolation, OSError.
     """
-    login = ServerLogin(parameters["user"], secrets)
+    binding = Binding(channel.end_point, mode) if channel.tls or mode != "prefer" else UNBOUND
+    login = ServerLogin(parameters["user"], secret, salted=salted, binding=binding)
     framer = Framer(BACKEND_LOGIN_LIMIT, "server")
     await channel.send(build_startup(PROTOCOL_3_0, parameters))
     rest: list[bytes] = []
@@ -229,11 +253,14 @@ class Dialer:
     async def dial(self, server: Server, parameters: dict[str, str]) -> None:
         """A server for a session; ends in hub.server_connected or hub.dial_failed."""
         session = server.session
+        if session is not None and session.relay is not None:
+            await self._relay(server, session.relay, parameters)
+            return
         # What we know must not open a door to somebody who has shown nothing: the way in may have
         # been trust when it was looked at, and be none any more.
-        secrets = self._hub.secrets if session is not None and session.proven else Secrets({})
+        secret = session.secret if session is not None else None
         try:
-            channel, login, rest = await self._login(parameters, secrets)
+            channel, login, rest = await self._login(parameters, secret)
         except ServerUnavailable as error:
             self._hub.upstream.dial_failed(server, error)
             return
@@ -241,28 +268,70 @@ class Dialer:
             stopped = ServerUnavailable("pgguard is stopping", temporary=False)
             self._hub.upstream.dial_failed(server, stopped)
             raise
+        await self._hand_over(server, channel, ServerProtocol(server, login, rest, self._report))
+
+    async def _hand_over(
+        self, server: Server, channel: Channel, protocol: asyncio.Protocol
+    ) -> None:
         try:
             # Not create_connection: should the connection end as it is made, uvloop would leave the
             # descriptor to both socket and transport, and the second to close it would close that
             # of a stranger.
             await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: channel.protocol(ServerProtocol(server, login, rest, self._report)),
-                channel.sock,
+                lambda: channel.protocol(protocol), channel.sock
             )
         except OSError as error:
             channel.sock.close()
             reason = error.strerror or str(error)
             self._hub.upstream.dial_failed(server, ServerUnavailable(reason))
 
+    async def _relay(self, server: Server, relay: Relay, parameters: dict[str, str]) -> None:
+        """A server whose login the session's client conducts: relay.connected, or dial_failed."""
+        upstream = self._hub.upstream
+        try:
+            if self.address.binding == "require":
+                raise not_relayed(server.user)
+            channel = await self._greeted(parameters)
+        except ServerUnavailable as error:
+            upstream.dial_failed(server, error)
+            return
+        except asyncio.CancelledError:
+            stopped = ServerUnavailable("pgguard is stopping", temporary=False)
+            upstream.dial_failed(server, stopped)
+            raise
+        await self._hand_over(server, channel, RelayProtocol(server, relay, self._report))
+
+    async def _greeted(self, parameters: dict[str, str]) -> Channel:
+        """A connection that has sent its startup packet. Raises ServerUnavailable."""
+
+        async def greet(channel: Channel) -> Channel:
+            await channel.send(build_startup(PROTOCOL_3_0, parameters))
+            return channel
+
+        return await self._in_time(greet)
+
     async def _login(
-        self, parameters: dict[str, str], secrets: Secrets
+        self, parameters: dict[str, str], secret: Secret | None
     ) -> tuple[Channel, ServerLogin, bytes]:
         """Raises ServerUnavailable and nothing else."""
+        salted, mode = self._hub.secrets.salted, self.address.binding
+
+        async def log_in_there(channel: Channel) -> tuple[Channel, ServerLogin, bytes]:
+            login, rest = await log_in(channel, parameters, secret, salted=salted, mode=mode)
+            return channel, login, rest
+
+        return await self._in_time(log_in_there)
+
+    async def _in_time(self, begin: Callable[[Channel], Awaitable[T]]) -> T:
+        """Begin on a new connection, within `upstream.connect_timeout`.
+
+        Raises ServerUnavailable and nothing else; the connection is closed then.
+        """
         channel: Channel | None = None
         try:
             async with asyncio.timeout(self.address.connect_timeout):
                 channel = await open_channel(self.address)
-                login, rest = await log_in(channel, parameters, secrets)
+                return await begin(channel)
         except BaseException as error:
             if channel is not None:
                 channel.close()
@@ -280,7 +349,6 @@ class Dialer:
                     f"connection lost during login: {error.strerror or 'closed'}"
                 ) from error
             raise
-        return channel, login, rest
 
     async def probe(self, user: str, database: str) -> None:
         """How Postgres receives a user: look at its first answer, then leave without a trace.
@@ -293,7 +361,7 @@ class Dialer:
                 if not upstream.is_awaited(user, database):
                     return
                 async with asyncio.timeout(self.address.connect_timeout):
-                    method = await self._first_answer(user, database)
+                    method = await self._method(user, database)
         except ServerUnavailable as error:
             upstream.probe_failed(user, database, error)
         except ProtocolViolation as error:
@@ -304,6 +372,19 @@ class Dialer:
             upstream.probe_failed(user, database, ServerUnavailable(message))
         else:
             upstream.probed(user, database, method)
+
+    async def _method(self, user: str, database: str) -> Method:
+        """Trust and what takes us for what we are say the same; whom nobody knows tells them
+        apart: only trust lets that one in, too."""
+        method = await self._first_answer(user, database)
+        if method is Method.TRUST and self.address.identifies:
+            stranger = f"pgguard_{secrets.token_hex(8)}"
+            try:
+                if await self._first_answer(stranger, database) is not Method.TRUST:
+                    return Method.IDENTIFIED
+            except ServerUnavailable:
+                return Method.IDENTIFIED
+        return method
 
     async def _first_answer(self, user: str, database: str) -> Method:
         channel = await open_channel(self.address)

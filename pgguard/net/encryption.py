@@ -116,6 +116,9 @@ class Encrypted(asyncio.Protocol):
     def resume_reading(self) -> None:
         self._raw.resume_reading()
 
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self._inner = cast("asyncio.Protocol", protocol)
+
     def is_closing(self) -> bool:
         return self._raw.is_closing()
 

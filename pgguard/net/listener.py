@@ -212,6 +212,7 @@ class Listener:
         session = self._hub.open_session(address, port, loopback=is_loopback(address), peer=peer)
         # The whole way in has one time limit.
         session.since = since
+        session.binding = channel.shown
         try:
             await loop.connect_accepted_socket(
                 lambda: channel.protocol(SessionProtocol(session, head, self._report)), sock
@@ -274,6 +275,7 @@ class Listener:
         # From here on nothing can be said in plain text.
         self._crowd.change(plain.sock, task.cancel)
         channel = TlsChannel(plain.sock, self._entrance.context, None, head)
+        channel.shown = self._entrance.end_point
         try:
             await channel.handshake()
         except OSError as error:

@@ -21,7 +21,7 @@ from pgguard.wire.codes import BACKEND_LIMIT
 from pgguard.wire.scan import Framer
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from pgguard.core.hub import Hub
     from pgguard.core.login import Method
@@ -58,9 +58,23 @@ class Connection:
         self.version = version
         self.used_at = 0.0
 
-    async def query(self, sql: str) -> Rows:
-        """The rows of one statement. Raises ServerUnavailable with Postgres's error."""
-        await self._channel.send(frontend.query(sql.encode()))
+    async def query(self, sql: str, values: Sequence[str] | None = None) -> Rows:
+        """The rows of one statement, with bound text values if there are any.
+
+        Raises ServerUnavailable with Postgres's error.
+        """
+        if values is None:
+            said = frontend.query(sql.encode())
+        else:
+            said = b"".join(
+                (
+                    frontend.parse_message(b"", sql.encode()),
+                    frontend.bind_message(b"", b"", [value.encode() for value in values]),
+                    frontend.execute_message(b""),
+                    frontend.sync(),
+                )
+            )
+        await self._channel.send(said)
         rows: Rows = []
         failed: dict[str, str] | None = None
         while True:
@@ -101,7 +115,9 @@ async def open_connection(address: Address, parameters: dict[str, str], hub: Hub
     """Raises ServerUnavailable."""
     channel = await open_channel(address)
     try:
-        login, rest = await log_in(channel, parameters, hub.secrets)
+        secret = hub.secrets.get(parameters["user"])
+        salted, mode = hub.secrets.salted, address.binding
+        login, rest = await log_in(channel, parameters, secret, salted=salted, mode=mode)
     except ProtocolViolation as error:
         channel.close()
         raise ServerUnavailable(error.message, temporary=False) from error
@@ -135,11 +151,13 @@ class Services:
     def pids(self) -> list[int]:
         return [connection.pid for connection in self._open.values()]
 
-    async def query(self, database: str, *statements: str) -> list[Rows]:
-        """Rows of each statement, in order. Raises ServerUnavailable."""
+    async def query(
+        self, database: str, *statements: str, values: Sequence[str] | None = None
+    ) -> list[Rows]:
+        """Rows of each statement, `values` bound to it. Raises ServerUnavailable."""
 
         async def ask(connection: Connection) -> list[Rows]:
-            return [await connection.query(sql) for sql in statements]
+            return [await connection.query(sql, values) for sql in statements]
 
         return await self.converse(database, ask)
 

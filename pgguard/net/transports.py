@@ -12,8 +12,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
-    from pgguard.core.login import ServerLogin
+    from pgguard.core.relay import Relay
     from pgguard.core.server import Server
+    from pgguard.core.server_login import ServerLogin
     from pgguard.core.session import Session
 
 Report = Callable[[str, BaseException], None]
@@ -152,3 +153,44 @@ class ServerProtocol(asyncio.Protocol):
         if exc is not None and not isinstance(exc, OSError):
             self._report(repr(self.server), exc)
         self.server.lost(exc)
+
+
+class RelayProtocol(asyncio.Protocol):
+    """A backend connection on which a session's client logs in; then a ServerProtocol follows."""
+
+    __slots__ = ("_outlet", "_relay", "_report", "_server", "_transport")
+
+    def __init__(self, server: Server, relay: Relay, report: Report) -> None:
+        self._server = server
+        self._relay = relay
+        self._report = report
+        self._transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._outlet = Outlet(transport)
+        self._carefully(self._relay.connected, self._server, self._outlet)
+
+    def data_received(self, data: bytes) -> None:
+        self._carefully(self._hear, data)
+
+    def _hear(self, data: bytes) -> None:
+        over = self._relay.from_server(self._server, data)
+        if over is not None:
+            login, rest = over
+            protocol = ServerProtocol(self._server, login, rest, self._report)
+            self._transport.set_protocol(protocol)
+            protocol.connection_made(self._transport)
+
+    def _carefully(self, do: Callable[..., object], *what: object) -> None:
+        try:
+            do(*what)
+        except Exception as error:  # noqa: BLE001  a bug of ours ends this connection alone
+            self._report(repr(self._server), error)
+            self._outlet.abort()
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._relay.lost(self._server, exc)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 MODES = ("disable", "prefer", "require", "verify-ca", "verify-full")
 """From nothing to everything."""
+BINDINGS = ("disable", "prefer", "require")
+"""channel_binding."""
 VARIABLES = {
     "PGSSLMODE": "sslmode",
     "PGSSLROOTCERT": "sslrootcert",
@@ -51,6 +53,8 @@ class Demand:
     cert: Path | None = None
     key: Path | None = None
     direct: bool = False
+    binding: str = "prefer"
+    """channel_binding: disable, prefer, require."""
     password: str = field(default="", repr=False)
 
 
@@ -76,11 +80,10 @@ def mode_of(query: Mapping[str, str]) -> str | None:
 
 def check_demands(query: Mapping[str, str]) -> None:
     """Refuse what cannot be met. Raises SettingsError."""
-    if query.get("channel_binding") == "require":
+    binding = query.get("channel_binding", "prefer")
+    if binding not in BINDINGS:
         raise SettingsError(
-            "channel_binding=require asks for a login that is bound to TLS, which is not in this"
-            " version",
-            hint="use channel_binding=prefer",
+            f'invalid channel_binding value: "{binding}"', hint=f"one of {', '.join(BINDINGS)}"
         )
     mode, negotiation = mode_of(query), query.get("sslnegotiation", "postgres")
     if negotiation not in ("postgres", "direct"):
@@ -92,6 +95,10 @@ def check_demands(query: Mapping[str, str]) -> None:
             f'weak sslmode "{mode}" may not be used with sslrootcert=system',
             hint="use sslmode=verify-full",
         )
+    if binding == "require" and mode == "disable":
+        raise SettingsError(
+            "channel_binding=require needs TLS", hint="set sslmode=require or stricter"
+        )
 
 
 def demanded(upstream: Upstream, query: Mapping[str, str], env: Mapping[str, str]) -> Demand:
@@ -99,9 +106,14 @@ def demanded(upstream: Upstream, query: Mapping[str, str], env: Mapping[str, str
 
     Raises SettingsError where they contradict each other.
     """
-    if upstream.tls == "disable":
-        return Demand("disable")
     asked = with_variables(query, env)
+    if upstream.tls == "disable":
+        if query.get("channel_binding") == "require":
+            raise SettingsError(
+                "upstream.tls = disable cannot meet channel_binding=require of the URL",
+                where="upstream.tls",
+            )
+        return Demand("disable")
     check_demands(asked)
     mode = mode_of(asked) or "prefer" if upstream.tls == "prefer" else upstream.tls
     direct = "direct" in (upstream.tls_negotiation, asked.get("sslnegotiation"))
@@ -124,6 +136,7 @@ def demanded(upstream: Upstream, query: Mapping[str, str], env: Mapping[str, str
         key=upstream.key or _path(asked.get("sslkey")),
         direct=direct,
         password=asked.get("sslpassword", ""),
+        binding=asked.get("channel_binding", "prefer"),
     )
 
 

@@ -2,8 +2,8 @@
 
 Laws: secrets are compared in constant time and appear in no message or repr; random bytes are given
 from outside; a malformed message is ProtocolViolation in Postgres's words, a wrong proof is
-AuthenticationFailed. No channel binding: we offer SCRAM-SHA-256 without PLUS. RFC 5802, RFC 7677,
-RFC 4013; manual "SASL Authentication". Deriving a key costs some 5 ms per 4,096 iterations.
+AuthenticationFailed. The only channel binding is tls-server-end-point (RFC 5929). RFC 5802, RFC
+7677, RFC 4013; manual "SASL Authentication". Deriving a key costs some 5 ms per 4,096 iterations.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
 from dataclasses import dataclass
 
-from pgguard.errors import PgGuardError, ProtocolViolation
+from pgguard.errors import LoginRefused, PgGuardError, ProtocolViolation
 from pgguard.wire.codes import PG_MAX_SASL_MESSAGE_LENGTH
 
 MECHANISM = b"SCRAM-SHA-256"
+MECHANISM_PLUS = b"SCRAM-SHA-256-PLUS"
+BINDING_TYPE = b"tls-server-end-point"
 DEFAULT_ITERATIONS = 4096
 MAX_ITERATIONS = 1_000_000
 """More than this asked for by a server is an attack on our time (about a second)."""
@@ -133,16 +135,21 @@ class Verifier:
         return f"Verifier(iterations={self.iterations})"
 
 
-def mock_verifier(user: str, seed: bytes) -> Verifier:
+def mock_verifier(user: str, seed: bytes, iterations: int = DEFAULT_ITERATIONS) -> Verifier:
     """A verifier for a user without one, so that the dialogue tells nothing: the salt is always
     the same for a user, and no password fits, as nobody knows a preimage of the stored key."""
     name = user.encode("utf-8", "surrogateescape")
     salt, stored, server = (_hmac(seed, label + name) for label in (b"salt:", b"key:", b"server:"))
-    return Verifier(salt[:16], DEFAULT_ITERATIONS, stored, server)
+    return Verifier(salt[:16], iterations, stored, server)
 
 
 def _malformed(what: str, peer: str) -> ProtocolViolation:
     return ProtocolViolation(f"malformed SCRAM message ({what})", peer=peer)
+
+
+def _printable(text: bytes) -> str:
+    """As Postgres's sanitize_str shows what a client has sent: 30 bytes, `?` for the rest."""
+    return "".join(chr(byte) if 0x21 <= byte <= 0x7E else "?" for byte in text[:30])
 
 
 def _decode64(value: bytes, what: str, peer: str) -> bytes:
@@ -175,13 +182,18 @@ def _attributes(text: bytes, expected: bytes, peer: str) -> list[bytes]:
 
 class ScramServer:
     """The server's side of one exchange: `first`, then `final`. `nonce` is random bytes (18, as
-    Postgres has it), sent as base64."""
+    Postgres has it), sent as base64. With a `binding` (the hash of our certificate) PLUS was
+    offered too; `plus` says that the client has chosen it."""
 
-    __slots__ = ("_auth_message", "_gs2", "_nonce", "_verifier", "client_key")
+    __slots__ = ("_auth_message", "_binding", "_gs2", "_nonce", "_plus", "_verifier", "client_key")
 
-    def __init__(self, verifier: Verifier, *, nonce: bytes) -> None:
+    def __init__(
+        self, verifier: Verifier, *, nonce: bytes, binding: bytes = b"", plus: bool = False
+    ) -> None:
         self._verifier = verifier
         self._nonce = b64encode(nonce)
+        self._binding = binding
+        self._plus = plus
         self._gs2 = b""
         self._auth_message = b""
         self.client_key = b""
@@ -189,35 +201,59 @@ class ScramServer:
 
     def first(self, client_first: bytes) -> bytes:
         """server-first-message. Raises ProtocolViolation."""
-        flag, _, rest = client_first.partition(b",")
-        authzid, comma, bare = rest.partition(b",")
-        if flag.startswith(b"p"):
-            raise _malformed(
-                "the client selected SCRAM-SHA-256 without channel binding, but the SCRAM message"
-                " includes channel binding data",
-                "session",
-            )
-        if flag not in (b"n", b"y") or not comma:
+        flag, comma, rest = client_first.partition(b",")
+        if not comma:
             raise _malformed("unexpected channel-binding flag", "session")
+        self._gs2 = self._channel_binding(flag)
+        authzid, comma, bare = rest.partition(b",")
         if authzid:
             raise ProtocolViolation("client uses authorization identity, but it is not supported")
+        if not comma:
+            raise _malformed("comma expected", "session")
         if bare.startswith(b"m="):
             raise ProtocolViolation("client requires an unsupported SCRAM extension")
         client_nonce = _attributes(bare, b"nr", "session")[1]
         if not _is_nonce(client_nonce):
             raise ProtocolViolation("non-printable characters in SCRAM nonce")
-        self._gs2 = b64encode(flag + b",,")
         self._nonce = client_nonce + self._nonce
         salt = b64encode(self._verifier.salt)
         server_first = b"r=%b,s=%b,i=%d" % (self._nonce, salt, self._verifier.iterations)
         self._auth_message = bare + b"," + server_first
         return server_first
 
+    def _channel_binding(self, flag: bytes) -> bytes:
+        """What `c=` of the last message has to be, as the flag and the mechanism demand."""
+        if flag.startswith(b"p="):
+            if not self._plus:
+                raise _malformed(
+                    "the client selected SCRAM-SHA-256 without channel binding, but the SCRAM"
+                    " message includes channel binding data",
+                    "session",
+                )
+            if flag[2:] != BINDING_TYPE:
+                name = _printable(flag[2:])
+                raise ProtocolViolation(f'unsupported SCRAM channel-binding type "{name}"')
+            return b64encode(flag + b",," + self._binding)
+        if flag not in (b"n", b"y"):
+            raise _malformed("unexpected channel-binding flag", "session")
+        if self._plus:
+            raise _malformed(
+                "the client selected SCRAM-SHA-256-PLUS, but the SCRAM message does not include"
+                " channel binding data",
+                "session",
+            )
+        if flag == b"y" and self._binding:
+            # Somebody has taken PLUS out of our offer on its way (RFC 5802, section 6).
+            raise LoginRefused("SCRAM channel binding negotiation error", sqlstate="28000")
+        return b64encode(flag + b",,")
+
     def final(self, client_final: bytes) -> bytes:
         """server-final-message. Raises ProtocolViolation; AuthenticationFailed on a wrong proof."""
         without_proof, separator, proof64 = client_final.rpartition(b",p=")
         binding, nonce = _attributes(client_final, b"cr", "session")[:2]
-        if not self._gs2 or binding != self._gs2:
+        if not self._gs2 or not hmac.compare_digest(binding, self._gs2):
+            if self._plus:
+                raise LoginRefused("SCRAM channel binding check failed", sqlstate="28000")
             raise ProtocolViolation(
                 "unexpected SCRAM channel-binding attribute in client-final-message"
             )
@@ -243,10 +279,14 @@ class ScramClient:
     that the other side holds. `nonce` is random bytes; `user` is ignored by Postgres. `salted` is
     shared by exchanges: (password, salt, iterations) → salted password, so that PBKDF2 runs once;
     without a hit `final` takes some 5 ms, and up to a second if a server asks for so much.
+    `flag` begins the gs2 header (`n`, `y` or `p=tls-server-end-point`), `binding` goes with `p`.
     A server may be trusted only when `verified` is true: AuthenticationOk before it is a lie.
     """
 
-    __slots__ = ("_bare", "_nonce", "_salted", "_secret", "_signature", "verified")
+    __slots__ = (
+        *("_bare", "_binding", "_gs2", "_nonce", "_salted", "_secret", "_signature"),
+        "verified",
+    )
 
     def __init__(
         self,
@@ -257,6 +297,8 @@ class ScramClient:
         verifier: Verifier | None = None,
         nonce: bytes,
         salted: dict[tuple[bytes, bytes, int], bytes] | None = None,
+        flag: bytes = b"n",
+        binding: bytes = b"",
     ) -> None:
         self._secret: str | tuple[bytes, bytes]
         if password is not None:
@@ -269,12 +311,14 @@ class ScramClient:
         name = user.replace("=", "=3D").replace(",", "=2C").encode("utf-8", "surrogateescape")
         self._bare = b"n=" + name + b",r=" + self._nonce
         self._salted = {} if salted is None else salted
+        self._gs2 = flag + b",,"
+        self._binding = b64encode(self._gs2 + binding)
         self._signature = b""
         self.verified = False
 
     def first(self) -> bytes:
         """client-first-message."""
-        return b"n,," + self._bare
+        return self._gs2 + self._bare
 
     def final(self, server_first: bytes) -> bytes:
         """client-final-message. Raises ProtocolViolation when the server's is not sound."""
@@ -285,7 +329,7 @@ class ScramClient:
         if not count.isdigit() or len(count) > 7 or not 1 <= int(count) <= MAX_ITERATIONS:
             raise _malformed(f"iteration count not within 1 to {MAX_ITERATIONS}", "server")
         client_key, server_key = self._keys_for(salt, int(count))
-        without_proof = b"c=biws,r=" + nonce
+        without_proof = b"c=" + self._binding + b",r=" + nonce
         auth_message = b",".join((self._bare, server_first, without_proof))
         stored_key = hashlib.sha256(client_key).digest()
         proof = _xor(client_key, _hmac(stored_key, auth_message))
@@ -334,7 +378,6 @@ def md5_matches(secret_md5: str, salt: bytes, response: bytes) -> bool:
     return hmac.compare_digest(md5_response(secret_md5, salt).encode(), response)
 
 
-def cleartext_matches(secret_md5: str, user: str, password: bytes) -> bool:
-    """Whether a password in clear belongs to an MD5 secret."""
-    text = password.decode("utf-8", "surrogateescape")
-    return hmac.compare_digest(md5_secret(user, text), secret_md5)
+def cleartext_matches(known: str, password: bytes) -> bool:
+    """Whether a password in clear is the one that we know."""
+    return hmac.compare_digest(known.encode("utf-8", "surrogateescape"), password)

@@ -25,6 +25,7 @@ from pgguard.wire.scan import message
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+NAME_BYTES = 63
 _OPTION_PREFIX = "_pq_."
 _SWITCHES_WITH_ARGUMENT = frozenset("BCcDdfhkNprStvW-")
 _SPACE = " \t\n\v\f\r"
@@ -103,15 +104,43 @@ def _word(packet: bytes, position: int) -> int:
 
 
 def _decode_parameters(packet: bytes) -> dict[str, str]:
-    """Names and values in turn, each ended by a NUL, and one more NUL as the last byte."""
-    body = packet[8:]
-    if body == b"\0":
-        return {}
-    parts = body[:-2].split(b"\0")
-    if not body.endswith(b"\0\0") or len(parts) % 2 or not all(parts[::2]):
+    """Names and values in turn, each ended by a NUL, and one more NUL as the last byte.
+
+    Read in the order in which Postgres reads them, which decides what is complained of first.
+    """
+    parameters: dict[str, str] = {}
+    end = len(packet)
+    place = 8
+    while place < end and packet[place]:
+        middle = packet.find(b"\0", place)
+        if middle < 0 or middle + 1 >= end:
+            break
+        stop = packet.find(b"\0", middle + 1)
+        if stop < 0:
+            stop = end
+        name, value = _decode(packet[place:middle]), _decode(packet[middle + 1 : stop])
+        if name == "replication":
+            _check_replication(value)
+        parameters[name] = value
+        place = stop + 1
+    if place != end - 1 or packet[place]:
         raise ProtocolViolation("invalid startup packet layout: expected terminator as last byte")
-    texts = [_decode(part) for part in parts]
-    return dict(zip(texts[::2], texts[1::2], strict=True))
+    return parameters
+
+
+def _check_replication(value: str) -> None:
+    """`database`, or what Postgres's parse_bool takes. Raises LoginRefused."""
+    text = value.lower()
+    known = text in ("1", "0", "on") or any(
+        len(text) >= least and word.startswith(text)
+        for word, least in (("true", 1), ("false", 1), ("yes", 1), ("no", 1), ("off", 2))
+    )
+    if value != "database" and not known:
+        raise LoginRefused(
+            f'invalid value for parameter "replication": "{value}"',
+            sqlstate="22023",
+            hint='Valid values are: "false", 0, "true", 1, "database".',
+        )
 
 
 def build_startup(protocol: int, parameters: Mapping[str, str]) -> bytes:
@@ -167,6 +196,13 @@ def negotiation(startup: StartupMessage) -> bytes:
     if startup.protocol <= PROTOCOL_3_2 and not unknown:
         return b""
     return negotiate(startup.spoken, unknown)
+
+
+def truncated(name: str) -> str:
+    """A user or database as Postgres takes it: the first 63 bytes (NAMEDATALEN - 1)."""
+    if len(name) <= NAME_BYTES // 4:
+        return name
+    return _decode(_encode(name)[:NAME_BYTES])
 
 
 def split_options(text: str) -> list[tuple[str, str]]:

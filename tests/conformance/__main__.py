@@ -18,6 +18,7 @@ RUNS = {
     "stress": "tests.conformance.stress.storm",
     "regress": "tests.conformance.regress.suites",
     "shutdown": "tests.conformance.shutdown",
+    "logins": "tests.conformance.logins.table",
     "readme": "tests.conformance.readme",
 }
 

@@ -21,6 +21,14 @@ KNOWN: dict[tuple[str, str], str] = {
         "busy cores): Postgres's error has to overtake 4 MiB that the test itself is writing, and "
         "the kernel takes just as much into one send buffer; a second connection has a second one"
     ),
+    ("logins", "relayed login that a client would bind to TLS"): (
+        "TLS ends at pgguard on both sides, so a binding to either certificate would fail at the"
+        " other end (RFC 5802 section 6); pgguard holds no secret of this user and may not read"
+        " pg_authid, so it says so (28000, with three remedies) instead of letting the login fail"
+    ),
+    ("logins", "relayed login over TLS: PLUS is not offered"): (
+        "the same: SCRAM-SHA-256-PLUS is taken out of Postgres's offer, everything else is equal"
+    ),
 }
 """(suite, name of the test) to cause."""
 

@@ -9,6 +9,7 @@ from core_fakes import World
 from notation import BACKEND, decode
 
 from pgguard.core.entry import BUFFER_LIMIT
+from pgguard.core.login import Method
 from pgguard.core.states import SessionState
 from pgguard.core.types import LOCAL, Peer
 from pgguard.pool.identity import ProcessInfo
@@ -28,9 +29,7 @@ def said(world: World, session: object) -> str:
         (startup.build_request(SSL_REQUEST), '0A000 "unsupported frontend protocol 1234.'),
         (startup.build_request(GSSENC_REQUEST), '0A000 "unsupported frontend protocol 1234.'),
         (startup.build_cancel(7, b"abcd"), '0A000 "unsupported frontend protocol 1234.'),
-        (b"\0\0\0\x07", "invalid length of startup packet"),
         (b"\0\0\0\x0a\0\3\0\0xx", "invalid startup packet layout"),
-        (b"\0\3\0\0", "invalid length of startup packet"),
     ],
 )
 def test_what_is_no_startup_packet_ends_the_session(packet: bytes, words: str) -> None:
@@ -40,6 +39,25 @@ def test_what_is_no_startup_packet_ends_the_session(packet: bytes, words: str) -
     assert session.state is SessionState.CLOSED
     assert words in said(world, session)
     assert not world.net.requests
+    world.end()
+
+
+@pytest.mark.parametrize("packet", [b"\0\0\0\x07", b"\0\3\0\0", bytes(8)])
+def test_what_has_no_length_of_a_packet_ends_the_session_without_a_word(packet: bytes) -> None:
+    world = World()
+    session = world.open()
+    world.receive(session, packet)
+    assert session.state is SessionState.CLOSED
+    assert world.outs[session].log == ["CLOSE"]
+    world.end()
+
+
+def test_names_are_cut_as_the_server_cuts_them() -> None:
+    world = World()
+    session = world.enter(user="é" * 40, database="d" * 70)
+    assert session.user == "é" * 31 + "\udcc3"
+    assert session.database == "d" * 63
+    assert world.net.asked("dial")[0][2]["user"] == session.user
     world.end()
 
 
@@ -103,8 +121,6 @@ def test_a_method_that_is_learned_after_the_client_has_left_changes_nothing() ->
     world = World(method=None)
     session = world.enter()
     world.eof(session)
-    from pgguard.core.login import Method
-
     world.hub.upstream.probed("app", "shop", Method.TRUST)
     world.settle()
     assert session.state is SessionState.CLOSED
@@ -132,11 +148,11 @@ def test_trust_over_a_unix_socket_lets_in_our_own_user_only(other: int, enters: 
     world.end()
 
 
-@pytest.mark.parametrize(("by_socket", "enters"), [(False, True), (True, False)])
-def test_the_loopback_is_no_proof_where_postgres_may_have_asked_the_kernel_who_we_are(
-    by_socket: bool, enters: bool
+@pytest.mark.parametrize(("method", "enters"), [(Method.TRUST, True), (Method.IDENTIFIED, False)])
+def test_the_loopback_is_no_proof_where_postgres_takes_us_for_what_we_are(
+    method: Method, enters: bool
 ) -> None:
-    world = World(by_socket=by_socket)
+    world = World(method=method)
     session = world.enter(user="eve")
     assert (session.state is SessionState.WAITING) is enters
     assert ("28000" in said(world, session)) is not enters

@@ -10,7 +10,7 @@ import pytest
 from pgguard.core.states import SESSION_MOVES, Places, SessionState
 from pgguard.errors import InternalError
 
-LOGIN, WAITING, LINKED, CLOSING, CLOSED = SessionState
+LOGIN, WAITING, RELAYED, LINKED, CLOSING, CLOSED = SessionState
 
 
 @dataclass(eq=False)
@@ -22,6 +22,7 @@ class FakeSession:
 WAYS = {
     LOGIN: (),
     WAITING: (WAITING,),
+    RELAYED: (WAITING, RELAYED),
     LINKED: (WAITING, LINKED),
     CLOSING: (CLOSING,),
     CLOSED: (CLOSED,),

@@ -102,7 +102,8 @@ def test_the_pg_variables_are_read_as_libpq_reads_them(tmp_path: Path) -> None:
     [
         "postgresql://u:topsecret@h1,h2/db",
         "postgresql://u:topsecret@h/db?sslmode=nonsense",
-        "postgresql://u:topsecret@h/db?channel_binding=require",
+        "postgresql://u:topsecret@h/db?channel_binding=nonsense",
+        "postgresql://u:topsecret@h/db?channel_binding=require&sslmode=disable",
         "jdbc:postgresql://h/db?user=u&password=topsecret&ssl=nonsense",
     ],
 )
@@ -122,7 +123,7 @@ def test_encryption_demanded_by_the_environment_counts_unless_the_url_says_other
     assert find(env, tmp_path).address.query == {"sslmode": "verify-full"}
     env["DATABASE_URL"] += "?sslmode=disable"
     assert find(env, tmp_path).address.query == {"sslmode": "disable"}
-    with pytest.raises(SettingsError, match=r"PGCHANNELBINDING: channel_binding=require"):
+    with pytest.raises(SettingsError, match=r"PGCHANNELBINDING: channel_binding=require needs TLS"):
         find({**env, "PGCHANNELBINDING": "require"}, tmp_path)
 
 

@@ -65,7 +65,7 @@ def test_a_place_in_the_order_stays_when_the_way_to_end_it_changes() -> None:
 
 
 def test_the_oldest_that_keeps_us_waiting_for_its_password_goes_and_is_told() -> None:
-    world = World(secrets={"app": "secret"}, method=Method.CHALLENGE)
+    world = World(secrets={"app": "secret"}, method=Method.SCRAM)
     oldest = world.open()
     world.clock.now += 1
     newer = world.enter()

@@ -23,7 +23,8 @@ from scripted import (
     closed_port,
 )
 
-from pgguard.core.login import Method, Secrets
+from pgguard.core.login import Method
+from pgguard.core.secrets import Secret, Secrets
 from pgguard.core.states import SessionState
 from pgguard.errors import ProtocolViolation, ServerUnavailable
 from pgguard.net.certificates import Encryption
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from pgguard.core.login import ServerLogin
+    from pgguard.core.server_login import ServerLogin
 
 PARAMETERS = {"user": "app", "database": "db"}
 
@@ -50,7 +51,7 @@ def address(server: ScriptedServer, timeout: float = 5.0) -> Address:
 async def login_at(server: ScriptedServer, **secrets: str) -> tuple[ServerLogin, bytes]:
     sock = await connect(address(server))
     try:
-        return await log_in(Channel(sock), PARAMETERS, Secrets(secrets))
+        return await log_in(Channel(sock), PARAMETERS, Secrets(secrets).get("app"))
     finally:
         sock.close()
 
@@ -150,9 +151,9 @@ async def test_scram_is_spoken_to_the_end() -> None:
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         sock = await connect(Address("127.0.0.1", port))
-        login, _ = await log_in(Channel(sock), PARAMETERS, Secrets({"app": "secret"}))
+        login, _ = await log_in(Channel(sock), PARAMETERS, Secret("secret"))
         sock.close()
-    assert login.method is Method.CHALLENGE
+    assert login.method is Method.SCRAM
 
 
 async def test_a_password_that_we_do_not_hold_is_told_as_postgres_tells_it() -> None:
@@ -260,11 +261,10 @@ async def test_a_dial_ends_in_a_session_that_may_begin() -> None:
     ("answer", "said"),
     [
         (backend.authentication_ok(), b"R\0\0\0\x08\0\0\0\0"),
-        (backend.authentication_sasl([b"SCRAM-SHA-256"]), b"SCRAM-SHA-256"),
         (b"R\0\0\0\x08", b"Postgres is not ready: Postgres does not answer: no answer in time"),
         (READY, b"server began its login with message type 90"),
     ],
-    ids=["trust", "scram", "hang", "lie"],
+    ids=["trust", "hang", "lie"],
 )
 async def test_a_probe_learns_how_postgres_receives_a_user(answer: bytes, said: bytes) -> None:
     with ScriptedServer([Hear(), answer]) as server:
@@ -275,6 +275,18 @@ async def test_a_probe_learns_how_postgres_receives_a_user(answer: bytes, said: 
         assert said in dialling.world.outs[dialling.session].written
         assert b"database\0shop\0" in server.heard[0]
         assert b"application_name" not in server.heard[0]
+    dialling.world.end()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [backend.authentication_cleartext(), backend.authentication_sasl([b"SCRAM-SHA-256"])],
+)
+async def test_whoever_is_asked_for_what_we_do_not_hold_is_left_to_postgres(answer: bytes) -> None:
+    with ScriptedServer([Hear(), answer]) as server:
+        dialling = Dialling(address(server), method=None)
+        await dialling.dialer.probe("app", "shop")
+        assert dialling.session.relay is not None
     dialling.world.end()
 
 

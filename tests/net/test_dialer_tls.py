@@ -11,7 +11,7 @@ import uvloop
 from scripted import CLOSE, HANG, TRUSTING, Hear, ScriptedServer
 from tls import Files, TlsServer, files, server_context
 
-from pgguard.core.login import Method, Secrets
+from pgguard.core.login import Method
 from pgguard.errors import ServerUnavailable
 from pgguard.net.certificates import encryption
 from pgguard.net.dialer import Address, log_in, open_channel
@@ -50,7 +50,7 @@ async def tls_of(place: Address) -> str:
     """Log in, and say how."""
     channel = await open_channel(place)
     try:
-        login, rest = await log_in(channel, PARAMETERS, Secrets({}))
+        login, rest = await log_in(channel, PARAMETERS, None)
         assert login.method is Method.TRUST
         assert rest == b""
         return channel.tls

@@ -38,6 +38,9 @@ class TrustingNet(FakeNet):
 
     hub: Hub
 
+    def read_role(self, session: object) -> bool:
+        return False
+
     def probe(self, user: str, database: str) -> None:
         asyncio.get_running_loop().call_soon(self.hub.upstream.probed, user, database, Method.TRUST)
 

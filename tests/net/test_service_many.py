@@ -26,7 +26,7 @@ class FakeConnection:
         self.pid = 1
         open_ones.add(database)
 
-    async def query(self, _sql: str) -> list[list[str | None]]:
+    async def query(self, _sql: str, _values: object) -> list[list[str | None]]:
         return []
 
     async def close(self) -> None:

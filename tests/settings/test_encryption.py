@@ -45,7 +45,8 @@ def test_the_words_of_all_drivers_are_read(query: dict[str, str], mode: str | No
         ({"sslmode": "nonsense"}, 'invalid sslmode value: "nonsense"'),
         ({"ssl": "odd"}, 'invalid ssl value: "odd"'),
         ({"sslnegotiation": "odd"}, "invalid sslnegotiation value"),
-        ({"channel_binding": "require"}, "channel_binding=require .* not in this version"),
+        ({"channel_binding": "odd"}, 'invalid channel_binding value: "odd"'),
+        ({"channel_binding": "require", "sslmode": "disable"}, "channel_binding=require needs TLS"),
         ({"sslrootcert": "system", "sslmode": "require"}, 'weak sslmode "require"'),
     ],
 )

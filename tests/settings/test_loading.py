@@ -227,7 +227,6 @@ def test_problems_come_in_the_order_of_the_lines(tmp_path: Path) -> None:
         ('clients.identify = ["test_mark"]', "test_mark"),
         ('run.fail_on = ["leak"]', "leak"),
         ("run.inject = true", "run.inject"),
-        ('upstream.url = "postgresql://u@h/d?channel_binding=require"', "channel_binding"),
     ],
 )
 def test_what_is_not_built_yet_says_so(tmp_path: Path, text: str, named: str) -> None:

@@ -10,7 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pgguard.core.hub import Hub
-from pgguard.core.login import Method, ServerLogin
+from pgguard.core.login import Method
+from pgguard.core.secrets import Role
+from pgguard.core.server_login import ServerLogin
 from pgguard.core.states import SessionState
 from pgguard.core.types import HubSettings, Peer
 from pgguard.errors import ServerUnavailable
@@ -108,6 +110,9 @@ class FakeNet:
     def __init__(self) -> None:
         self.requests: list[tuple[Any, ...]] = []
         self.dialled: list[Server] = []
+        self.roles: Mapping[str, Role] | None = None
+        """What pg_authid says of each user; None: it may not be read."""
+        self.looked_up: list[Session] = []
 
     def dial(self, server: Server, parameters: dict[str, str]) -> None:
         self.dialled.append(server)
@@ -115,6 +120,12 @@ class FakeNet:
 
     def probe(self, user: str, database: str) -> None:
         self.requests.append(("probe", user, database))
+
+    def read_role(self, session: Session) -> bool:
+        self.requests.append(("read_role", session.user))
+        if self.roles is not None:
+            self.looked_up.append(session)
+        return self.roles is not None
 
     def identify(self, session: Session) -> None:
         self.requests.append(("identify", session))
@@ -159,13 +170,17 @@ class World:
         *,
         secrets: Mapping[str, str] | None = None,
         method: Method | None = Method.TRUST,
+        roles: Mapping[str, Role] | None = None,
         **settings: Any,
     ) -> None:
         self.clock = Clock()
         self.net = FakeNet()
+        self.net.roles = roles
         self.hub = Hub(hub_settings(**settings), self.net, clock=self.clock, secrets=secrets)
         self.method = method
         self.outs: dict[Session | Server, FakeOut] = {}
+        self.relays: dict[Any, Any] = {}
+        """Server → the relay by which its client logs in."""
         self._probes = 0
 
     # Connections
@@ -188,7 +203,7 @@ class World:
 
     def connect(self, server: Server, pid: int = 0, status: str = "I", **told: str) -> FakeOut:
         """The dial of a server ends well; `told` are ParameterStatus values."""
-        login = ServerLogin(server.user, self.hub.secrets)
+        login = ServerLogin(server.user, None)
         login.method, login.status = self.method or Method.TRUST, status
         login.pid, login.secret_key = pid or 100 + self.net.dialled.index(server) + 1, b"real"
         login.parameters = dict(told)
@@ -197,6 +212,26 @@ class World:
         self.hub.server_connected(server, out, login)
         self.settle()
         return out
+
+    def greet(self, server: Server) -> FakeOut:
+        """The dial of a server whose login is relayed has sent its startup packet."""
+        assert server.session is not None
+        relay = self.relays[server] = server.session.relay
+        assert relay is not None
+        out = self.outs[server] = FakeOut()
+        relay.connected(server, out)
+        self.settle()
+        return out
+
+    def _relayed(self, server: Server, data: bytes) -> None:
+        over = self.relays[server].from_server(server, data)
+        if over is not None:
+            del self.relays[server]
+            login, rest = over
+            out = self.outs[server]
+            self.hub.server_connected(server, out, login)
+            if rest:
+                server.receive(rest)
 
     def link(self, **parameters: str) -> tuple[Session, Server]:
         """A session with a server; what both were sent so far is forgotten."""
@@ -211,14 +246,17 @@ class World:
     def receive(self, who: Session | Server, data: bytes) -> None:
         """Bytes arrive on a connection, unless either side has closed it."""
         if self.alive(who):
-            who.receive(data)
+            if who in self.relays:
+                self._relayed(who, data)
+            else:
+                who.receive(data)
         self.settle()
 
     def eof(self, who: Session | Server) -> None:
         """The other side sends no more; for a server that is the end of its socket."""
         if self.alive(who):
             self.outs[who].finished = True
-            if not who.eof():
+            if who in self.relays or not who.eof():
                 self.outs[who].closed = True
         self.settle()
 
@@ -231,7 +269,7 @@ class World:
         out = self.outs[who]
         if not out.reported:
             out.closed = out.reported = True
-            who.lost(ConnectionResetError("connection reset by peer"))
+            self._lost(who, ConnectionResetError("connection reset by peer"))
         self.settle()
 
     def settle(self) -> None:
@@ -240,14 +278,26 @@ class World:
             ended = [who for who, out in self.outs.items() if out.closed and not out.reported]
             for who in ended:
                 self.outs[who].reported = True
-                who.lost(None)
+                self._lost(who, None)
+            looked_up, self.net.looked_up = self.net.looked_up, []
+            for session in looked_up:
+                assert self.net.roles is not None
+                role = self.net.roles.get(session.user, Role(None, "there is no such role"))
+                self.hub.role_known(session, role)
             probes = self.net.asked("probe")[self._probes :] if self.method else []
             self._probes += len(probes)
             for _, user, database in probes:
                 assert self.method is not None
                 self.hub.upstream.probed(user, database, self.method)
-            if not ended and not probes:
+            if not (ended or probes or looked_up):
                 return
+
+    def _lost(self, who: Any, error: BaseException | None) -> None:
+        relay = self.relays.pop(who, None)
+        if relay is not None:
+            relay.lost(who, error)
+        else:
+            who.lost(error)
 
     def wait(self, seconds: float) -> None:
         """Time passes, with a tick every 100 ms."""

@@ -15,6 +15,7 @@ from core_fakes import FakeOut, World
 from notation import BACKEND, FRONTEND, decode, encode, tokens, unquoted
 
 from pgguard.core.login import Method
+from pgguard.core.secrets import Role, role_of
 from pgguard.errors import ServerUnavailable
 from pgguard.wire import frontend
 from pgguard.wire.auth import ScramClient, md5_response, md5_secret
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 METHODS = {
     "trust": Method.TRUST,
     "md5": Method.MD5,
-    "scram": Method.CHALLENGE,
+    "scram": Method.SCRAM,
+    "cleartext": Method.CLEARTEXT,
     "ask": None,
 }
 LARGE = 300
@@ -78,6 +80,7 @@ class Player:
         self.world = World(
             secrets=_pairs(header.get("secrets", "")),
             method=METHODS[header.get("method", "trust")],
+            roles=_roles(header["roles"]) if "roles" in header else None,
             **settings,
         )
         self.addresses = _pairs(header.get("from", ""))
@@ -198,6 +201,7 @@ class Player:
             "probed": lambda u, d, m: hub.upstream.probed(u, d, METHODS[m] or Method.TRUST),
             "probe-failed": lambda u, d, *e: hub.upstream.probe_failed(u, d, _error(*e)),
             "connected": self._connected,
+            "greeted": lambda n: self.world.greet(self.named[n]),
             "dial-failed": lambda n, *e: hub.upstream.dial_failed(self.named[n], _error(*e)),
             "services-open": lambda: setattr(hub, "services", True),
             "services-closed": hub.services_closed,
@@ -281,6 +285,14 @@ def _pairs(text: str) -> dict[str, str]:
             text = unquoted(value).decode() if value.startswith('"') else value
             pairs[name] = text
     return pairs
+
+
+def _roles(text: str) -> dict[str, Role]:
+    """`user="verifier or hash"`; `none` is a role without a password."""
+    return {
+        user: role_of(True, None if secret == "none" else secret, False, 4096)
+        for user, secret in _pairs(text).items()
+    }
 
 
 def _value(text: str) -> Any:

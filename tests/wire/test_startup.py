@@ -192,10 +192,30 @@ def test_nothing_is_built_that_says_something_else(parameters: dict[str, str]) -
         build_startup(PROTOCOL_3_0, parameters)
 
 
+@pytest.mark.parametrize(
+    "value", ["database", "true", "T", "on", "1", "yes", "y", "false", "f", "off", "of", "0", "no"]
+)
+def test_values_of_replication_that_the_server_takes(value: str) -> None:
+    parameters = {"user": "me", "replication": value}
+    found = decode_packet(build_startup(PROTOCOL_3_0, parameters))
+    assert found == StartupMessage(PROTOCOL_3_0, parameters)
+
+
+@pytest.mark.parametrize("value", ["", "o", "Database", "2", "truely"])
+def test_other_values_are_refused_in_its_words_before_anything_else(value: str) -> None:
+    whole = build_startup(PROTOCOL_3_0, {"user": "me", "replication": value})
+    cut = packet(PROTOCOL_3_0, whole[8:-1])
+    for data in (whole, cut):
+        with pytest.raises(LoginRefused) as caught:
+            decode_packet(data)
+        assert caught.value.sqlstate == "22023"
+        assert caught.value.message == f'invalid value for parameter "replication": "{value}"'
+
+
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
 
 
-@given(st.dictionaries(TEXT.filter(bool), TEXT, max_size=6))
+@given(st.dictionaries(TEXT.filter(lambda name: name not in ("", "replication")), TEXT, max_size=6))
 def test_what_is_built_is_read_back(parameters: dict[str, str]) -> None:
     parameters["user"] = "me"
     found = decode_packet(build_startup(PROTOCOL_3_2, parameters))
