@@ -229,7 +229,11 @@ class Listener:
         """
         allowed = {SSL_REQUEST, GSSENC_REQUEST}
         while True:
-            head = await _read_exactly(channel, 8)
+            head = await _read_exactly(channel, 4)
+            if int.from_bytes(head, "big") < 8:
+                # As Postgres: no packet is so short, and nothing more is waited for.
+                raise EOFError
+            head += await _read_exactly(channel, 4)
             length, code = int.from_bytes(head[:4], "big"), int.from_bytes(head[4:], "big")
             if length == 8 and code in allowed:
                 allowed.discard(code)

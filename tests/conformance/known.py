@@ -21,6 +21,18 @@ KNOWN: dict[tuple[str, str], str] = {
         "busy cores): Postgres's error has to overtake 4 MiB that the test itself is writing, and "
         "the kernel takes just as much into one send buffer; a second connection has a second one"
     ),
+    ("logins", "startup: protocol 2.0"): (
+        "Postgres answers such a client in the format of protocol 2, which nobody has spoken since"
+        " Postgres 7.3; pgguard in that of protocol 3. Both refuse"
+    ),
+    ("logins", "startup: protocol 4.0"): (
+        "the same refusal; it names the versions that pgguard speaks (3.0 to 3.2), not those of the"
+        " Postgres behind it (before 18: 3.0)"
+    ),
+    ("logins", "startup: setting twice"): (
+        "of a startup parameter that comes twice the last value counts; Postgres applies both in"
+        " turn, which shows in DateStyle alone, whose two halves can be set by one value each"
+    ),
     ("logins", "relayed login that a client would bind to TLS"): (
         "TLS ends at pgguard on both sides, so a binding to either certificate would fail at the"
         " other end (RFC 5802 section 6); pgguard holds no secret of this user and may not read"
