@@ -266,6 +266,16 @@ class Gate:
         return sum(sum(waiting.values()) for waiting in self._waiting.values())
 
 
+def concerns_databases(judge: Judge, statements: list[Statement]) -> bool:
+    """Whether one of them may create, change or drop a database (T27)."""
+    return any(
+        statement.effects & DATABASE_DDL
+        if statement.version == judge.version
+        else b"DATABASE" in statement.text[:4096].upper()
+        for statement in statements
+    )
+
+
 def readable(parameters: Mapping[str, str]) -> bool:
     """Whether the parser sees a text as the server does (reliability section 1.3)."""
     encoding = parameters.get("client_encoding", "UTF8").upper().replace("-", "")

@@ -4,8 +4,8 @@
 writes that very bytes object to the server; only Query, Parse, Bind and Close are looked into. It
 is long on purpose and must be kept in step with the loop in `core/server`.
 
-Laws: no await, no I/O but `out`; a session without a server forwards nothing; a message that breaks
-the protocol is not forwarded, the session gets FATAL 08P01 and its server is closed; whatever came
+Laws: no await, no I/O but `out`; a session without a server forwards nothing; of a message that
+breaks the protocol Postgres gets the header, and nothing behind it, and has the word; whatever came
 before the end of a connection is executed as Postgres would (transparency T30).
 """
 
@@ -16,13 +16,19 @@ from typing import TYPE_CHECKING
 
 from pgguard.core import gathering, holding
 from pgguard.core.entry import Entrance
+from pgguard.core.gate import concerns_databases
 from pgguard.core.pipeline import COPY_END, MANY
 from pgguard.core.states import SessionState
 from pgguard.errors import ProtocolViolation
+from pgguard.events import ProtocolBroken
 from pgguard.sql.cache import DIGITS
-from pgguard.sql.effects import DATABASE_DDL
 from pgguard.wire import backend
-from pgguard.wire.codes import FRONTEND_LIMIT, KNOWN_FRONTEND, PORTAL, PQ_SMALL_MESSAGE_LIMIT
+from pgguard.wire.codes import (
+    FRONTEND_LIMIT,
+    KNOWN_FRONTEND,
+    PORTAL,
+    PQ_SMALL_MESSAGE_LIMIT,
+)
 from pgguard.wire.frontend import describe_message, execute_message, sync
 
 if TYPE_CHECKING:
@@ -49,6 +55,7 @@ _NOTHING_MORE: dict[str, str] = {}
 """The startup parameters of a session that has its server: they are not needed any more."""
 
 TERMINATE = b"X\0\0\0\4"
+BAD_LENGTH = "invalid message length (message type %d)"
 
 PREPARED_LIMIT = 10_000
 """Names of prepared statements that are known of one session."""
@@ -215,7 +222,7 @@ class Session:
         while pos <= last_header:
             kind, length = _header(chunk, pos)
             if length < 4 or (length > PQ_SMALL_MESSAGE_LIMIT and length > FRONTEND_LIMIT[kind]):
-                self._violation(chunk[:pos], kind)
+                self._break_off(chunk[: pos + 5], kind)
                 return
             after = pos + 1 + length
             if kind == 0x51:  # Query
@@ -337,7 +344,7 @@ class Session:
             # A header that is not whole waits here: it may turn out not to be forwarded at all.
             self.partial = chunk[pos:]
             chunk = chunk[:pos]
-        if later is not None and self._must_wait(later) and hub.close_services(server):
+        if later is not None and concerns_databases(judge, later) and hub.close_services(server):
             # T27: a service connection would make CREATE or DROP DATABASE wait and fail.
             self.held_back = chunk
         elif pos:
@@ -352,17 +359,6 @@ class Session:
             for statement in later:
                 hub.settle(self, statement)
 
-    def _must_wait(self, statements: list[Statement]) -> bool:
-        """Whether one of them may create, change or drop a database (T27)."""
-        assert self.judge is not None
-        version = self.judge.version
-        return any(
-            statement.effects & DATABASE_DDL
-            if statement.version == version
-            else b"DATABASE" in statement.text[:4096].upper()
-            for statement in statements
-        )
-
     def name(self, name: bytes, statement: Statement) -> None:
         """A prepared statement; the empty name is the unnamed one."""
         if not name:
@@ -376,11 +372,16 @@ class Session:
             # What was not prepared after all, or deallocated by SQL, is never taken out.
             del prepared[next(iter(prepared))]
 
-    def _violation(self, before: bytes, kind: int) -> None:
-        """A length that no legal message has: what came before it is executed, the rest is not."""
-        if self.server is not None and before:
-            self.server.write(before)
-        self.hub.session_violated(self, f"invalid message length (message type {kind})")
+    def _break_off(self, data: bytes, kind: int) -> None:
+        """What no legal message begins with stands at the end of `data`: Postgres gets it too,
+        answers what came before and ends the connection in its own way. The rest goes nowhere."""
+        assert (server := self.server) is not None
+        now = self.gone_at = self.hub.clock()
+        self.hub.gone.add(self)
+        self.held_back = b""
+        self.hub.emit(ProtocolBroken(now, self.address, self.client.key, BAD_LENGTH % kind))
+        server.write(data)
+        server.write_eof()
 
     def let_go(self) -> None:
         """The service connections are closed: what was held back goes on, as it came."""
@@ -397,7 +398,7 @@ class Session:
             self.server.write_eof()
 
     def _receive_unlinked(self, data: bytes) -> None:
-        if self.state is SessionState.CLOSING:
+        if self.state is SessionState.CLOSING or self.gone_at is not None:
             return
         if self.entrance is not None:
             try:
@@ -437,6 +438,9 @@ class Session:
             self.gone_at = self.hub.clock()
             self.hub.gone.add(self)
             if self.held_back is None:
+                if self.partial:
+                    # Postgres looks at the type before the length, and may have a word for it.
+                    self.server.write(self.partial)
                 self.server.write_eof()
             return True
         self.hub.session_gone(self, "client closed the connection")

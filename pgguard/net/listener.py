@@ -19,7 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 from pgguard.core.types import LOCAL
-from pgguard.errors import ProtocolViolation, SettingsError
+from pgguard.errors import LoginRefused, ProtocolViolation, SettingsError
 from pgguard.net.certificates import ALPN, Entrance, why
 from pgguard.net.channel import Channel, TlsChannel, is_waiting
 from pgguard.net.crowd import REFUSING, Crowd, no_room
@@ -308,7 +308,7 @@ class Listener:
             raise ProtocolViolation("invalid length of startup packet")
         try:
             packet = decode_packet(head + await _read_exactly(channel, length - 8))
-        except ProtocolViolation:
+        except (ProtocolViolation, LoginRefused):
             raise EOFError from None
         names = packet.parameters if isinstance(packet, StartupMessage) else {}
         user = names.get("user", "")

@@ -1,8 +1,8 @@
 """Packets without type byte: StartupMessage and the three requests; protocol versions.
 
-Laws: packets are read and refused as by Postgres 18's ProcessStartupPacket, in its words, except
-that a last byte other than NUL is never taken for a terminator; text is UTF-8 with surrogateescape,
-so that every byte survives to the server. Manual: "Message Formats", "Start-up".
+Laws: packets are read and refused as by Postgres 18's ProcessStartupPacket, in its words, which
+takes any last byte for the terminator; text is UTF-8 with surrogateescape, so that every byte
+survives to the server. Manual: "Message Formats", "Start-up".
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def _word(packet: bytes, position: int) -> int:
 
 
 def _decode_parameters(packet: bytes) -> dict[str, str]:
-    """Names and values in turn, each ended by a NUL, and one more NUL as the last byte.
+    """Names and values in turn, each ended by a NUL, and one more byte.
 
     Read in the order in which Postgres reads them, which decides what is complained of first.
     """
@@ -123,7 +123,7 @@ def _decode_parameters(packet: bytes) -> dict[str, str]:
             _check_replication(value)
         parameters[name] = value
         place = stop + 1
-    if place != end - 1 or packet[place]:
+    if place != end - 1:
         raise ProtocolViolation("invalid startup packet layout: expected terminator as last byte")
     return parameters
 

@@ -9,6 +9,7 @@ from tests.conformance import harness
 RUNS = {
     "drivers": "tests.conformance.drivers.matrix",
     "suites": "tests.conformance.suites.matrix",
+    "fuzz": "tests.conformance.fuzz.fuzzer",
     "caps": "tests.conformance.caps",
     "guards": "tests.conformance.guards",
     "matrix": "tests.conformance.matrix",

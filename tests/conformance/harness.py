@@ -48,6 +48,15 @@ READY_WITHIN = 30.0
 """Seconds that a guard has to become ready."""
 
 
+OPTIONS: dict[str, Callable[[str], Any]] = {
+    "--seconds": float,
+    "--scripts": int,
+    "--seed": int,
+    "--replay": str,
+}
+"""Options with a value; each is given to a `run` that takes it by this name."""
+
+
 class Missing(Exception):
     """Something that this run needs is not on the machine; the text says how to get it."""
 
@@ -103,16 +112,15 @@ class Checks:
 def main(package: str, runs: Mapping[str, str], arguments: Sequence[str]) -> int:
     """Run what the command line names (`all`: every one); returns the exit code.
 
-    `runs` maps names to modules, whose `run(checks, short)` makes the claims. `--seconds N` sets
-    the length of those whose `run` takes `seconds`, `--seed N` what those follow that take `seed`.
-    Those of PARTED take the words behind their
-    name, too: the parts that are wanted.
+    `runs` maps names to modules, whose `run(checks, short)` makes the claims. An option of
+    OPTIONS is for a run whose `run` takes it. Those of PARTED take the words behind their name,
+    too: the parts that are wanted.
     """
     names = list(arguments)
     short = "--short" in names
     names = [name for name in names if name != "--short"]
     more: dict[str, Any] = {}
-    for option, kind in (("--seconds", float), ("--seed", int)):
+    for option, kind in OPTIONS.items():
         if option in names[:-1]:
             at = names.index(option)
             more[option.removeprefix("--")] = kind(names[at + 1])

@@ -41,6 +41,11 @@ KNOWN: dict[tuple[str, str], str] = {
     ("logins", "relayed login over TLS: PLUS is not offered"): (
         "the same: SCRAM-SHA-256-PLUS is taken out of Postgres's offer, everything else is equal"
     ),
+    ("fuzz", "protocol version below 18"): "pgguard speaks protocol 3.2 with every server, so with "
+    "one before PostgreSQL 18 the version in NegotiateProtocolVersion and the length of the cancel "
+    "key are pgguard's own; names of unknown options are compared",
+    ("fuzz", "place in the source"): "errors of the login that pgguard gives itself have no file, "
+    "line and routine (fields F, L, R)",
 }
 """(suite, name of the test) to cause."""
 
@@ -58,3 +63,8 @@ def explained(suite: str, names: Collection[str]) -> list[str]:
 def unused(suite: str, names: Collection[str]) -> list[str]:
     """Names with a cause that did not differ in a run of the whole suite."""
     return sorted(name for listed, name in KNOWN if listed == suite and name not in names)
+
+
+def causes(suite: str) -> list[str]:
+    """All of a suite."""
+    return [cause for (listed, _), cause in KNOWN.items() if listed == suite]

@@ -86,7 +86,7 @@ def test_a_client_that_does_not_read_its_last_words_is_cut_off() -> None:
     session, server = world.link()
     out = world.outs[session]
     out.reported = True
-    world.receive(session, b"Q\0\0\0\0")
+    world.hub.end_session(session, "last words")
     assert session.state is SessionState.CLOSING
     out.closed = False
     world.wait(FLUSH_WITHIN - 0.5)

@@ -10,7 +10,8 @@ from notation import BACKEND, FRONTEND, encode
 
 from pgguard.core.session import HELD_LIMIT
 from pgguard.core.states import SessionState
-from pgguard.wire import frontend
+from pgguard.events import ProtocolBroken
+from pgguard.wire import backend, frontend
 
 if TYPE_CHECKING:
     from pgguard.core.session import Session
@@ -180,30 +181,35 @@ def test_a_description_is_plain_ascii() -> None:
     ],
 )
 @pytest.mark.parametrize("cut", range(6))
-def test_an_impossible_length_is_not_forwarded_however_it_is_cut(
+def test_of_an_impossible_length_postgres_gets_the_header_however_it_is_cut(
     head: bytes, kind: int, cut: int
 ) -> None:
     world = World()
     session, server = world.link()
     sound = frontend.query(b"select 1")
     data = sound + head
-    for piece in (data[: len(sound) + cut], data[len(sound) + cut :]):
+    for piece in (data[: len(sound) + cut], data[len(sound) + cut :], frontend.query(b"more")):
         if piece:
             world.receive(session, piece)
-    assert world.outs[server].written == sound + frontend.terminate()
-    words = f"invalid message length (message type {kind})"
-    assert words.encode() in world.outs[session].written
+    assert world.outs[server].written == sound + head
+    assert world.outs[server].log[-1] == "EOF"
+    assert world.outs[session].written == b""
+    (broken,) = [event for event in world.hub.events if isinstance(event, ProtocolBroken)]
+    assert broken.message == f"invalid message length (message type {kind})"
+    last = backend.ready_for_query(b"I")
+    world.receive(server, last)
+    assert world.outs[session].written == last
     world.end()
 
 
-def test_nothing_of_a_header_that_is_cut_off_reaches_the_server() -> None:
+def test_a_header_that_is_cut_off_reaches_the_server_with_the_end() -> None:
     world = World()
     session, server = world.link()
     world.receive(session, frontend.query(b"select 1") + b"Q\0\0")
     assert world.outs[server].written == frontend.query(b"select 1")
     world.eof(session)
     assert world.outs[server].log[-1] == "EOF"
-    assert world.outs[server].written == frontend.query(b"select 1")
+    assert world.outs[server].written == frontend.query(b"select 1") + b"Q\0\0"
 
 
 def test_a_name_that_does_not_end_is_not_waited_for_without_bound() -> None:
@@ -242,7 +248,7 @@ def test_a_session_that_breaks_the_protocol_while_it_is_held_back_holds_up_nobod
     world.receive(first, b"Q\0\0\0\0")
     world.eof(first)
     world.hub.services_closed()
-    world.settle()
+    world.eof(one)
     assert first.state is SessionState.CLOSED
     for server in (one, two):
         assert world.outs[server].written.startswith(frontend.query(b"drop database x"))
