@@ -4,9 +4,8 @@
 writes that very bytes object to the server; only Query, Parse, Bind and Close are looked into. It
 is long on purpose and must be kept in step with the loop in `core/server`.
 
-Laws: no await, no I/O but `out`; a session without a server forwards nothing; of a message that
-breaks the protocol Postgres gets the header, and nothing behind it, and has the word; whatever came
-before the end of a connection is executed as Postgres would (transparency T30).
+Laws: no await, no I/O but `out`; a session without a server forwards nothing; of an impossible
+message Postgres gets the header and has the word; what came before is executed as it would (T30).
 """
 
 from __future__ import annotations
@@ -375,7 +374,8 @@ class Session:
     def _break_off(self, data: bytes, kind: int) -> None:
         """What no legal message begins with stands at the end of `data`: Postgres gets it too,
         answers what came before and ends the connection in its own way. The rest goes nowhere."""
-        assert (server := self.server) is not None
+        server = self.server
+        assert server is not None
         now = self.gone_at = self.hub.clock()
         self.hub.gone.add(self)
         self.held_back = b""
