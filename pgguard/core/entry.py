@@ -20,7 +20,7 @@ from pgguard.errors import LoginRefused, ProtocolViolation, Refusal
 from pgguard.pool.admission import TicketState
 from pgguard.pool.identity import absorb
 from pgguard.wire import backend, startup
-from pgguard.wire.codes import LOGIN_LIMIT, PROTOCOL_3_2, TERMINATE
+from pgguard.wire.codes import LOGIN_LIMIT, PROTOCOL_3_2
 from pgguard.wire.scan import Framer, StartupFramer
 
 if TYPE_CHECKING:
@@ -73,9 +73,6 @@ class Entrance:
         if len(self.framer.rest) > BUFFER_LIMIT:
             raise ProtocolViolation("too many bytes before the end of the login")
         while self.need is Need.MESSAGE and (message := self.framer.take()) is not None:
-            if message[0] == TERMINATE:
-                self.session.hub.session_gone(self.session, "client left during login")
-                return
             self.advance(message)
 
     def is_awaited(self) -> bool:

@@ -17,7 +17,7 @@ from pgguard.errors import LoginRefused, ProtocolViolation, ServerUnavailable
 from pgguard.pool.servers import ServerState
 from pgguard.wire import backend, codes, frontend
 from pgguard.wire.auth import MECHANISM_PLUS
-from pgguard.wire.codes import BACKEND_LOGIN_LIMIT, LOGIN_LIMIT, PASSWORD, TERMINATE
+from pgguard.wire.codes import BACKEND_LOGIN_LIMIT, LOGIN_LIMIT, PASSWORD
 from pgguard.wire.scan import Framer
 
 if TYPE_CHECKING:
@@ -182,9 +182,6 @@ class Relay:
             session.hub.refuse(session, error)
 
     def _pass_on(self, kind: int, body: bytes) -> None:
-        if kind == TERMINATE:
-            self._session.hub.session_gone(self._session, "client left during login")
-            return
         if kind != PASSWORD:
             raise expected(_KINDS.get(self._asked, "password"), kind)
         if self._asked == codes.AUTH_SASL:

@@ -123,6 +123,8 @@ def decode_password(body: bytes) -> bytes:
 
 def decode_sasl_initial(body: bytes) -> tuple[bytes, bytes | None]:
     """(mechanism, initial response or None) of SASLInitialResponse."""
+    if 0 not in body:
+        raise ProtocolViolation("invalid string in message", peer=_PEER)
     cursor = Cursor(body, _PEER)
     mechanism, data = cursor.string(), cursor.value()
     cursor.end()
