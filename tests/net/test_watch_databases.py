@@ -47,19 +47,30 @@ def services() -> FakeServices:
     return FakeServices()
 
 
+class Watched(Catalogues):
+    """Knows how often it has looked at all databases."""
+
+    rounds = 0
+
+    def _forget(self) -> None:
+        super()._forget()
+        self.rounds += 1
+
+
 @pytest.fixture
-def catalogues(world: World, services: FakeServices) -> Catalogues:
-    made = Catalogues(world.hub, services)  # type: ignore[arg-type]
+def catalogues(world: World, services: FakeServices) -> Watched:
+    made = Watched(world.hub, services)  # type: ignore[arg-type]
     world.net.read_catalogue = made.want  # type: ignore[method-assign]
     return made
 
 
-async def some_rounds(catalogues: Catalogues, world: World) -> None:
+async def some_rounds(catalogues: Watched, world: World) -> None:
     """Twenty looks, all of them after traffic."""
     running = asyncio.ensure_future(catalogues.run())
-    for _ in range(20):
-        world.hub.counters.received_bytes += 1
-        await asyncio.sleep(0.002)
+    async with asyncio.timeout(10):
+        while catalogues.rounds < 20:
+            world.hub.counters.received_bytes += 1
+            await asyncio.sleep(0)
     running.cancel()
     await asyncio.wait([running])
 
@@ -70,7 +81,7 @@ def leave(world: World, session: Session, server: Server) -> None:
 
 
 async def test_a_database_that_nobody_gets_into_is_not_looked_at(
-    world: World, services: FakeServices, catalogues: Catalogues
+    world: World, services: FakeServices, catalogues: Watched
 ) -> None:
     session = world.enter(database="typo")
     await some_rounds(catalogues, world)
@@ -83,7 +94,7 @@ async def test_a_database_that_nobody_gets_into_is_not_looked_at(
 
 
 async def test_a_database_that_was_dropped_is_not_asked_for_again(
-    world: World, services: FakeServices, catalogues: Catalogues
+    world: World, services: FakeServices, catalogues: Watched
 ) -> None:
     services.gone = {"shop"}
     session, server = world.link()
@@ -97,7 +108,7 @@ async def test_a_database_that_was_dropped_is_not_asked_for_again(
 
 
 async def test_only_databases_in_use_are_looked_at(
-    world: World, services: FakeServices, catalogues: Catalogues
+    world: World, services: FakeServices, catalogues: Watched
 ) -> None:
     leave(world, *world.link(database="old"))
     world.link(database="new")
@@ -107,7 +118,7 @@ async def test_only_databases_in_use_are_looked_at(
 
 
 async def test_of_databases_without_use_few_are_kept(
-    world: World, services: FakeServices, catalogues: Catalogues
+    world: World, services: FakeServices, catalogues: Watched
 ) -> None:
     world.link(database="used")
     for number in range(3 * UNUSED):
@@ -123,7 +134,7 @@ async def test_of_databases_without_use_few_are_kept(
 
 
 async def test_a_reading_of_a_database_that_was_forgotten_harms_nobody(
-    world: World, catalogues: Catalogues
+    world: World, catalogues: Watched
 ) -> None:
     session, _ = world.link(database="shop")
     judge = session.judge
