@@ -61,6 +61,8 @@ GRACE = 6.0
 which a container is killed."""
 GOODBYE = 1.0
 """Seconds in which servers are expected to close once nobody uses them, and to take a cancel."""
+START_AGAIN = 0.25
+"""Seconds between two looks at a Postgres that is not there yet."""
 LAST_LOOK = 2.0
 """Seconds for the look-ups of a guard that stops."""
 
@@ -252,7 +254,7 @@ class Guard:
                         last = error
                         if not (error.temporary and wait):
                             raise
-                        await asyncio.sleep(0.1)
+                        await asyncio.sleep(START_AGAIN)
                     else:
                         self.hub.upstream.is_up(version)
                         await self._first_look()
