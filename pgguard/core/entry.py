@@ -121,11 +121,13 @@ class Entrance:
         hub = session.hub
         known = {k: v for k, v in parameters.items() if not k.startswith("_pq_.")}
         session.user = intern(startup.truncated(hub.login_user(known["user"])))
-        session.database = intern(startup.truncated(known.get("database") or session.user))
+        database = intern(startup.truncated(known.get("database") or session.user))
+        # pg_hba.conf has lines of its own for those, and no tenant has data there.
+        session.database = "" if startup.without_database(known) else database
         session.application_name = intern(known.get("application_name", ""))
         forwarded, self.absorbed = absorb(known)
         self.original = known
-        self.parameters = {**forwarded, "user": session.user, "database": session.database}
+        self.parameters = {**forwarded, "user": session.user, "database": database}
         hub.begin_login(session)
 
     def begin(self) -> None:

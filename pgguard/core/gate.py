@@ -13,6 +13,7 @@ from pgguard.core.types import Flagged
 from pgguard.findings import Verdict
 from pgguard.sql.effects import DATABASE_DDL, DDL
 from pgguard.sql.statement import PENDING
+from pgguard.tenancy.catalogue import Catalogue
 from pgguard.tenancy.judge import Judge
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from pgguard.core.types import Client, Net
     from pgguard.counters import ProcessCounters
     from pgguard.sql.statement import Facts, Statement
-    from pgguard.tenancy.model import Catalogue, Model, TenancySettings
+    from pgguard.tenancy.model import Model, TenancySettings
 
 WAITING_LIMIT = 10_000
 """Executions by (statement, client) whose verdict may wait; more are counted as unknown at once."""
@@ -90,7 +91,11 @@ class Gate:
             judge = self.judges[database] = Judge(self._settings, self._counters)
             self._databases[judge] = database
             self._waiting[database] = {}
-            self._net.read_catalogue(database, soon=True)
+            if database:
+                self._net.read_catalogue(database, soon=True)
+            else:
+                # A physical walsender: there is nothing that its commands could read.
+                judge.set_catalogue(Catalogue())
         return judge
 
     def reconfigure(self, settings: TenancySettings) -> bool:
@@ -122,6 +127,8 @@ class Gate:
 
     def changed(self, database: str) -> None:
         """The catalogue is not what was read any more: verdicts wait until it is read again."""
+        if not database:
+            return
         self._changing.add(database)
         # No verdict is of the newest version now: every execution comes to `settle`.
         self.judge(database).version += 1
@@ -138,7 +145,8 @@ class Gate:
             self._judge(judge, statement)
         if statement.effects & (DDL | DATABASE_DDL) and session.server is not None:
             session.server.noted = session.server.ddl = True
-        if judge.version == 0 or judge.unknown_relation or session.database in self._changing:
+        waits = judge.version == 0 or judge.unknown_relation or session.database in self._changing
+        if waits and session.database:
             if judge.unknown_relation:
                 judge.unknown_relation = False
                 self._net.read_catalogue(session.database, soon=True)

@@ -389,8 +389,9 @@ class Dialer:
     async def _first_answer(self, user: str, database: str) -> Method:
         channel = await open_channel(self.address)
         try:
-            startup = build_startup(PROTOCOL_3_0, {"user": user, "database": database})
-            await channel.send(startup)
+            # Without a database it is a physical walsender that asks.
+            where = {"database": database} if database else {"replication": "true"}
+            await channel.send(build_startup(PROTOCOL_3_0, {"user": user, **where}))
             messages = await _messages(channel, Framer(BACKEND_LOGIN_LIMIT, "server"))
             return probe_method(*messages[0])
         finally:

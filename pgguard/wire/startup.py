@@ -143,6 +143,13 @@ def _check_replication(value: str) -> None:
         )
 
 
+def without_database(parameters: Mapping[str, str]) -> bool:
+    """Whether a session is to be a physical walsender, which is connected to no database, whatever
+    its startup packet names. The value must be one that `decode_packet` takes."""
+    value = parameters.get("replication", "")
+    return value != "database" and (value.lower() == "on" or value[:1] in tuple("1tTyY"))
+
+
 def build_startup(protocol: int, parameters: Mapping[str, str]) -> bytes:
     """A StartupMessage. Raises ProtocolViolation for what cannot be said: a NUL, an empty name, a
     packet that is too long."""

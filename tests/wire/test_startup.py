@@ -30,6 +30,7 @@ from pgguard.wire.startup import (
     negotiation,
     split_options,
     unsupported_protocol,
+    without_database,
 )
 
 
@@ -212,7 +213,19 @@ def test_values_of_replication_that_the_server_takes(value: str) -> None:
     assert found == StartupMessage(PROTOCOL_3_0, parameters)
 
 
-@pytest.mark.parametrize("value", ["", "o", "Database", "2", "truely"])
+@pytest.mark.parametrize(
+    ("value", "so"),
+    [
+        *((value, True) for value in ("true", "T", "on", "ON", "1", "yes", "y", "tr")),
+        *((value, False) for value in ("database", "false", "f", "off", "of", "0", "no")),
+    ],
+)
+def test_a_physical_walsender_is_in_no_database(value: str, so: bool) -> None:
+    assert without_database({"user": "me", "replication": value}) is so
+    assert not without_database({"user": "me"})
+
+
+@pytest.mark.parametrize("value", ["", "o", "Database", "2", "trues"])
 def test_other_values_are_refused_in_its_words_before_anything_else(value: str) -> None:
     whole = build_startup(PROTOCOL_3_0, {"user": "me", "replication": value})
     cut = packet(PROTOCOL_3_0, whole[8:-1])

@@ -7,6 +7,7 @@ statement inside them.
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 from pgguard.sql import effects
@@ -17,6 +18,7 @@ from pgguard.sql.parse import LIMIT, Unparsed, parse
 from pgguard.sql.scopes import Node, Survey, survey
 from pgguard.sql.statement import Facts, Name, Occurrence, Part
 
+_FIRST_WORD: Final = re.compile(rb"[ \t\n\r\f\v]*([A-Z_]+)(?![A-Za-z0-9_$\x80-\xff])")
 _WRITES: Final = {"InsertStmt": "insert", "UpdateStmt": "update", "DeleteStmt": "delete"}
 _OPAQUE: Final = {
     "ExecuteStmt": "EXECUTE runs a statement that was prepared earlier",
@@ -31,6 +33,23 @@ MOST_STATEMENTS: Final = 1000
 MOST_NAMES: Final = 2000
 """That a statement may name; beyond it is opaque."""
 
+_REPLICATION: Final = frozenset(
+    {
+        "ALTER_REPLICATION_SLOT",
+        "BASE_BACKUP",
+        "CREATE_REPLICATION_SLOT",
+        "DROP_REPLICATION_SLOT",
+        "IDENTIFY_SYSTEM",
+        "READ_REPLICATION_SLOT",
+        "START_REPLICATION",
+        "TIMELINE_HISTORY",
+        "UPLOAD_MANIFEST",
+    }
+)
+"""What a walsender takes for its own (manual, "Streaming Replication Protocol"); SHOW is SQL, too.
+Where one of them stands first nothing else is executed: neither its grammar nor that of SQL has a
+text that goes on with a statement."""
+
 TOO_LONG: Final = "the text is longer than tenancy.max_statement"
 
 
@@ -43,6 +62,8 @@ def read(text: bytes, limit: int = LIMIT) -> Facts:
     except UnicodeDecodeError:
         return unread("the text is not UTF-8")
     if isinstance(tree, Unparsed):
+        if _is_replication(text):
+            return Facts(parts=(Part("none"),))
         return unread(tree.reason)
     facts = Facts()
     parts: list[Part] = []
@@ -62,6 +83,12 @@ def read(text: bytes, limit: int = LIMIT) -> Facts:
         parts.append(Part("opaque", obstacle=f"it is more than {MOST_STATEMENTS} statements"))
     facts.parts, facts.created, facts.armed = tuple(parts), tuple(created), tuple(armed)
     return facts
+
+
+def _is_replication(text: bytes) -> bool:
+    """Whether the text is a command of replication, which on any other connection is an error."""
+    first = _FIRST_WORD.match(text)
+    return first is not None and first[1].decode() in _REPLICATION
 
 
 def unread(reason: str) -> Facts:

@@ -106,6 +106,28 @@ def test_what_cannot_be_read_is_said_to_be_unread(text: bytes, reason: str) -> N
     assert facts.effects == (effects.ANY if reason else 0)
 
 
+@pytest.mark.parametrize(
+    ("sql", "known"),
+    [
+        ("IDENTIFY_SYSTEM", True),
+        ('\n START_REPLICATION SLOT "s" LOGICAL 0/1 ("proto_version" \'1\')', True),
+        ("BASE_BACKUP (LABEL 'x')", True),
+        ("CREATE_REPLICATION_SLOT s LOGICAL test_decoding;", True),
+        ("TIMELINE_HISTORY 1; DELETE FROM a", True),
+        ("identify_system", False),
+        ("IDENTIFY_SYSTEMS", False),
+        ("IDENTIFY_SYSTEMs", False),
+        ("SELECT 1; IDENTIFY_SYSTEM", False),
+        ("/* */ IDENTIFY_SYSTEM", False),
+    ],
+)
+def test_commands_of_replication_are_about_no_table(sql: str, known: bool) -> None:
+    facts = read(sql.encode())
+    assert bool(facts.unread) is not known
+    assert [part.kind for part in facts.parts] == ["none"] * known
+    assert known or facts.effects == effects.ANY
+
+
 def test_a_text_over_the_limit_is_not_read() -> None:
     assert "max_statement" in read(b"SELECT 1", 4).unread
 
