@@ -200,13 +200,14 @@ async def _encrypted(sock: socket.socket, host: str, tls: Encryption) -> Channel
 
 
 async def _messages(channel: Channel, framer: Framer) -> list[tuple[int, bytes]]:
-    while True:
+    # What cannot be a message behind those handed out last is found before more is waited for.
+    messages = framer.feed(b"")
+    while not messages:
         data = await channel.receive(CHUNK)
         if not data:
             raise ServerUnavailable("Postgres closed the connection during login")
         messages = framer.feed(data)
-        if messages:
-            return messages
+    return messages
 
 
 async def log_in(

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
+import pytest
 from core_fakes import World
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from notation import BACKEND, FRONTEND, encode
+
+from pgguard.wire.codes import BACKEND_LIMIT
 
 HEADS = st.sampled_from([bytes((kind,)) for kind in b"QPBDECSHFXdcfp!TZ1IK~GWRAN"])
 MESSAGES = st.builds(
@@ -27,7 +31,7 @@ def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
     return [data[a:b] for a, b in pairwise(edges)]
 
 
-def session_hears(data: list[bytes], *, copying: bool) -> tuple[object, ...]:
+def session_hears(data: list[bytes], *, copying: bool) -> tuple[Any, ...]:
     """What came out of both ends when a session has sent these chunks, and what is then owed."""
     world = World()
     session, server = world.link()
@@ -47,7 +51,7 @@ def session_hears(data: list[bytes], *, copying: bool) -> tuple[object, ...]:
     return outcome
 
 
-def server_hears(data: list[bytes]) -> tuple[object, ...]:
+def server_hears(data: list[bytes]) -> tuple[Any, ...]:
     """The same when a server has sent them."""
     world = World()
     session, server = world.link()
@@ -88,7 +92,7 @@ def test_a_server_may_send_anything_cut_anywhere(data: bytes, cuts: list[int]) -
 @given(st.one_of(st.binary(max_size=60), STREAMS), CUTS)
 @settings(max_examples=200, deadline=None)
 def test_a_login_may_be_anything_cut_anywhere(data: bytes, cuts: list[int]) -> None:
-    def hears(chunks: list[bytes]) -> tuple[object, ...]:
+    def hears(chunks: list[bytes]) -> tuple[Any, ...]:
         world = World()
         session = world.open()
         for piece in chunks:
@@ -98,3 +102,21 @@ def test_a_login_may_be_anything_cut_anywhere(data: bytes, cuts: list[int]) -> N
         return outcome
 
     assert hears(pieces(data, cuts)) == hears([data] if data else [])
+
+
+@pytest.mark.parametrize("kinds", [range(128), range(128, 256)], ids=["ASCII", "beyond"])
+def test_every_type_byte_passes_as_it_came_however_cut(kinds: range) -> None:
+    """Types that nobody has, too; of a server no length is believed that its type cannot have."""
+    for kind in kinds:
+        data = bytes((kind, 0, 0, 0, 9)) + b"S\0\0\0I"
+        expected, heard = session_hears([data], copying=False), server_hears([data])
+        assert expected[0].endswith(data), kind
+        if len(data) - 1 <= BACKEND_LIMIT[kind]:
+            assert heard[0].startswith(data), kind
+        else:
+            assert data not in heard[0], kind
+            assert b"C08P01\0" in heard[0], kind
+        for cut in range(1, len(data)):
+            parts = pieces(data, [cut])
+            assert session_hears(parts, copying=False) == expected, (kind, cut)
+            assert server_hears(parts) == heard, (kind, cut)
