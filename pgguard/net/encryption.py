@@ -29,7 +29,7 @@ class Tls:
         self._finished = False
 
     def write(self, data: bytes) -> None:
-        """Encrypt into `outgoing`; after `finish` nothing is said any more."""
+        """Encrypt into `outgoing`; after `finish` and `fail` nothing is said any more."""
         if self._finished:
             return
         if len(data) <= RECORD:
@@ -47,6 +47,10 @@ class Tls:
             with suppress(OSError, ValueError):
                 # It waits for the answer, which says nothing that we do not know.
                 self.object.unwrap()
+
+    def fail(self) -> None:
+        """OpenSSL has given the connection up, and would raise at every word."""
+        self._finished = True
 
 
 class Encrypted(asyncio.Protocol):
@@ -73,6 +77,9 @@ class Encrypted(asyncio.Protocol):
             self._fail(error)
 
     def data_received(self, data: bytes) -> None:
+        if self._ended:
+            # OpenSSL reads nothing behind close_notify: it would only be piled up.
+            return
         self._tls.incoming.write(data)
         self._pump()
 
@@ -140,6 +147,8 @@ class Encrypted(asyncio.Protocol):
             pass
         except ssl.SSLError as failure:
             error = failure
+            # Until the loss is reported the other leg may still have something to say.
+            self._tls.fail()
         self._flush()
         if pieces:
             self._inner.data_received(pieces[0] if len(pieces) == 1 else b"".join(pieces))

@@ -233,3 +233,25 @@ def test_nothing_is_said_to_who_is_gone(tmp_path: Path) -> None:
     side.inner.out.close()
     assert side.raw.said == b""
     assert side.inner.lost == [None]
+
+
+def test_nothing_raises_that_is_said_between_a_forged_record_and_the_loss(tmp_path: Path) -> None:
+    """What comes from the server meanwhile must not end the server's connection."""
+    side = Side(tmp_path)
+    side.protocol.data_received(b"\x17\x03\x03\x00\x20" + bytes(32))
+    said = side.raw.said
+    side.inner.out.forward(b"a reply")
+    assert side.raw.asked == ["abort"]
+    assert side.raw.said == said
+
+
+def test_what_comes_behind_close_notify_is_not_piled_up(tmp_path: Path) -> None:
+    side = Side(tmp_path, stays=True)
+    side.peer.finish()
+    side.protocol.data_received(side.peer.outgoing.read())
+    for _ in range(16):
+        side.protocol.data_received(bytes(65536))
+    assert side.protocol._tls.incoming.pending == 0
+    assert side.inner.told == ["eof"]
+    side.inner.out.write(b"the answer")
+    assert side.heard() == b"the answer"
