@@ -13,13 +13,13 @@ from __future__ import annotations
 from struct import Struct
 from typing import TYPE_CHECKING
 
-from pgguard.core import gathering, holding
+from pgguard.core import gathering, holding, malformed
 from pgguard.core.entry import Entrance
 from pgguard.core.gate import concerns_databases
+from pgguard.core.malformed import EXPECTED
 from pgguard.core.pipeline import COPY_END, MANY
 from pgguard.core.states import SessionState
 from pgguard.errors import ProtocolViolation
-from pgguard.events import ProtocolBroken
 from pgguard.sql.cache import DIGITS
 from pgguard.wire import backend
 from pgguard.wire.codes import (
@@ -54,7 +54,6 @@ _NOTHING_MORE: dict[str, str] = {}
 """The startup parameters of a session that has its server: they are not needed any more."""
 
 TERMINATE = b"X\0\0\0\4"
-BAD_LENGTH = "invalid message length (message type %d)"
 
 PREPARED_LIMIT = 10_000
 """Names of prepared statements that are known of one session."""
@@ -212,6 +211,9 @@ class Session:
                 return
             self.skip = 0
         elif self.partial:
+            if self.partial[0] not in EXPECTED:
+                malformed.go_on(self, data)
+                return
             chunk = self.partial + data
             self.partial = b""
         end = len(chunk)
@@ -221,7 +223,7 @@ class Session:
         while pos <= last_header:
             kind, length = _header(chunk, pos)
             if length < 4 or (length > PQ_SMALL_MESSAGE_LIMIT and length > FRONTEND_LIMIT[kind]):
-                self._break_off(chunk[: pos + 5], kind)
+                malformed.break_off(self, chunk[: pos + 5], kind)
                 return
             after = pos + 1 + length
             if kind == 0x51:  # Query
@@ -342,7 +344,11 @@ class Session:
         if pos < end:
             # A header that is not whole waits here: it may turn out not to be forwarded at all.
             self.partial = chunk[pos:]
-            chunk = chunk[:pos]
+            if chunk[pos] in EXPECTED:
+                chunk = chunk[:pos]
+            else:
+                # Postgres looks at the type alone, and has a word for it.
+                pos = end
         if later is not None and concerns_databases(judge, later) and hub.close_services(server):
             # T27: a service connection would make CREATE or DROP DATABASE wait and fail.
             self.held_back = chunk
@@ -370,18 +376,6 @@ class Session:
         if len(prepared) > PREPARED_LIMIT:
             # What was not prepared after all, or deallocated by SQL, is never taken out.
             del prepared[next(iter(prepared))]
-
-    def _break_off(self, data: bytes, kind: int) -> None:
-        """What no legal message begins with stands at the end of `data`: Postgres gets it too,
-        answers what came before and ends the connection in its own way. The rest goes nowhere."""
-        server = self.server
-        assert server is not None
-        now = self.gone_at = self.hub.clock()
-        self.hub.gone.add(self)
-        self.held_back = b""
-        self.hub.emit(ProtocolBroken(now, self.address, self.client.key, BAD_LENGTH % kind))
-        server.write(data)
-        server.write_eof()
 
     def let_go(self) -> None:
         """The service connections are closed: what was held back goes on, as it came."""
@@ -438,7 +432,7 @@ class Session:
             self.gone_at = self.hub.clock()
             self.hub.gone.add(self)
             if self.held_back is None:
-                if self.partial:
+                if self.partial and self.partial[0] in EXPECTED:
                     # Postgres looks at the type before the length, and may have a word for it.
                     self.server.write(self.partial)
                 self.server.write_eof()

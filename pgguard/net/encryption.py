@@ -12,6 +12,8 @@ import ssl
 from contextlib import suppress
 from typing import Any, cast
 
+from pgguard.net.unread import unread
+
 RECORD = 8192
 CHUNK = 65536
 
@@ -131,6 +133,15 @@ class Encrypted(asyncio.Protocol):
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         return self._raw.get_extra_info(name, default)
+
+    def unread(self) -> bytes:
+        """The same as `unread` of the transport below, decrypted."""
+        self._tls.incoming.write(unread(self._raw))
+        pieces: list[bytes] = []
+        with suppress(ssl.SSLError):
+            while piece := self._tls.object.read(CHUNK):
+                pieces.append(piece)
+        return b"".join(pieces)
 
     # Between the two
 

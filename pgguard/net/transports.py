@@ -11,6 +11,9 @@ import select
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
+from pgguard.net.encryption import Encrypted
+from pgguard.net.unread import unread
+
 if TYPE_CHECKING:
     from pgguard.core.relay import Relay
     from pgguard.core.server import Server
@@ -119,18 +122,21 @@ class SessionProtocol(asyncio.Protocol):
 class ServerProtocol(asyncio.Protocol):
     """A backend connection that has logged in; `rest` came behind its ReadyForQuery."""
 
-    __slots__ = ("_login", "_report", "data_received", "server")
+    __slots__ = ("_ended", "_login", "_report", "_transport", "data_received", "server")
 
     def __init__(self, server: Server, login: ServerLogin, rest: bytes, report: Report) -> None:
         self.server = server
         self._login: tuple[ServerLogin, bytes] | None = (login, rest)
         self._report = report
+        self._transport: asyncio.BaseTransport
+        self._ended = False
         self.data_received = server.receive  # type: ignore[method-assign]
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert self._login is not None
         login, rest = self._login
         self._login = None
+        self._transport = transport
         outlet = Outlet(transport)
         try:
             self.server.hub.server_connected(self.server, outlet, login)
@@ -147,12 +153,25 @@ class ServerProtocol(asyncio.Protocol):
         self.server.resume_writing()
 
     def eof_received(self) -> bool:
+        self._ended = True
         return self.server.eof()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         if exc is not None and not isinstance(exc, OSError):
             self._report(repr(self.server), exc)
+        elif not self._ended:
+            self._hear_out()
         self.server.lost(exc)
+
+    def _hear_out(self) -> None:
+        """A write has failed: Postgres closed while the client was writing, and said why."""
+        transport = self._transport
+        words = transport.unread() if isinstance(transport, Encrypted) else unread(transport)
+        if words:
+            try:
+                self.server.receive(words)
+            except Exception as error:  # noqa: BLE001  the loss must be reported all the same
+                self._report(repr(self.server), error)
 
 
 class RelayProtocol(asyncio.Protocol):

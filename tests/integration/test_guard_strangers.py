@@ -155,8 +155,7 @@ def test_a_session_that_breaks_the_protocol_ends_alone(guard: RunningGuard, junk
     with guard.connect("healthy") as session:
         with RawSession.open(guard, application_name="broken") as broken:
             broken.send(junk)
-            error = broken.error()
-            assert (error["S"], error["C"]) == ("FATAL", "08P01")
+            # Postgres only logs an impossible length, and closes without a word.
             assert broken.ended()
         assert session.execute("SELECT 1").fetchone() == (1,)
     guard.idle()

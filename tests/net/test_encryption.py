@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ class Paper:
         self.said = b""
         self.asked: list[str] = []
         self.closing = False
+        self.sock: socket.socket | None = None
 
     def write(self, data: bytes) -> None:
         assert data
@@ -33,7 +35,7 @@ class Paper:
         return self.closing
 
     def get_extra_info(self, name: str, default: object = None) -> object:
-        return name or default
+        return self.sock if name == "socket" and self.sock else name or default
 
     def close(self) -> None:
         self.closing = True
@@ -255,3 +257,16 @@ def test_what_comes_behind_close_notify_is_not_piled_up(tmp_path: Path) -> None:
     assert side.inner.told == ["eof"]
     side.inner.out.write(b"the answer")
     assert side.heard() == b"the answer"
+
+
+def test_what_was_never_read_is_decrypted_as_far_as_it_came(tmp_path: Path) -> None:
+    side = Side(tmp_path)
+    here, there = socket.socketpair()
+    with here, there:
+        side.raw.sock = here
+        for word in (b"last ", b"words", b"cut off"):
+            side.peer.write(word)
+        there.sendall(side.peer.outgoing.read()[:-3])
+        there.close()
+        assert side.protocol.unread() == b"last words"
+        assert side.protocol.unread() == b""
