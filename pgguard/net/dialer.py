@@ -203,7 +203,11 @@ async def _messages(channel: Channel, framer: Framer) -> list[tuple[int, bytes]]
     # What cannot be a message behind those handed out last is found before more is waited for.
     messages = framer.feed(b"")
     while not messages:
-        data = await channel.receive(CHUNK)
+        try:
+            data = await channel.receive(CHUNK)
+        except ssl.SSLError as error:
+            # In TLS 1.3 a server says only now that it does not take our certificate.
+            raise ServerUnavailable(f"SSL error: {why(error)}", temporary=False) from error
         if not data:
             raise ServerUnavailable("Postgres closed the connection during login")
         messages = framer.feed(data)
@@ -337,6 +341,7 @@ class Dialer:
             if channel is not None:
                 channel.close()
             if isinstance(error, ServerUnavailable):
+                self._ask_again()
                 raise
             if isinstance(error, TimeoutError):
                 raise ServerUnavailable(
@@ -351,6 +356,11 @@ class Dialer:
                 ) from error
             raise
 
+    def _ask_again(self) -> None:
+        """Postgres may have TLS since a reload, and let in nobody without it."""
+        if self.address.encryption is not None:
+            self.address.encryption.declined = False
+
     async def probe(self, user: str, database: str) -> None:
         """How Postgres receives a user: look at its first answer, then leave without a trace.
 
@@ -364,6 +374,7 @@ class Dialer:
                 async with asyncio.timeout(self.address.connect_timeout):
                     method = await self._method(user, database)
         except ServerUnavailable as error:
+            self._ask_again()
             upstream.probe_failed(user, database, error)
         except ProtocolViolation as error:
             upstream.probe_failed(user, database, ServerUnavailable(error.message, temporary=False))

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import socket
+import ssl
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import uvloop
+from core_fakes import FakeNet, hub_settings
 from scripted import CLOSE, HANG, TRUSTING, Hear, ScriptedServer
 from tls import Files, TlsServer, files, server_context
 
+from pgguard.core.hub import Hub
 from pgguard.core.login import Method
 from pgguard.errors import ServerUnavailable
 from pgguard.net.certificates import encryption
-from pgguard.net.dialer import Address, log_in, open_channel
+from pgguard.net.channel import Channel
+from pgguard.net.dialer import Address, Dialer, log_in, open_channel
 from pgguard.settings.encryption import Demand
+from pgguard.wire.backend import error_response
 from pgguard.wire.codes import SSL_REQUEST
 from pgguard.wire.startup import build_request
 
@@ -209,3 +216,51 @@ def test_we_show_a_certificate_to_who_asks(run: Callable[..., Any], pem: Files) 
         assert run(tls_of(shown)) == "TLSv1.3"
         with pytest.raises((ServerUnavailable, OSError)):
             run(tls_of(address(server.port, "verify-full", ca=pem.ca)))
+
+
+class Alerted(Channel):
+    """TLS 1.3 whose server tells behind the handshake that it misses our certificate."""
+
+    __slots__ = ()
+
+    async def send(self, data: bytes) -> None:
+        assert data
+
+    async def receive(self, size: int) -> bytes:
+        error = ssl.SSLError(1, "[SSL: X] tlsv13 alert certificate required (_ssl.c:2580)")
+        error.reason = "TLSV13_ALERT_CERTIFICATE_REQUIRED"
+        raise error
+
+
+def test_a_refusal_behind_the_handshake_is_told_as_one_of_tls(run: Callable[..., Any]) -> None:
+    async def log_in_there() -> None:
+        with socket.socket() as sock:
+            await log_in(Alerted(sock), PARAMETERS, None)
+
+    with pytest.raises(ServerUnavailable) as caught:
+        run(log_in_there())
+    assert str(caught.value) == "SSL error: tlsv13 alert certificate required"
+    assert not caught.value.temporary
+
+
+def test_prefer_asks_again_once_postgres_has_refused_plain_text(run: Callable[..., Any]) -> None:
+    refusal = error_response(severity="FATAL", sqlstate="28000", message="no encryption")
+
+    async def refused(port: int) -> Address:
+        dialer = Dialer(
+            Hub(hub_settings(), FakeNet(), clock=time.monotonic),
+            address(port, "prefer"),
+            lambda *fault: pytest.fail(str(fault)),
+        )
+        with pytest.raises(ServerUnavailable, match="no encryption"):
+            await dialer._login(PARAMETERS, None)
+        return dialer.address
+
+    with (
+        ScriptedServer([Hear(), refusal, CLOSE]) as behind,
+        TlsServer(behind.port, None, answer=b"N") as server,
+    ):
+        place = run(refused(server.port))
+        assert server.spoken == ["declined"]
+        assert place.encryption is not None
+        assert not place.encryption.declined
