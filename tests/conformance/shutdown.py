@@ -33,9 +33,9 @@ RETURN = 5.0
 WAITERS = 40
 AT_START = "Postgres down at start"
 DIALS = 8.0
+"""Dials a second that a Postgres which is down may see, whoever waits for it."""
 DIALS_AT_START = 20.0
 """A guard that has never seen its Postgres looks for it four times a second, for itself too."""
-"""Dials a second that a Postgres which is down may see, whoever waits for it."""
 GONE = "terminating connection due to administrator command"
 LEFT = """
     SELECT count(*) FROM pg_stat_activity
