@@ -32,8 +32,9 @@ HURRY = 2.0
 RETURN = 5.0
 WAITERS = 40
 AT_START = "Postgres down at start"
-DIALS = 8.0
-"""Dials a second that a Postgres which is down may see, whoever waits for it."""
+DIALS = 12.0
+"""Dials a second that a Postgres which is down may see: one for all who wait, and those of two
+look-ups that ask four times a second each."""
 DIALS_AT_START = 20.0
 """A guard that has never seen its Postgres looks for it four times a second, for itself too."""
 GONE = "terminating connection due to administrator command"
