@@ -7,6 +7,7 @@ is done by a scripted server.
 from __future__ import annotations
 
 import socket
+import struct
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -173,6 +174,21 @@ def test_a_cancel_may_come_in_tls_from_the_first_byte(
             tls.sendall(build_cancel(session.pid, session.secret))
             assert tls.recv(1) == b""
         assert session.error()["C"] == "57014"
+
+
+# Calls
+
+
+def test_a_function_is_called_by_its_number(guard: RunningGuard) -> None:
+    """int4pl(2, 3), in binary; then a number that is none, and the session lives."""
+    two, three = struct.pack(">ii", 4, 2), struct.pack(">ii", 4, 3)
+    with RawSession.open(guard) as session:
+        for number, kind in ((177, 0x56), (1, codes.ERROR_RESPONSE), (177, 0x56)):
+            head = struct.pack(">Ihhh", number, 1, 1, 2)
+            session.send(backend.message(0x46, head + two + three + struct.pack(">h", 1)))
+            got = session.until_ready()
+            assert [kind for kind, _ in got] == [kind, codes.READY_FOR_QUERY]
+        assert got[0][1] == struct.pack(">ii", 4, 5)
 
 
 # Errors without a code

@@ -128,6 +128,23 @@ def test_a_client_that_vanishes_while_it_copies_leaves_no_walsender(
         assert direct.execute("SELECT pid FROM pg_stat_replication").fetchall() == []
 
 
+def test_a_walsender_that_copies_is_ended_when_the_guard_stops(
+    guard: RunningGuard, walsender: EmbeddedPostgres
+) -> None:
+    with RawSession.open(guard, replication="database") as session:
+        session.query("CREATE_REPLICATION_SLOT s TEMPORARY LOGICAL test_decoding")
+        session.send(frontend.query(b"START_REPLICATION SLOT s LOGICAL 0/0"))
+        assert session.message()[0] == COPY_BOTH
+        guard.stop(grace=0.1)
+        while (told := session.error()["C"]) == "57014":
+            # The cancel of what still ran; its end is waited for, but not for long.
+            pass
+        assert told == "57P01"
+        assert session.ended()
+    with psycopg.connect(walsender.url) as direct:
+        until(lambda: direct.execute("TABLE pg_replication_slots").fetchall() == [], "the slot")
+
+
 @pytest.mark.parametrize("database", ["replication", "postgres"])
 def test_a_physical_walsender_has_no_database(guard: RunningGuard, database: str) -> None:
     """libpq's programs name one that is none."""
