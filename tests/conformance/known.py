@@ -44,6 +44,11 @@ KNOWN: dict[tuple[str, str], str] = {
     ("fuzz", "protocol version below 18"): "pgguard speaks protocol 3.2 with every server, so with "
     "one before PostgreSQL 18 the version in NegotiateProtocolVersion and the length of the cancel "
     "key are pgguard's own; names of unknown options are compared",
+    ("fuzz", "last words behind a full window"): "when Postgres closes with bytes of the client "
+    "unread, its kernel resets the connection and throws away what the congestion window (ten "
+    "segments at first) still held back, so nobody can receive it; which answers those are depends "
+    "on when acknowledgements come. Behind ten answers or more a missing end of them is no "
+    "difference if Postgres ended with FATAL",
     ("fuzz", "place in the source"): "errors of the login that pgguard gives itself have no file, "
     "line and routine (fields F, L, R)",
 }

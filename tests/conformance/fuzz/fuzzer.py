@@ -36,6 +36,8 @@ TRIES = 40
 AGAIN = 40
 """Direct plays that are to show that an answer is one of Postgres's own; a race that a client loses
 in one of ten plays is found in 98 of 100 cases."""
+WINDOW = 10
+"""Segments that are sent before the first is acknowledged (RFC 6928)."""
 SHOWN = 5
 """Scripts that are shortened and shown; more are only counted."""
 KEPT = Path(__file__).parents[2] / "fixtures" / "fuzz"
@@ -145,6 +147,13 @@ def _claim(checks: harness.Checks, fuzz: Fuzz, version: str) -> None:
     )
 
 
+def _cut_off(answers: list[str], direct: list[str]) -> bool:
+    """Whether the end is missing behind more than a first window (known.py says why)."""
+    *before, end = answers
+    fatal = any(answer.startswith("E SFATAL") for answer in direct[-2:])
+    return fatal and end == "closed" and len(before) >= WINDOW and direct[: len(before)] == before
+
+
 class Fuzz:
     """The plays against one server."""
 
@@ -173,7 +182,9 @@ class Fuzz:
         direct, *guarded = await asyncio.gather(*(play(script, lane) for lane in lanes))
         self.answers += len(direct) * len(self._guarded)
         for lane, answers in zip(self._guarded, guarded, strict=True):
-            if answers != direct and not await self._is_given(script, lane.way, answers):
+            if answers == direct or _cut_off(answers, direct):
+                continue
+            if not await self._is_given(script, lane.way, answers):
                 return Difference(script, lane.way, direct, answers)
         return None
 
