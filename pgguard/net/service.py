@@ -242,7 +242,8 @@ class Services:
             self._hub.services = True
             connection = await open_connection(self._address, parameters, self._hub)
             self._open[database] = connection
-            if connection.method is not None:
+            if connection.method is not None and not self._address.identifies:
+                # Else a login without a challenge does not tell trust from what knows us (T3).
                 self._hub.upstream.learned(self._user, database, connection.method)
             self.used_pids.add(connection.pid)
             self.server_version = connection.version
