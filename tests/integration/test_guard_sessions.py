@@ -201,7 +201,7 @@ def test_what_is_meant_for_pgguard_is_not_forwarded(guard: RunningGuard) -> None
     ) as session:
         rows = [body for kind, body in session.query("SHOW search_path") if kind == codes.DATA_ROW]
         assert backend.decode_row(rows[0]) == [b"x"] or backend.decode_row(rows[0]) == [b'"x"']
-    assert guard.client("me").limits.connection_limit == 3
+        assert guard.client("me").limits.connection_limit == 3
 
 
 def test_the_backend_pid_is_the_real_one(guard: RunningGuard) -> None:
