@@ -35,6 +35,8 @@ from pgguard.record.log import LogWriter
 from pgguard.settings.encryption import TLS_WORDS
 from pgguard.settings.upstream import UpstreamAddress, parse_url
 from pgguard.settings.values import Address
+from pgguard.sql import parse
+from pgguard.tenancy import rules
 from pgguard.wiring import NEEDS_RESTART, changed_keys, hub_settings
 
 if TYPE_CHECKING:
@@ -176,6 +178,7 @@ class Guard:
             descriptors,
         )
         self._listener.start()
+        self._tasks.spawn(_load(), "load")
         self._tasks.spawn(self._tick(), "tick")
         self._tasks.spawn(self._drain_events(), "events")
         self._tasks.spawn(self._services.run(), "services")
@@ -378,10 +381,10 @@ class Guard:
         self._tasks.spawn(self._analyse(judge, statement), "analyse")
 
     async def _analyse(self, judge: Judge, statement: Statement) -> None:
-        from pgguard.launch.analyst import Analyst
-
-        self._analyst = self._analyst or Analyst()
         try:
+            from pgguard.launch.analyst import Analyst
+
+            self._analyst = self._analyst or Analyst()
             facts = await self._analyst.facts(statement.text)
         except Exception as error:  # noqa: BLE001  whatever it is, the statement is not analysed
             self._report("analyse", error)
@@ -432,6 +435,13 @@ class Guard:
         self.hub.counters.internal_errors += 1
         log.error("internal error in %s", where, exc_info=error)
         self.hub.emit(happenings.InternalFault(self.hub.clock(), where, repr(error)))
+
+
+async def _load() -> None:
+    """What judging needs is imported once we listen, not in the middle of somebody's statement:
+    by then no descriptor may be left, and the session would pay for it (reliability R41)."""
+    parse.load()
+    rules.load()
 
 
 async def _while(condition: Callable[[], bool], within: float) -> None:

@@ -111,11 +111,16 @@ class ServerLogin:
             self.done = True
         elif kind == codes.AUTHENTICATION:
             raise ProtocolViolation("server began to authenticate us again", peer="server")
-        else:
-            if kind == codes.PARAMETER_STATUS:
-                name, value = backend.decode_parameter_status(body)
-                self.parameters[name] = value
+        elif kind == codes.PARAMETER_STATUS:
+            name, value = backend.decode_parameter_status(body)
+            self.parameters[name] = value
             self.greeting.append(backend.message(kind, body))
+        elif kind not in codes.KNOWN_BACKEND:
+            # Of a protocol to come: it is for the client.
+            self.greeting.append(backend.message(kind, body))
+        elif kind != codes.NEGOTIATE_PROTOCOL_VERSION:
+            # The client would take it for the answer to something that it has not asked yet.
+            raise ProtocolViolation(f"server sent message type {kind} during login", peer="server")
 
     def _authenticate(self, body: bytes) -> bytes | None:
         request = int.from_bytes(body[:4], "big") if len(body) >= 4 else -1

@@ -16,7 +16,7 @@ import logging
 import socket
 import ssl
 from functools import partial
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from pgguard.core.types import LOCAL
 from pgguard.errors import LoginRefused, ProtocolViolation, SettingsError
@@ -134,18 +134,18 @@ class Listener:
         for listening in self._sockets:
             with contextlib.suppress(OSError):
                 while True:
-                    sock, peer = listening.accept()
-                    sock.setblocking(False)
+                    sock, peer = _let_in(listening)
                     self._meet(listening, sock, peer)
             listening.close()
         if self._welcoming:
             await asyncio.wait(self._welcoming, timeout=LAST_WORDS)
 
     async def _accept(self, listening: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
         while True:
+            # A cancelled `sock_accept` may lose what it has accepted; here that stays in the queue.
+            await _is_knocking(listening)
             try:
-                sock, peer = await loop.sock_accept(listening)
+                sock, peer = _let_in(listening)
             except OSError as error:
                 if error.errno not in NO_DESCRIPTORS:
                     continue
@@ -159,7 +159,9 @@ class Listener:
         unix = listening.family == socket.AF_UNIX
         address, port = (LOCAL, 0) if unix else (str(peer[0]), int(peer[1]))
         if self._crowd.has_room():
-            task = self._tasks.spawn(self._welcome(sock, address, port), "negotiate")
+            task = self._tasks.spawn(
+                self._welcome(sock, address, port, self._hub.clock()), "negotiate"
+            )
             self._welcoming.add(task)
             task.add_done_callback(self._welcoming.discard)
             self._crowd.enter(sock, partial(_show_out, sock, task))
@@ -192,9 +194,9 @@ class Listener:
             self._complained_at = now
             log.warning(what, why)
 
-    async def _welcome(self, sock: socket.socket, address: str, port: int) -> None:
+    async def _welcome(self, sock: socket.socket, address: str, port: int, since: float) -> None:
         loop = asyncio.get_running_loop()
-        unix, since = address == LOCAL, self._hub.clock()
+        unix = address == LOCAL
         try:
             peer = peer_of(sock) if unix else None
             if not unix:
@@ -325,6 +327,24 @@ class Listener:
                 hint="pgguard: listen.tls = require takes nobody without TLS",
             ),
         )
+
+
+async def _is_knocking(listening: socket.socket) -> None:
+    """Wait until somebody wants to come in."""
+    loop = asyncio.get_running_loop()
+    knock = asyncio.Event()
+    loop.add_reader(listening, knock.set)
+    try:
+        await knock.wait()
+    finally:
+        loop.remove_reader(listening)
+
+
+def _let_in(listening: socket.socket) -> tuple[socket.socket, Any]:
+    """Raises OSError: nobody is there any more, or nobody can be let in."""
+    sock, peer = listening.accept()
+    sock.setblocking(False)
+    return sock, peer
 
 
 def _show_out(sock: socket.socket, task: asyncio.Task[None]) -> None:

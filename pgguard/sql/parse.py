@@ -51,6 +51,11 @@ def parse(text: str, limit: int = LIMIT) -> list[dict[str, Any]] | Unparsed:
     return [statement for statement in statements if statement.get("stmt")]
 
 
+def load() -> None:
+    """Import the grammar now: later no descriptor may be left for it."""
+    import pglast.parser  # noqa: F401
+
+
 def grammar() -> str:
     """The major version of Postgres whose grammar this is."""
     import pglast

@@ -132,6 +132,16 @@ def test_nothing_is_taken_from_a_server_before_it_has_let_us_in(early: bytes) ->
         ServerLogin("app", None).receive(early[0], body(early))
 
 
+@pytest.mark.parametrize("kind", b"DCTGHW12tA")
+def test_an_answer_to_nothing_is_not_told_to_the_client(kind: int) -> None:
+    login = ServerLogin("app", None)
+    for said in (backend.authentication_ok(), backend.parameter_status("a", "b")):
+        login.receive(said[0], body(said))
+    with pytest.raises(ProtocolViolation, match="during login"):
+        login.receive(kind, b"\0\0")
+    assert login.greeting == [backend.parameter_status("a", "b")]
+
+
 def test_a_second_authentication_is_not_told_to_the_client() -> None:
     login = ServerLogin("app", None)
     ok = backend.authentication_ok()

@@ -127,6 +127,15 @@ async def gone(reader: asyncio.StreamReader) -> bytes:
         return b""
 
 
+def heard_out(sock: socket.socket) -> bytes:
+    """The same on a blocking socket."""
+    told = b""
+    with contextlib.suppress(ConnectionResetError):
+        while data := sock.recv(4096):
+            told += data
+    return told
+
+
 # Startup
 
 
@@ -303,15 +312,14 @@ async def test_accepting_goes_on_after_descriptors_have_run_out(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(module, "PAUSE_WITHOUT_DESCRIPTORS", 0.01)
-    loop = asyncio.get_running_loop()
-    accept, failures = loop.sock_accept, [OSError(errno.EMFILE, "Too many open files")] * 3
+    let_in, failures = module._let_in, [OSError(errno.EMFILE, "Too many open files")] * 3
 
-    async def scarce(sock: socket.socket) -> Any:
+    def scarce(sock: socket.socket) -> Any:
         if failures:
             raise failures.pop()
-        return await accept(sock)
+        return let_in(sock)
 
-    monkeypatch.setattr(loop, "sock_accept", scarce)
+    monkeypatch.setattr(module, "_let_in", scarce)
     async with listening() as port:
         reader, writer = await port.connect(STARTUP)
         assert await reader.readexactly(9) == AUTHENTICATED
@@ -477,6 +485,20 @@ async def test_who_was_not_accepted_before_the_stop_is_refused_in_words_too() ->
     assert b"C57P01\0" in await gone(knocking)
     writer.close()
     await port.tasks.cancel()
+
+
+@on_both_loops
+async def test_who_knocks_in_the_very_moment_of_the_stop_is_not_lost() -> None:
+    for turns in range(4):
+        async with listening() as port:
+            await asyncio.sleep(0.01)
+            with socket.create_connection(port.address, 5) as knocking:
+                knocking.sendall(STARTUP)
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                port.hub.drain()
+                await port.listener.stop()
+                assert b"C57P01\0" in await asyncio.to_thread(heard_out, knocking), turns
 
 
 @on_both_loops

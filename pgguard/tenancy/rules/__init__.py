@@ -25,6 +25,12 @@ RULES: Final = {
 }
 
 
+def load() -> None:
+    """Import all rules now: later no descriptor may be left for them."""
+    for name in RULES.values():
+        import_module(f"{__name__}.{name}")
+
+
 def remedy(code: str, outcomes: list[Outcome], why: str) -> str:
     """What to do about a statement, in one sentence."""
     module = import_module(f"{__name__}.{RULES[code]}")
