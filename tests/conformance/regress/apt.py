@@ -1,14 +1,15 @@
 """Debian packages and their sources without touching the system: apt with directories of its own.
 
-Laws: the sources, keys and proxies are the system's, asked for source packages as well; lists,
-archives and what is unpacked live below one directory of the system's temporary directory, which
-belongs to us alone; nothing is installed, so that no root is needed; what cannot be had raises
-`Missing` with apt's own words.
+Laws: the sources, keys and proxies are the system's, asked for source packages as well, and for
+the distribution's newest ones from the same mirrors; lists, archives and what is unpacked live
+below one directory of the system's temporary directory, which belongs to us alone; nothing is
+installed, so that no root is needed; what cannot be had raises `Missing` with apt's own words.
 """
 
 from __future__ import annotations
 
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.conformance.harness import Missing
+from tests.conformance.regress import sources
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -40,16 +42,17 @@ def workshop() -> Path:
 class Apt:
     """The system's package sources, read into a directory of our own."""
 
-    def __init__(self, extra: str = "") -> None:
-        """`extra` is further lines in the one-line format of sources.list(5)."""
+    def __init__(self, *, newest: bool = False) -> None:
+        """`newest` asks the same mirrors for what the next release will hold, too."""
         for program in ("apt-get", "dpkg-deb"):
             if shutil.which(program) is None:
                 raise Missing(f"{program} is not on this machine: a Debian or Ubuntu is needed")
-        self._home = workshop() / ("apt-extra" if extra else "apt")
+        text = system_sources(newest=newest)
+        self._home = workshop() / ("apt-newest" if newest else "apt")
         self.archives = self._home / "cache" / "archives"
         for part in ("lists/partial", "cache/archives/partial", "etc/sources.list.d"):
             (self._home / part).mkdir(parents=True, exist_ok=True)
-        _copy_sources(self._home / "etc", extra)
+        (self._home / "etc" / "sources.list.d" / "system.sources").write_text(text)
 
     def update(self) -> None:
         """Read the lists anew. A source that fails is reported by what is then not found."""
@@ -132,18 +135,32 @@ def unpack_source(archive: Path, into: Path, wanted: Callable[[str], bool]) -> N
             target.write_bytes(content.read())
 
 
-def _copy_sources(target: Path, extra: str) -> None:
-    """The system's sources, of each the source packages, too."""
-    lists = [ETC / "sources.list"] if (ETC / "sources.list").exists() else []
-    (target / "sources.list").write_text("".join(_with_sources(file) for file in lists) + extra)
-    for file in (ETC / "sources.list.d").glob("*"):
-        if file.suffix in (".list", ".sources"):
-            (target / "sources.list.d" / file.name).write_text(_with_sources(file))
+def system_sources(etc: Path = ETC, *, newest: bool = False) -> str:
+    """The system's sources in the deb822 format, of each the source packages, too.
 
-
-def _with_sources(file: Path) -> str:
-    text = file.read_text(errors="replace")
-    if file.suffix == ".sources":
-        return re.sub(r"^Types:.*$", "Types: deb deb-src", text, flags=re.MULTILINE)
-    binary = re.findall(r"^deb(\s.*)$", text, re.MULTILINE)
-    return "".join(f"deb{line}\ndeb-src{line}\n" for line in binary)
+    Raises Missing when there are none, or none of the distribution's own archive for `newest`.
+    """
+    files = [etc / "sources.list", *sorted((etc / "sources.list.d").glob("*"))]
+    found = [
+        source
+        for file in files
+        if file.suffix in (".list", ".sources") and file.exists()
+        for source in sources.read(
+            file.read_text(errors="replace"), deb822=file.suffix == ".sources"
+        )
+    ]
+    if not found:
+        raise Missing(f"apt has no package sources ({etc}/sources.list, {etc}/sources.list.d)")
+    stanzas = [source.stanza("deb deb-src") for source in found]
+    if newest:
+        system = platform.freedesktop_os_release()
+        name, codename = system["ID"], system.get("VERSION_CODENAME", "")
+        suite = sources.NEWEST.get(name, "newer packages")
+        more = sources.newest(found, codename, name)
+        if not more:
+            raise Missing(
+                f"apt's sources in {etc} name no archive with {codename or name}"
+                f" {sources.COMPONENT} that could be asked for {suite}: add the distribution's own"
+            )
+        stanzas += [source.stanza("deb-src") for source in more]
+    return "\n".join(stanzas)

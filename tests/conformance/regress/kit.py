@@ -189,13 +189,15 @@ def _newest_source(sources: apt.Apt, name: str, into: Path) -> tuple[Path, str]:
 
 
 def _any_source(name: str, into: Path) -> tuple[Path, str]:
-    """From the system's own sources, else from Debian's unstable ones."""
+    """From the system's release, else from the newest that its mirrors hold."""
+    release = apt.Apt()
+    release.update()
     try:
-        return _newest_source(apt.Apt(), name, into)
+        return _newest_source(release, name, into)
     except Missing:
-        unstable = apt.Apt("deb-src http://deb.debian.org/debian sid main\n")
-        unstable.update()
-        return _newest_source(unstable, name, into)
+        newest = apt.Apt(newest=True)
+        newest.update()
+        return _newest_source(newest, name, into)
 
 
 def _natural(version: str) -> list[int]:

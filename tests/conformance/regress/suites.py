@@ -22,7 +22,7 @@ import trustme
 
 from tests.conformance import harness, known
 from tests.conformance.regress import kit as kits
-from tests.conformance.regress import pipeline, tools
+from tests.conformance.regress import mirrors, pipeline, tools
 from tests.conformance.regress.pg_regress import SERVER, Outcome, drive, mine
 from tests.conformance.regress.watch import Watched
 
@@ -50,6 +50,7 @@ SHORT = """
 
 def run(checks: harness.Checks, short: bool) -> None:
     """Everything for each kit; the short form: some files of the core schedule, libpq_pipeline."""
+    mirrors.run(checks)
     for kit in [kits.debian()] if short else [kits.debian(), kits.wheel()]:
         checks.note(f"PostgreSQL {kit.version}, test files of {kit.source_version}")
         with directory() as place:
