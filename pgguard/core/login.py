@@ -42,6 +42,7 @@ IDENTIFIED_HINT = (
     "Postgres lets pgguard in for what pgguard itself is (peer or cert), so only clients of the "
     "same user over a unix socket are let in; set listen.trust to let in others."
 )
+_IDENTIFIED_LOG = "let in at Postgres is pgguard alone, for its own user or certificate"
 
 Write = Callable[[bytes], object]
 
@@ -62,14 +63,20 @@ class Method(Enum):
 
     TRUST = "trust"
     """No challenge, whoever we are."""
-    IDENTIFIED = "identified"
-    """No challenge for what we are: our uid (peer) or our certificate (cert)."""
+    PEER = "peer"
+    """No challenge for our uid."""
+    CERT = "cert"
+    """No challenge for our certificate."""
     MD5 = "md5"
     SCRAM = "scram"
     CLEARTEXT = "cleartext"
     """Also LDAP, PAM and RADIUS, of which pg_authid knows nothing."""
     OTHER = "other"
     """GSSAPI, SSPI: a dialogue between client and server."""
+
+
+_IDENTIFIED = {Method.PEER: "Peer", Method.CERT: "certificate"}
+"""Methods that judge what we are → how Postgres begins its words to somebody else."""
 
 
 class Way(Enum):
@@ -124,7 +131,7 @@ def session_login(
     """
     method: Method = yield Need.METHOD
     held = secrets.get(asking.user)
-    if method in (Method.TRUST, Method.IDENTIFIED):
+    if method is Method.TRUST or method in _IDENTIFIED:
         return (yield from _unchallenged(asking, method, held, secrets.seed, write))
     role: Role | None = yield Need.ROLE
     secret = role.secret if role is not None else held
@@ -147,14 +154,24 @@ def _unchallenged(
     if asking.own or (asking.near and method is Method.TRUST):
         return Way.UNPROVEN
     if held is None:
-        raise LoginRefused(
-            f'pgguard: user "{asking.user}" needs a password that pgguard does not know',
-            sqlstate="28000",
-            hint=TRUST_HINT if method is Method.TRUST else IDENTIFIED_HINT,
-        )
+        raise _not_covered(asking.user, method)
     if held.md5 is not None:
         return (yield from _md5(asking.user, held, write))
     return (yield from _scram(asking, held, None, seed, write))
+
+
+def _not_covered(user: str, method: Method) -> LoginRefused:
+    """Postgres's words to whom it takes for another one; where it trusts, it has none."""
+    identified = _IDENTIFIED.get(method)
+    if identified is None:
+        what = f'pgguard: user "{user}" needs a password that pgguard does not know'
+        return LoginRefused(what, sqlstate="28000", hint=TRUST_HINT)
+    return LoginRefused(
+        f'{identified} authentication failed for user "{user}"',
+        sqlstate="28000",
+        hint=IDENTIFIED_HINT,
+        log=_IDENTIFIED_LOG,
+    )
 
 
 def _scram(

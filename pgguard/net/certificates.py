@@ -112,7 +112,8 @@ def entrance(listen: Listen) -> Entrance:
         raise SettingsError(f"{cert} was changed while it was read", where="listen.cert")
     if client_ca is not None:
         _load_authorities(context, "listen.client_ca", client_ca)
-        context.verify_mode = ssl.CERT_REQUIRED
+        # As Postgres: who shows none is told so in words, once it has said who it is.
+        context.verify_mode = ssl.CERT_OPTIONAL
     return Entrance(context, mode == "require", end_point(certificate))
 
 

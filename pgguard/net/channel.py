@@ -42,6 +42,11 @@ class Channel:
         """What a login over it to the other side can be bound to; empty without TLS."""
         return b""
 
+    @property
+    def lacks_certificate(self) -> bool:
+        """Whether the other side was asked for a certificate and has shown none."""
+        return False
+
     async def send(self, data: bytes) -> None:
         """Raises OSError."""
         await asyncio.get_running_loop().sock_sendall(self.sock, data)
@@ -81,6 +86,11 @@ class TlsChannel(Channel):
     @property
     def end_point(self) -> bytes:
         return end_point(self._tls.object.getpeercert(binary_form=True) or b"")
+
+    @property
+    def lacks_certificate(self) -> bool:
+        tls = self._tls.object
+        return tls.context.verify_mode is not ssl.CERT_NONE and tls.getpeercert() is None
 
     @property
     def alpn(self) -> str | None:

@@ -391,11 +391,12 @@ class Dialer:
         method = await self._first_answer(user, database)
         if method is Method.TRUST and self.address.identifies:
             stranger = f"pgguard_{secrets.token_hex(8)}"
+            identified = Method.PEER if values.is_directory(self.address.host) else Method.CERT
             try:
                 if await self._first_answer(stranger, database) is not Method.TRUST:
-                    return Method.IDENTIFIED
+                    return identified
             except ServerUnavailable:
-                return Method.IDENTIFIED
+                return identified
         return method
 
     async def _first_answer(self, user: str, database: str) -> Method:

@@ -249,6 +249,9 @@ class Listener:
                 await self._take_cancel(channel, head, length)
             elif self._entrance.required and not channel.tls and address != LOCAL:
                 await self._refuse_plain(channel, address, head, length)
+            elif channel.lacks_certificate:
+                await _read_startup(channel, head, length)
+                await _refuse(channel, _refusal("connection requires a valid client certificate"))
             else:
                 return channel, head
 
@@ -306,27 +309,14 @@ class Listener:
 
     async def _refuse_plain(self, channel: Channel, address: str, head: bytes, length: int) -> None:
         """In the words with which Postgres refuses whom no line of pg_hba.conf lets in."""
-        if not 8 <= length <= MAX_STARTUP_PACKET_LENGTH + 4:
-            raise ProtocolViolation("invalid length of startup packet")
-        try:
-            packet = decode_packet(head + await _read_exactly(channel, length - 8))
-        except (ProtocolViolation, LoginRefused):
-            raise EOFError from None
-        names = packet.parameters if isinstance(packet, StartupMessage) else {}
+        names = await _read_startup(channel, head, length)
         user = names.get("user", "")
         message = (
             f'no pg_hba.conf entry for host "{address}", user "{user}", '
             f'database "{names.get("database") or user}", no encryption'
         )
-        await _refuse(
-            channel,
-            error_response(
-                severity="FATAL",
-                sqlstate="28000",
-                message=message,
-                hint="pgguard: listen.tls = require takes nobody without TLS",
-            ),
-        )
+        hint = "pgguard: listen.tls = require takes nobody without TLS"
+        await _refuse(channel, _refusal(message, hint))
 
 
 async def _is_knocking(listening: socket.socket) -> None:
@@ -363,6 +353,21 @@ async def _refuse(channel: Channel, answer: bytes) -> NoReturn:
         while await channel.receive(4096):
             pass
     raise EOFError
+
+
+def _refusal(message: str, hint: str = "") -> bytes:
+    return error_response(severity="FATAL", sqlstate="28000", message=message, hint=hint)
+
+
+async def _read_startup(channel: Channel, head: bytes, length: int) -> dict[str, str]:
+    """The parameters of who is about to be refused. Raises EOFError and ProtocolViolation."""
+    if not 8 <= length <= MAX_STARTUP_PACKET_LENGTH + 4:
+        raise ProtocolViolation("invalid length of startup packet")
+    try:
+        packet = decode_packet(head + await _read_exactly(channel, length - 8))
+    except (ProtocolViolation, LoginRefused):
+        raise EOFError from None
+    return packet.parameters if isinstance(packet, StartupMessage) else {}
 
 
 async def _read_exactly(channel: Channel, size: int) -> bytes:

@@ -165,7 +165,7 @@ def clean_environment() -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a database can be reached, and as whom."""
+    """Where a database can be reached, and as whom; `host` may be a directory of sockets."""
 
     host: str
     port: int
@@ -187,6 +187,8 @@ class Address:
     @property
     def url(self) -> str:
         who = f"{self.user}:{self.password}" if self.password else self.user
+        if self.host.startswith("/"):
+            return f"postgresql://{who}@/{self.database}?host={self.host}&port={self.port}"
         return f"postgresql://{who}@{self.host}:{self.port}/{self.database}"
 
     def at(self, host: str, port: int) -> Address:

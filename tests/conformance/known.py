@@ -41,6 +41,27 @@ KNOWN: dict[tuple[str, str], str] = {
     ("logins", "relayed login over TLS: PLUS is not offered"): (
         "the same: SCRAM-SHA-256-PLUS is taken out of Postgres's offer, everything else is equal"
     ),
+    ("logins", "known for another one: HINT"): (
+        "Postgres's words and SQLSTATE to whom peer or cert knows for another one; pgguard adds a"
+        " HINT on whom it can let in, because the remedy (listen.trust, or a client of its own"
+        " user) is one that Postgres does not have"
+    ),
+    ("logins", "known to Postgres by its own uid or certificate"): (
+        "peer and cert judge the process at the other end of Postgres's own socket, and that is"
+        " pgguard: a uid cannot be passed on (unix(7)), nor can a certificate, whose owner signs"
+        " this very TLS connection (RFC 8446 section 4.4.3). Who is not of pgguard's user is"
+        " refused (28000) rather than let in by what somebody else is"
+    ),
+    ("logins", "trust over a unix socket, another user"): (
+        "the socket of Postgres may be in a directory that only some can enter, which pgguard"
+        " cannot know of its clients; listen.trust lets them in"
+    ),
+    ("logins", "clientcert=verify-full: the name in the client's certificate"): (
+        "the certificate whose name Postgres compares is pgguard's, for the same reason. A client"
+        " needs the role's password and, with listen.client_ca, a certificate of the same"
+        " authority. Another role than that of pgguard's certificate is refused in Postgres's"
+        " words, which come behind pgguard's own AuthenticationOk"
+    ),
     ("fuzz", "protocol version below 18"): "pgguard speaks protocol 3.2 with every server, so with "
     "one before PostgreSQL 18 the version in NegotiateProtocolVersion and the length of the cancel "
     "key are pgguard's own; names of unknown options are compared",

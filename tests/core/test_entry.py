@@ -148,7 +148,9 @@ def test_trust_over_a_unix_socket_lets_in_our_own_user_only(other: int, enters: 
     world.end()
 
 
-@pytest.mark.parametrize(("method", "enters"), [(Method.TRUST, True), (Method.IDENTIFIED, False)])
+@pytest.mark.parametrize(
+    ("method", "enters"), [(Method.TRUST, True), (Method.PEER, False), (Method.CERT, False)]
+)
 def test_the_loopback_is_no_proof_where_postgres_takes_us_for_what_we_are(
     method: Method, enters: bool
 ) -> None:

@@ -103,8 +103,10 @@ def scram(dialogue: Dialogue, password: str, *, flag: bytes = b"n", binding: byt
         (Method.TRUST, NEAR, True),
         (Method.TRUST, FAR, False),
         (Method.TRUST, replace(FAR, own=True), True),
-        (Method.IDENTIFIED, NEAR, False),
-        (Method.IDENTIFIED, replace(FAR, own=True), True),
+        (Method.PEER, NEAR, False),
+        (Method.PEER, replace(FAR, own=True), True),
+        (Method.CERT, NEAR, False),
+        (Method.CERT, replace(FAR, own=True), True),
     ],
 )
 def test_who_needs_no_proof_where_postgres_asks_us_for_none(
@@ -118,6 +120,22 @@ def test_who_needs_no_proof_where_postgres_asks_us_for_none(
         Dialogue(method, asking=asking)
     hint = TRUST_HINT if method is Method.TRUST else IDENTIFIED_HINT
     assert (caught.value.sqlstate, caught.value.hint) == ("28000", hint)
+
+
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [
+        (Method.TRUST, 'pgguard: user "app" needs a password that pgguard does not know'),
+        (Method.PEER, 'Peer authentication failed for user "app"'),
+        (Method.CERT, 'certificate authentication failed for user "app"'),
+    ],
+)
+def test_who_is_taken_for_another_one_hears_it_in_postgres_own_words(
+    method: Method, words: str
+) -> None:
+    with pytest.raises(LoginRefused) as caught:
+        Dialogue(method, asking=FAR)
+    assert caught.value.message == words
 
 
 def test_who_is_not_let_in_without_a_proof_may_give_one_that_we_can_check() -> None:

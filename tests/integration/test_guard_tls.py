@@ -243,7 +243,7 @@ def test_a_client_certificate_is_demanded(
     start_tls: Callable[..., RunningGuard], database: Any, pem: Files, tmp_path: Path
 ) -> None:
     guard = start_tls(database.url, listen__client_ca=str(pem.ca))
-    with pytest.raises(psycopg.OperationalError, match="certificate required"):
+    with pytest.raises(psycopg.OperationalError, match="requires a valid client certificate"):
         guard.connect("a", **verified(pem, sslcert=str(tmp_path / "none")))
     own = files(tmp_path / "client", "app")
     own.key.chmod(0o600)

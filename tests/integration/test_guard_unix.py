@@ -137,7 +137,7 @@ def test_who_is_let_in_by_its_uid_comes_in_over_a_socket_of_the_same_user_only(
     port = guard.guard.listen.port
     with psycopg.connect(f"postgresql://knownbyuid@/{database.name}?host={sockets}&port={port}"):
         pass
-    with pytest.raises(psycopg.OperationalError, match="needs a password that pgguard"):
+    with pytest.raises(psycopg.OperationalError, match="Peer authentication failed"):
         psycopg.connect(guard.url())
     guard.idle()
     guard.stop()

@@ -316,6 +316,29 @@ async def test_a_server_behind_a_unix_socket_is_reached(sockets: Path) -> None:
         sock.close()
 
 
+@pytest.mark.parametrize(("knows_all", "said"), [(True, "R"), (False, "Peer authentication")])
+async def test_a_stranger_tells_trust_from_what_knows_our_uid(
+    sockets: Path, knows_all: bool, said: str
+) -> None:
+    refused = backend.error_response(severity="FATAL", sqlstate="28000", message="Peer")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(f"{sockets}/.s.PGSQL.5432")
+        listening.listen(2)
+        dialling = Dialling(Address(str(sockets), 5432), method=None)
+        probe = asyncio.ensure_future(dialling.dialer.probe("app", "shop"))
+        asked = []
+        for answer in (TRUSTING, TRUSTING if knows_all else refused):
+            sock = (await asyncio.to_thread(listening.accept))[0]
+            with sock:
+                asked.append(sock.recv(4096))
+                sock.sendall(answer)
+        await probe
+    assert b"user\0app\0" in asked[0]
+    assert b"user\0pgguard_" in asked[1]
+    assert dialling.said.startswith(said) or f"M{said}" in dialling.said
+    dialling.world.end()
+
+
 async def test_a_socket_that_is_not_there_is_named_by_its_path(sockets: Path) -> None:
     with pytest.raises(ServerUnavailable) as caught:
         await connect(Address(str(sockets), 5432))

@@ -272,7 +272,7 @@ def test_a_client_shows_a_certificate_where_that_is_demanded(
             context = client_context(pem, shows=shows)
             with context.wrap_socket(sock, server_hostname="localhost") as tls:
                 tls.sendall(STARTUP)
-                return take(tls, 9)
+                return rest(tls) if by is None else take(tls, 9)
         except ssl.SSLError as error:
             return str(error).encode()
         finally:
@@ -281,8 +281,24 @@ def test_a_client_shows_a_certificate_where_that_is_demanded(
     said = visit(visitor, client_ca=pem.ca)
     if by == "ours":
         assert said == AUTHENTICATED
-    else:
+    elif by == "theirs":
         assert b"ALERT" in said.upper()
+    else:
+        # Postgres's own words.
+        assert b"SFATAL\0VFATAL\0C28000\0Mconnection requires a valid client certificate\0" in said
+
+
+def test_a_cancel_needs_no_certificate(visit: Callable[..., Any], pem: Files) -> None:
+    def visitor(port: Port) -> None:
+        sock = connected(port)
+        sock.sendall(SSL)
+        assert take(sock, 1) == b"S"
+        with client_context(pem).wrap_socket(sock, server_hostname="localhost") as tls:
+            tls.sendall(build_cancel(7, b"key1"))
+            assert rest(tls) == b""
+        assert port.cancels == [(7, b"key1")]
+
+    visit(visitor, client_ca=pem.ca)
 
 
 def test_tls_1_2_is_spoken_too(visit: Callable[..., Any], pem: Files) -> None:

@@ -38,9 +38,6 @@ class Place:
     path: str = ""
     tls: ssl.SSLContext | None = None
 
-    def over(self, context: ssl.SSLContext | None) -> Place:
-        return Place(self.port, self.path, context)
-
 
 @dataclass(frozen=True, slots=True)
 class Person:

@@ -4,11 +4,12 @@ Role, database, method of pg_hba.conf, TLS and what the client does are combined
 whose service connection may read pg_authid (verifiers) and of such whose may not (relayed logins).
 Compared is every message of the dialogue: what is asked, with how many iterations, whether it ends
 in ReadyForQuery with the same ParameterStatus, or in which ErrorResponse: severity, SQLSTATE,
-words, DETAIL and HINT. Client and upstream legs are both plain or both TLS, as Postgres speaks of
-the encryption that it sees. The salt is compared where it is the role's own.
+words, DETAIL and HINT. Client and upstream legs are both plain, both TLS or both unix sockets, as
+Postgres speaks of what it sees. The salt is compared where it is the role's own.
 
-Then: odd startup packets, PLUS required and forbidden, psycopg (libpq) for a sample, secrets in the
-guards' logs, and whether time tells an unknown user from a wrong password.
+Then: who is known by a uid or a certificate (`identified.py`), odd startup packets, PLUS required
+and forbidden, psycopg (libpq) for a sample, secrets in the guards' logs, and whether time tells an
+unknown user from a wrong password.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from tests.conformance import harness, known
-from tests.conformance.logins import odd
+from tests.conformance.logins import identified, odd
 from tests.conformance.logins.client import Outcome, Person, Place, converse, log_in
-from tests.conformance.logins.world import METHODS, RIGHT, ROLES, World, world
+from tests.conformance.logins.world import IDENTIFYING, METHODS, RIGHT, ROLES, World, world
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +33,7 @@ WRONG = "wrong horse"
 DOES = ("answer", "wrong", "empty", "leave", "stop", "terminate", "query", "garbage")
 SHORT_ROLES = ("scram", "md5", "null", "nologin", "expired", "limited", "odd", "held", "unknown")
 SHORT_DOES = ("answer", "wrong", "empty", "query")
-MOCKED = ("null", "expired", "md5", "unknown", "unknown_long")
+MOCKED = ("null", "expired", "md5", "own", "unknown", "unknown_long")
 """Roles whose salt is nobody's: Postgres and pgguard each make up their own."""
 TELLS = 0.03
 """How often, beyond chance and its error, the slower one of two attempts may be the same kind."""
@@ -46,20 +47,20 @@ class Case:
     database: str
     role: str
     does: str
-    tls: bool
+    leg: str
     binding: str = "prefer"
 
     @property
     def name(self) -> str:
-        tls = f"TLS, binding {self.binding}" if self.tls else "plain"
-        return f"{self.method}: {self.database}, {self.role}, {self.does}, {tls}"
+        leg = f"TLS, binding {self.binding}" if self.leg == "TLS" else self.leg
+        return f"{self.method}: {self.database}, {self.role}, {self.does}, {leg}"
 
     def known_as(self, service: str) -> str:
         """Its name in known.py: one for all that differ for the same reason."""
         asked = self.method in ("md5", "scram") and not self.role.startswith("held")
-        if service == "ordinary" and self.tls and self.binding != "disable" and asked:
-            return "relayed login that a client would bind to TLS"
-        if service == "ordinary" and self.tls and asked:
+        if service == "ordinary" and self.leg == "TLS" and asked:
+            if self.binding != "disable":
+                return "relayed login that a client would bind to TLS"
             return "relayed login over TLS: PLUS is not offered"
         return f"{service} service: {self.name}"
 
@@ -78,6 +79,7 @@ class Case:
 def run(checks: harness.Checks, short: bool) -> None:
     with world() as there:
         compare(checks, there, list(cases(short)))
+        identified.run(checks, there, short)
         startup_packets(checks, there)
         libpq(checks, there)
         salts(checks, there)
@@ -88,27 +90,45 @@ def run(checks: harness.Checks, short: bool) -> None:
 def cases(short: bool) -> Iterator[Case]:
     roles, does = (SHORT_ROLES, SHORT_DOES) if short else (tuple(ROLES), DOES)
     for method, role, done in itertools.product(METHODS, roles, does):
-        yield Case(method, "ok", role, done, tls=False)
+        yield Case(method, "ok", role, done, "plain")
         if not short:
-            yield Case(method, "ok", role, done, tls=True, binding="disable")
+            yield Case(method, "ok", role, done, "TLS", binding="disable")
     for method, role in itertools.product(("md5", "scram"), ("scram", "few", "unknown", "held")):
         for done, binding in itertools.product(("answer", "wrong"), ("prefer", "require")):
-            yield Case(method, "ok", role, done, tls=True, binding=binding)
+            yield Case(method, "ok", role, done, "TLS", binding=binding)
     for method, database in itertools.product(METHODS, ("closed", "full", "off", "unknown")):
         for role in ("scram", "md5", "held", "unknown"):
-            yield Case(method, database, role, "answer", tls=False)
+            yield Case(method, database, role, "answer", "plain")
             if not short:
-                yield Case(method, database, role, "wrong", tls=False)
+                yield Case(method, database, role, "wrong", "plain")
+    yield from over_unix_sockets(short)
+
+
+def over_unix_sockets(short: bool) -> Iterator[Case]:
+    """By password as everywhere else, and by who we are; `ident` over TCP finds nobody to ask."""
+    for method, role in itertools.product(METHODS, SHORT_ROLES if not short else ("scram", "own")):
+        for done in ("answer", "wrong"):
+            yield Case(method, "ok", role, done, "unix")
+    roles = ("own", "scram", "nologin", "held", "unknown", "unknown_long", "odd")
+    for method, role in itertools.product(IDENTIFYING, roles):
+        for done in ("answer", "query"):
+            yield Case(method, "ok", role, done, "unix")
+    for database, role in itertools.product(("closed", "full", "off", "unknown"), roles[:2]):
+        for method in IDENTIFYING:
+            yield Case(method, database, role, "answer", "unix")
+    for method, role in itertools.product(IDENTIFYING, roles):
+        yield Case(method, "ok", role, "answer", "plain")
+        yield Case(method, "ok", role, "answer", "TLS", binding="disable")
 
 
 def compare(checks: harness.Checks, there: World, table: list[Case]) -> None:
-    direct = {case: log_in(there.place(None, tls=case.tls), case.person()) for case in table}
+    direct = {case: log_in(there.place("", case.leg), case.person()) for case in table}
     entered = sum(outcome.entered for outcome in direct.values())
     checks.note(f"{len(table)} logins; directly {entered} get in, {len(table) - entered} do not")
     for service in ("superuser", "ordinary"):
         differ: dict[str, tuple[Outcome, Outcome]] = {}
         for case in table:
-            through = log_in(there.place((service, case.tls), tls=case.tls), case.person())
+            through = log_in(there.place(service, case.leg), case.person())
             salted = case.role in MOCKED or (service == "ordinary" and case.role == "held")
             same_salt = salted or through.salt == direct[case].salt
             if through.words != direct[case].words or not same_salt:
@@ -133,8 +153,8 @@ def startup_packets(checks: harness.Checks, there: World) -> None:
     for service in ("superuser", "ordinary"):
         differ = {}
         for name, (packet, person) in packets.items():
-            direct = converse(there.place(None, tls=False), packet, person)
-            through = converse(there.place((service, False), tls=False), packet, person)
+            direct = converse(there.place("", "plain"), packet, person)
+            through = converse(there.place(service, "plain"), packet, person)
             if direct.words != through.words:
                 differ[f"startup: {name}"] = (direct, through)
         report(checks, f"{service} service: odd startup packets", differ, len(packets))
@@ -149,9 +169,9 @@ def libpq(checks: harness.Checks, there: World) -> None:
         (("scram", RIGHT), ("scram", WRONG), ("unknown", WRONG), ("md5", RIGHT), ("odd", None)),
     ):
         said = []
-        for place in (there.direct, there.guards[service, False]):
+        for port in (there.admin.port, there.ports[service, "plain"]):
             user = ROLES[role]
-            said.append(_psycopg(place.port, user.name, password or user.password, f"ok_{method}"))
+            said.append(_psycopg(port, user.name, password or user.password, f"ok_{method}"))
         if said[0] != said[1]:
             wrong.append(f"{service} {method} {role}: {said}")
     for line in wrong[:5]:
@@ -177,7 +197,7 @@ def _psycopg(port: int, user: str, password: str, database: str) -> str:
 
 def salts(checks: harness.Checks, there: World) -> None:
     """An unknown user is asked with a salt of its own, always the same."""
-    place = there.place(("superuser", False), tls=False)
+    place = there.place("superuser", "plain")
     users = (b"r_unknown", b"r_unknown", b"r_other", b"r_null", b"r_null")
     seen = [log_in(place, Person(user, b"ok_scram", WRONG)).salt for user in users]
     stable = seen[0] == seen[1] and seen[3] == seen[4] and len(set(seen)) == 3
@@ -191,9 +211,9 @@ def times(checks: harness.Checks, there: World, count: int) -> None:
     chance, and its standard error for `count` attempts of each kind is sqrt(1 / (6 count)).
     """
     for name, place in (
-        ("direct", there.direct),
-        ("superuser service", there.guards["superuser", False]),
-        ("ordinary service", there.guards["ordinary", False]),
+        ("direct", there.place("", "plain")),
+        ("superuser service", there.place("superuser", "plain")),
+        ("ordinary service", there.place("ordinary", "plain")),
     ):
         unknown, wrong = _timed(place, count)
         slower = _how_often(unknown, wrong)

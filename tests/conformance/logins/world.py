@@ -1,6 +1,7 @@
 """A Postgres with every kind of role, database and method, and the guards in front of it.
 
-Methods are chosen by the name of the database (pg_hba.conf), so that one server has them all.
+Methods are chosen by the name of the database (pg_hba.conf), so that one server has them all. Both
+legs are alike: in plain text, in TLS, or over unix sockets.
 """
 
 from __future__ import annotations
@@ -8,10 +9,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pwd
 import shutil
 import ssl
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,6 +39,22 @@ METHODS = {
     "scram": "scram-sha-256",
 }
 """Suffix of a database's name → method of pg_hba.conf."""
+IDENTIFYING = {"ident": "ident", "peer": "peer", "mapped": "peer map=mapped"}
+"""The same of those that ask who the client is at its own system; `peer` over unix sockets alone,
+where `ident` is the same."""
+CERTIFIED = {
+    "cert": "cert",
+    "dn": "cert clientname=DN map=names",
+    "full": "scram-sha-256 clientcert=verify-full",
+    "ca": "scram-sha-256 clientcert=verify-ca",
+}
+"""The same of those that want a client's certificate; in TLS alone."""
+MAPPED = ("r_scram", "r_held", "r_nologin", "r_unknown")
+SHOWN = {"its own": "r_scram", "another": "r_few", "none": "", "a foreign one": "r_scram"}
+"""What a client shows → the common name in its certificate, in the folder of this name."""
+LEGS = ("plain", "TLS", "unix")
+OWN_USER = pwd.getpwuid(os.geteuid()).pw_name
+OTHER_USER = unprivileged_account().name
 DATABASES = ("ok", "closed", "full", "off")
 """Open to all; without CONNECT for anybody; with CONNECTION LIMIT 0; with ALLOW_CONNECTIONS off."""
 
@@ -72,6 +90,7 @@ ROLES = {
     "long": Role(LONG_USER, RIGHT, _plain(RIGHT)),
     "held": Role("r_held", RIGHT, _plain(RIGHT)),
     "held_verifier": Role("r_held_verifier", RIGHT, _hashed(4096)),
+    "own": Role(OWN_USER, RIGHT),
     "unknown": Role("r_unknown", RIGHT, "none"),
     "unknown_long": Role("u" * 80, RIGHT, "none"),
 }
@@ -81,17 +100,49 @@ HELD = {"r_held": RIGHT, "r_held_verifier": verifier(RIGHT, 4096)}
 
 @dataclass(slots=True)
 class World:
-    """What is compared: Postgres, and guards by (kind of service role, TLS on both legs)."""
+    """What is compared: Postgres, and guards by (kind of service role, leg)."""
 
-    direct: Place
-    guards: dict[tuple[str, bool], Place]
-    logs: list[harness.Guard]
+    folder: Path
+    authority: trustme.CA
     client_tls: ssl.SSLContext
     admin: harness.Address
+    ports: dict[tuple[str, str], int] = field(default_factory=dict)
+    logs: list[harness.Guard] = field(default_factory=list)
 
-    def place(self, guard: tuple[str, bool] | None, *, tls: bool) -> Place:
-        there = self.direct if guard is None else self.guards[guard]
-        return there.over(self.client_tls if tls else None)
+    def place(self, service: str, leg: str) -> Place:
+        """Where to log in; without a `service` directly."""
+        return self.at(self.ports[service, leg] if service else self.admin.port, leg)
+
+    def at(self, port: int, leg: str) -> Place:
+        if leg == "unix":
+            return Place(path=f"{self.folder}/.s.PGSQL.{port}")
+        return Place(port, tls=self.client_tls if leg == "TLS" else None)
+
+    @contextlib.contextmanager
+    def guard(self, service: str, leg: str) -> Iterator[None]:
+        """`certified` shows a certificate to Postgres and asks its clients for one."""
+        host = str(self.folder) if leg == "unix" else self.admin.host
+        who = (self.admin.user, self.admin.password)
+        if service == "ordinary":
+            who = ("service", "service secret")
+        settings = {
+            "upstream.tls": "require" if leg == "TLS" else "disable",
+            "listen.cert": str(self.folder / "cert.pem"),
+            "listen.key": str(self.folder / "key.pem"),
+            "listen.unix": str(self.folder),
+            "auth.users": json.dumps(HELD),
+        }
+        if service == "certified":
+            settings |= {
+                "upstream.cert": str(self.folder / "its own/cert.pem"),
+                "upstream.key": str(self.folder / "its own/key.pem"),
+                "listen.client_ca": str(self.folder / "ca.pem"),
+            }
+        address = harness.Address(host, self.admin.port, *who, self.admin.database)
+        with harness.Guard(address, settings) as guard:
+            self.logs.append(guard)
+            self.ports[service, leg] = guard.address.port
+            yield
 
 
 @contextlib.contextmanager
@@ -100,16 +151,22 @@ def world() -> Iterator[World]:
         folder = Path(tempfile.mkdtemp(prefix="pgguard-logins-"))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         folder.chmod(0o755)
+        _give_to_server(folder)
         authority = trustme.CA()
-        cert, key = _certificate(folder, authority)
+        certificate(folder, authority, "localhost", "127.0.0.1")
+        _write(folder / "ca.pem", authority.cert_pem.bytes().decode())
         _write(folder / "pg_hba.conf", _rules())
+        _write(folder / "pg_ident.conf", _maps())
         server = stack.enter_context(
             harness.postgres(
                 settings={
                     "ssl": "on",
-                    "ssl_cert_file": str(cert),
-                    "ssl_key_file": str(key),
+                    "ssl_cert_file": str(folder / "cert.pem"),
+                    "ssl_key_file": str(folder / "key.pem"),
+                    "ssl_ca_file": str(folder / "ca.pem"),
                     "hba_file": str(folder / "pg_hba.conf"),
+                    "ident_file": str(folder / "pg_ident.conf"),
+                    "unix_socket_directories": str(folder),
                     "log_connections": "off",
                 }
             )
@@ -117,50 +174,55 @@ def world() -> Iterator[World]:
         _populate(server.address)
         context = ssl.create_default_context()
         authority.configure_trust(context)
-        found = World(Place(server.address.port), {}, [], context, server.address)
+        found = World(folder, authority, context, server.address)
         for service in ("superuser", "ordinary"):
-            for tls in (False, True):
-                address = server.address
-                if service == "ordinary":
-                    name, secret = "service", "service secret"
-                    address = harness.Address(
-                        address.host, address.port, name, secret, address.database
-                    )
-                guard = harness.Guard(
-                    address,
-                    {
-                        "upstream.tls": "require" if tls else "disable",
-                        "listen.cert": str(cert),
-                        "listen.key": str(key),
-                        "auth.users": json.dumps(HELD),
-                    },
-                )
-                stack.enter_context(guard)
-                found.guards[service, tls] = Place(guard.address.port)
-                found.logs.append(guard)
+            for leg in LEGS:
+                stack.enter_context(found.guard(service, leg))
+        for shown, name in SHOWN.items():
+            if name:
+                (folder / shown).mkdir()
+                by = trustme.CA() if shown == "a foreign one" else authority
+                certificate(folder / shown, by, "client", common_name=name)
+        stack.enter_context(found.guard("certified", "TLS"))
         yield found
 
 
 def _rules() -> str:
-    lines = ["host postgres all 127.0.0.1/32 scram-sha-256"]
-    for suffix, method in METHODS.items():
-        names = ",".join(f"{kind}_{suffix}" for kind in (*DATABASES, "unknown"))
-        lines.append(f"host {names} all 127.0.0.1/32 {method}")
+    lines = []
+    for kind, address in (("local", ""), ("host", "127.0.0.1/32")):
+        lines.append(f"{kind} postgres all {address} scram-sha-256")
+        for suffix, method in (METHODS | IDENTIFYING).items():
+            if kind == "local" or not method.startswith("peer"):
+                names = ",".join(f"{kind}_{suffix}" for kind in (*DATABASES, "unknown"))
+                lines.append(f"{kind} {names} all {address} {method}")
+    for suffix, method in CERTIFIED.items():
+        lines.append(f"hostssl ok_{suffix} all 127.0.0.1/32 {method}")
     return "\n".join(lines) + "\n"
 
 
-def _certificate(folder: Path, authority: trustme.CA) -> tuple[Path, Path]:
-    made = authority.issue_cert("localhost", "127.0.0.1")
-    cert, key = folder / "cert.pem", folder / "key.pem"
-    _write(cert, made.cert_chain_pems[0].bytes().decode())
-    _write(key, made.private_key_pem.bytes().decode())
-    return cert, key
+def _maps() -> str:
+    """Our own user is some others, too; a certificate's subject begins with its role's name."""
+    lines = [f'mapped "{OWN_USER}" {name}' for name in MAPPED]
+    return "\n".join([*lines, r'names "/^CN=([^,]*)" \1', ""])
+
+
+def certificate(
+    folder: Path, authority: trustme.CA, *names: str, common_name: str | None = None
+) -> None:
+    """`cert.pem` and `key.pem` in the folder."""
+    made = authority.issue_cert(*names, common_name=common_name)
+    _write(folder / "cert.pem", made.cert_chain_pems[0].bytes().decode())
+    _write(folder / "key.pem", made.private_key_pem.bytes().decode())
 
 
 def _write(file: Path, text: str) -> None:
     """Readable by the server alone, which is what it wants of a key."""
     file.write_text(text)
     file.chmod(0o600)
+    _give_to_server(file)
+
+
+def _give_to_server(file: Path) -> None:
     if os.geteuid() == 0:
         account = unprivileged_account()
         os.chown(file, account.uid, account.gid)
@@ -174,6 +236,8 @@ def _populate(admin: harness.Address) -> None:
     with psycopg.connect(**admin.libpq(), autocommit=True) as connection:
         run = connection.execute
         run("CREATE ROLE service LOGIN PASSWORD 'service secret'")
+        if os.geteuid() == 0:
+            run(f"CREATE ROLE {quoted(OTHER_USER)} LOGIN")
         for role in ROLES.values():
             if role.clause == "none":
                 continue
@@ -184,7 +248,9 @@ def _populate(admin: harness.Address) -> None:
                 clause = _plain(role.password)
             run(f"CREATE ROLE {quoted(role.name)} {login} {clause}")
             run("RESET password_encryption")
-        for suffix in METHODS:
+        for suffix in CERTIFIED:
+            run(f"CREATE DATABASE ok_{suffix}")
+        for suffix in METHODS | IDENTIFYING:
             for kind in DATABASES:
                 run(f"CREATE DATABASE {kind}_{suffix}")
             run(f"REVOKE CONNECT ON DATABASE closed_{suffix} FROM PUBLIC")
