@@ -17,7 +17,7 @@ KNOWN: dict[tuple[str, str], str] = {
         "asyncpg",
         "tests/test_execute.py::TestExecuteMany::test_executemany_server_failure_during_writes",
     ): (
-        "a race that it loses directly, too (12 of 20 times; through pgguard 17 of 20, both on two "
+        "a race that it loses directly, too (19 of 35 times; through pgguard 27 of 35, both on two "
         "busy cores): Postgres's error has to overtake 4 MiB that the test itself is writing, and "
         "the kernel takes just as much into one send buffer; a second connection has a second one"
     ),

@@ -8,6 +8,7 @@ installed, so that no root is needed; what cannot be had raises `Missing` with a
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import re
@@ -79,15 +80,33 @@ class Apt:
         self._run("apt-get", ["install", *options, *packages])
 
     def download_source(self, source: str, version: str, into: Path) -> Path:
-        """The upstream's archive of a source package."""
+        """The upstream's archive of a source package, as the lists have its sum.
+
+        apt-get wants all parts of a package; a mirror may lack one that is not wanted here.
+        """
         into.mkdir(parents=True, exist_ok=True)
-        options = ["--download-only", "--only-source", "-q"]
-        self._run("apt-get", ["source", *options, f"{source}={version}"], cwd=into)
-        return next(into.glob(f"{source}_*.orig.tar.*[!c]"))
+        exact = f"{source}={version}"
+        said = self._run("apt-cache", ["showsrc", "--only-source", source], must=False)
+        entry = next((e for e in said.split("\n\n") if f"\nVersion: {version}\n" in e), "")
+        listed = re.findall(rf"^ ([0-9a-f]{{64}}) \d+ ({_archive(source)})$", entry, re.MULTILINE)
+        command = ["source", "--download-only", "--only-source", "-q", exact]
+        reason = self._run("apt-get", command, cwd=into, must=False, errors=True)
+        for total, name in listed:
+            file = into / name
+            if file.exists() and hashlib.sha256(file.read_bytes()).hexdigest() == total:
+                return file
+        raise Missing(f"apt-get {' '.join(command)} failed: {reason.strip()[-400:]}")
 
     def _run(
-        self, program: str, arguments: Sequence[str], *, cwd: Path | None = None, must: bool = True
+        self,
+        program: str,
+        arguments: Sequence[str],
+        *,
+        cwd: Path | None = None,
+        must: bool = True,
+        errors: bool = False,
     ) -> str:
+        """What it says, or what it says of errors; Missing when it must not fail and does."""
         home = self._home
         options = {
             "Dir::State::lists": home / "lists",
@@ -113,7 +132,34 @@ class Apt:
         if done.returncode and must:
             said = done.stderr.strip()[-400:]
             raise Missing(f"{program} {' '.join(arguments)} failed: {said}")
-        return done.stdout
+        return done.stderr if errors else done.stdout
+
+
+def newest_source(sources: Apt, name: str, into: Path) -> tuple[Path, str]:
+    """The newest source package that can be had: mirrors list some that they do not hold."""
+    reason = "its sources do not list it"
+    for version in sorted(sources.source_versions(name), key=_natural, reverse=True):
+        try:
+            return sources.download_source(name, version, into), version
+        except Missing as missing:
+            reason = str(missing)
+    raise Missing(f"apt has no source package {name}: {reason}")
+
+
+def any_source(name: str, into: Path, *, newest: bool = False) -> tuple[Path, str]:
+    """From the system's release, else from what its mirrors have for the next, or that one first.
+
+    Raises Missing with the last reason.
+    """
+    reason = Missing(f"apt has no source package {name}")
+    for first in (newest, not newest):
+        try:
+            system = Apt(newest=first)
+            system.update()
+            return newest_source(system, name, into)
+        except Missing as missing:
+            reason = missing
+    raise reason
 
 
 def unpack(package: Path, root: Path) -> None:
@@ -164,3 +210,12 @@ def system_sources(etc: Path = ETC, *, newest: bool = False) -> str:
             )
         stanzas += [source.stanza("deb-src") for source in more]
     return "\n".join(stanzas)
+
+
+def _archive(source: str) -> str:
+    """What the upstream's archive of a source package is called, without further components."""
+    return rf"{re.escape(source)}_[^_\s]+\.orig\.tar\.(?:gz|bz2|xz)"
+
+
+def _natural(version: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", version)]

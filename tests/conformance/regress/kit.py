@@ -127,7 +127,7 @@ def _make_debian(scratch: Path) -> Kit:
     if server is None:
         raise Missing("apt knows no package postgresql: its sources need Debian's or Ubuntu's main")
     name, major = server[0], server[1]
-    archive, version = _newest_source(system, name, scratch / "download")
+    archive, version = apt.newest_source(system, name, scratch / "download")
     parts = [name, f"postgresql-client-{major}", f"postgresql-server-dev-{major}"]
     exact = [f"{part}={version}" for part in [*parts, "libpq5", "libpq-dev"]]
     system.download(exact, scratch / "download")
@@ -161,7 +161,7 @@ def _make_wheel(scratch: Path, install: Path, version: str) -> Kit:
     libraries = f"{package.name}.libs"
     shutil.copytree(package.with_name(libraries), scratch / libraries, symlinks=True)
     name = f"postgresql-{version.partition('.')[0]}"
-    archive, source_version = _any_source(name, scratch / "download")
+    archive, source_version = apt.any_source(name, scratch / "download")
     apt.unpack_source(archive, scratch / "source", lambda path: path.startswith(WANTED))
     shutil.rmtree(scratch / "download")
     kit = Kit(
@@ -175,33 +175,6 @@ def _make_wheel(scratch: Path, install: Path, version: str) -> Kit:
     )
     _build(kit, [prefix / "include" / "server", prefix / "include"], prefix / "lib")
     return kit
-
-
-def _newest_source(sources: apt.Apt, name: str, into: Path) -> tuple[Path, str]:
-    """The newest source package that can be had: mirrors list some that they do not hold."""
-    reason = "its sources do not list it"
-    for version in sorted(sources.source_versions(name), key=_natural, reverse=True):
-        try:
-            return sources.download_source(name, version, into), version
-        except Missing as missing:
-            reason = str(missing)
-    raise Missing(f"apt has no source package {name}: {reason}")
-
-
-def _any_source(name: str, into: Path) -> tuple[Path, str]:
-    """From the system's release, else from the newest that its mirrors hold."""
-    release = apt.Apt()
-    release.update()
-    try:
-        return _newest_source(release, name, into)
-    except Missing:
-        newest = apt.Apt(newest=True)
-        newest.update()
-        return _newest_source(newest, name, into)
-
-
-def _natural(version: str) -> list[int]:
-    return [int(number) for number in re.findall(r"\d+", version)]
 
 
 def _build(kit: Kit, includes: list[Path], libraries: Path) -> None:

@@ -1,8 +1,9 @@
 """`suites`: drivers' own test suites, directly and through the guard; PASS when nothing differs.
 
-Laws: each run has a new Postgres, so that no run meets what another one left. What passes
-directly and not through the guard is run again, alternately, and counts when it fails there more
-often; nothing is retried in silence. A test passes only by passing: skipped through the guard
+Laws: each run has a new Postgres, so that no run meets what another one left; the sides of a suite
+run together, so that they meet the same load. What passes directly and not through the guard is run
+again, alternately and alone, and counts when it never fails directly, or there significantly more
+seldom; nothing is retried in silence. A test passes only by passing: skipped through the guard
 and passed directly is a difference. The guard is a `pgguard serve` with default settings but for
 its cap.
 """
@@ -10,9 +11,11 @@ its cap.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +23,7 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from tests.conformance import harness, known
-from tests.conformance.suites import node_suites, python_suites
+from tests.conformance.suites import node_client, node_suites, python_suites
 from tests.conformance.suites.model import Outcome, Suite, Target
 
 if TYPE_CHECKING:
@@ -32,10 +35,12 @@ SUITES = {
     suite.name: suite
     for suite in (
         python_suites.ASYNCPG,
+        python_suites.PSYCOPG3,
         python_suites.PSYCOPG2,
         python_suites.PG8000,
         python_suites.SQLALCHEMY,
         node_suites.NODE_POSTGRES,
+        node_client.NODE_CLIENT,
     )
 }
 SHORT = ("pg8000", "asyncpg")
@@ -44,8 +49,17 @@ SHORT = ("pg8000", "asyncpg")
 GENEROUS = "90"
 """The cap with which the suites run: more than any of them holds."""
 
+TOGETHER = 2
+"""How many sides of a suite run at once."""
+
 AGAIN = 5
 """How often what differs is run on each side."""
+
+IN_DOUBT = 25
+"""How often in all what then may still be chance."""
+
+CHANCE = 0.05
+"""Two sides that both fail now and then differ if chance explains it less probably than that."""
 
 SHOWN = 20
 """How many of the tests that fail directly are printed."""
@@ -90,7 +104,16 @@ def run(checks: harness.Checks, short: bool, parts: Collection[str] = ()) -> Non
     for name in wanted:
         suite = SUITES[name]
         try:
-            compare(checks, suite, suite.bring(), short)
+            ready = suite.bring()
+        except harness.Missing as missing:
+            if suite.stand_in and name not in parts:
+                checks.note(f"{name}: not to be had on this machine: {missing}")
+                checks.note(f"{name}: {suite.stand_in}")
+            else:
+                checks.claim(False, f"{name} {suite.version} can run", str(missing))
+            continue
+        try:
+            compare(checks, suite, ready, short)
         except harness.Missing as missing:
             checks.claim(False, f"{name} {suite.version} can run", str(missing))
 
@@ -98,11 +121,15 @@ def run(checks: harness.Checks, short: bool, parts: Collection[str] = ()) -> Non
 def compare(checks: harness.Checks, suite: Suite, ready: Prepared, short: bool) -> None:
     """One suite on both sides, once more where they differ, and its claims."""
     title = f"{suite.name} {suite.version}"
-    direct = once(suite, ready, short=short, guard=None)
-    runs = {
-        name: (guard, once(suite, ready, short=short, guard=guard))
-        for name, guard in ways(suite, short).items()
-    }
+    guards = ways(suite, short)
+    with ThreadPoolExecutor(TOGETHER) as together:
+        alone = together.submit(once, suite, ready, short=short, guard=None)
+        jobs = {
+            name: together.submit(once, suite, ready, short=short, guard=guard)
+            for name, guard in guards.items()
+        }
+    direct = alone.result()
+    runs = {name: (guards[name], job.result()) for name, job in jobs.items()}
     checks.table(
         [title, "tests", "passed", "failed", "skipped", "sessions", "at once", "s"],
         [row("directly", direct), *(row(name, run) for name, (_, run) in runs.items())],
@@ -152,24 +179,48 @@ def judge(checks: harness.Checks, it: Comparison) -> None:
 
 
 def again(checks: harness.Checks, it: Comparison, tests: set[str]) -> dict[str, str]:
-    """Those of `tests` that fail more often through the guard, with the figures."""
-    failures = {test: [0, 1] for test in tests}
+    """Those of `tests` that fail more often through the guard, with the figures.
+
+    The run that showed the difference is no evidence where both sides fail: it chose the test.
+    """
+    failures = {test: [0, 0] for test in tests}
     for test in sorted(tests)[:SHOWN]:
         why = it.guarded.outcomes[test].why if test in it.guarded.outcomes else "not collected"
         checks.note(f"passes directly and not {it.way}, run {AGAIN} times more: {test}: {why!r}")
-    for _ in range(AGAIN):
-        for side, guard in enumerate((None, it.guard)):
-            seen = once(it.suite, it.ready, short=False, guard=guard, only=tests)
-            for test in tests - seen.passed():
+    count = dict.fromkeys(tests, 0)
+    for number in range(IN_DOUBT):
+        left = {test for test in tests if number < AGAIN or doubtful(*failures[test], number)}
+        for side, guard in enumerate((None, it.guard) if left else ()):
+            seen = once(it.suite, it.ready, short=False, guard=guard, only=left)
+            for test in left - seen.passed():
                 failures[test][side] += 1
+        for test in left:
+            count[test] += 1
     kept = {}
     for test, (direct, guarded) in failures.items():
-        words = f"failed {direct} of {AGAIN + 1} directly, {guarded} of {AGAIN + 1} guarded"
-        if guarded > direct:
+        words = f"failed {direct} of {count[test]} directly, {guarded} of {count[test]} guarded"
+        if not direct or chance(direct, guarded, count[test]) < CHANCE:
             kept[test] = words
         else:
             checks.note(f"flaky by itself {test}: {words}")
     return kept
+
+
+def doubtful(direct: int, guarded: int, runs: int) -> bool:
+    """Whether more runs could still tell: it fails through the guard more often, or nowhere."""
+    if not direct:
+        return not guarded
+    return guarded > direct and chance(direct, guarded, runs) >= CHANCE
+
+
+def chance(direct: int, guarded: int, runs: int) -> float:
+    """How probably sides that fail alike differ by that much in as many runs each (Fisher's)."""
+    failed = direct + guarded
+    ways = sum(
+        math.comb(runs, more) * math.comb(runs, failed - more)
+        for more in range(guarded, min(runs, failed) + 1)
+    )
+    return ways / math.comb(2 * runs, failed)
 
 
 def once(

@@ -68,6 +68,8 @@ class Suite:
     """Settings of the Postgres that it needs."""
     small_cap: int = 0
     """The fewest connections at once with which it can pass; 0 where nobody can tell."""
+    stand_in: str = ""
+    """What covers the driver where no registry that this machine asks holds the suite."""
 
 
 def cache() -> Path:

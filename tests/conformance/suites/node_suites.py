@@ -1,8 +1,9 @@
 """Suites that mocha runs: the tests of node-postgres's own packages, against its newest release.
 
-node-postgres and postgres.js publish no tests; the cursor, stream and pool packages, which stand
-on node-postgres's client, did until the releases that are pinned here. Their tests run against
-today's releases of the same packages. Laws: as in `python_suites`; mocha writes its record itself.
+node-postgres and postgres.js publish no tests through npm; the cursor, stream and pool packages,
+which stand on node-postgres's client, did until the releases that are pinned here. Their tests run
+against today's releases of the same packages. Laws: as in `python_suites`; mocha writes its record
+itself.
 """
 
 from __future__ import annotations
@@ -124,15 +125,14 @@ def read(file: str, record: Path, received: int) -> dict[str, Outcome]:
 
 def bring() -> PreparedNode:
     """node, the packages, and their tests beside them. Raises Missing."""
-    node, npm = fetching.program("node", "nodejs"), fetching.program("npm", "npm")
+    node = fetching.program("node", "nodejs")
     digest = hashlib.sha256(" ".join((*INSTALLS, *TESTS)).encode()).hexdigest()[:12]
     directory = cache() / f"node-{digest}"
     if not (directory / "complete").exists():
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir()
-        quiet = ["--ignore-scripts", "--no-audit", "--no-fund"]
-        _npm([str(npm), "install", "--prefix", str(directory), *quiet, *INSTALLS], directory)
-        _npm([str(npm), "pack", *TESTS], directory)
+        npm(directory, "install", "--ignore-scripts", "--no-audit", "--no-fund", *INSTALLS)
+        npm(directory, "pack", *TESTS)
         for release in TESTS:
             package, _, version = release.rpartition("@")
             place = directory / "node_modules" / package
@@ -145,7 +145,10 @@ def bring() -> PreparedNode:
     return PreparedNode(node, directory)
 
 
-def _npm(command: list[str], directory: Path) -> None:
+def npm(directory: Path, *words: str) -> None:
+    """Run npm for the packages below that directory. Raises Missing with its last words."""
+    program = fetching.program("npm", "npm")
+    command = [str(program), words[0], "--prefix", str(directory), *words[1:]]
     done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=300)
     if done.returncode:
         raise Missing(f"{' '.join(command[1:])} failed: {done.stderr.strip()[-400:]}")

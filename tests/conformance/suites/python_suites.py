@@ -1,8 +1,9 @@
-"""Suites that pytest runs: sdists by pip, each in a virtual environment of its own.
+"""Suites that pytest runs: sdists by pip or Debian's sources by apt, each in its own environment.
 
 Laws: everything lives in a directory below the system's temporary one whose name holds the pins
-and the Python; the driver is installed from its wheel, only its tests come from the sdist. A test
-may hang or kill its process: it has failed, and the rest goes on in a new process.
+and the Python; the driver is installed from its wheel, only its tests come from the source. Each
+run works in a copy of them. A test may hang or kill its process: it has failed, and the rest goes
+on in a new process.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from tests.conformance import fetching, harness
 from tests.conformance.harness import Missing
+from tests.conformance.regress import apt
 from tests.conformance.suites.model import Outcome, Suite, Target, cache
 
 if TYPE_CHECKING:
@@ -41,7 +43,9 @@ class PythonSuite:
     """A pinned sdist and how its tests are run."""
 
     sdist: str
+    """The pin of the sdist, or the name of Debian's source package alone."""
     installs: tuple[str, ...]
+    """`{version}` in a pin is that of the source package."""
     keep: tuple[str, ...]
     """What of the sdist is unpacked: its tests, and what they read."""
     tests: tuple[str, ...]
@@ -59,8 +63,14 @@ class PythonSuite:
         if not (directory / "complete").exists():
             shutil.rmtree(directory, ignore_errors=True)
             directory.mkdir()
-            make_environment(directory / "venv", (*self.installs, *PYTEST))
-            self._unpack(directory)
+            if "==" in self.sdist:
+                make_environment(directory / "venv", (*self.installs, *PYTEST))
+                self._unpack(directory)
+            else:
+                version = self._unpack_source(directory)
+                pins = tuple(pin.format(version=version) for pin in self.installs)
+                make_environment(directory / "venv", (*pins, *PYTEST))
+            (directory / "work" / "pytest.ini").write_text("[pytest]\n")
             (directory / "complete").touch()
         return PreparedPython(self, directory)
 
@@ -77,7 +87,13 @@ class PythonSuite:
                 if any(path == kept or path.startswith(f"{kept}/") for kept in self.keep):
                     member.name = path
                     archive.extract(member, work, filter="data")
-        (work / "pytest.ini").write_text("[pytest]\n")
+
+    def _unpack_source(self, directory: Path) -> str:
+        """The upstream's version of Debian's newest source package."""
+        archive, version = apt.any_source(self.sdist, directory / "source", newest=True)
+        places = tuple(f"{kept}/" for kept in self.keep)
+        apt.unpack_source(archive, directory / "work", lambda path: path.startswith(places))
+        return version.rpartition("-")[0].partition("+")[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +119,15 @@ class PreparedPython:
             chosen = scratch / "only"
             chosen.write_text("\n".join(only))
             variables["SUITE_ONLY"] = str(chosen)
+        work = scratch / f"{record.stem}-work"
+        shutil.copytree(self.directory / "work", work, symlinks=True)
         tests = self.suite.short if short else self.suite.tests
         command = [str(self.directory / "venv" / "bin" / "python"), "-m", "pytest", "-q"]
         command += ["-p", "suite_recorder", "-p", "no:cacheprovider", "--tb=line", "--color=no"]
         command += [f"--timeout={TEST_WITHIN}", "--timeout-method=thread"]
         command += [*self.suite.arguments(target), *tests]
         for _ in range(DEATHS):
-            ended = self._once(command, variables, scratch)
+            ended = self._once(command, variables, work)
             outcomes, dead = read(record)
             if dead is None and ended in (0, 1, 5):
                 return outcomes
@@ -121,11 +139,11 @@ class PreparedPython:
                 file.write(json.dumps(line) + "\n")
         raise Missing(f"{DEATHS} tests took their process along, the last one {dead}")
 
-    def _once(self, command: list[str], variables: dict[str, str], scratch: Path) -> int:
-        with (scratch / "output").open("wb") as output:
+    def _once(self, command: list[str], variables: dict[str, str], work: Path) -> int:
+        with (work.parent / "output").open("wb") as output:
             return subprocess.run(
                 command,
-                cwd=self.directory / "work",
+                cwd=work,
                 env=harness.clean_environment() | variables,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -171,6 +189,17 @@ def _psycopg2(target: Target) -> dict[str, str]:
     return _pg(target) | names
 
 
+def _psycopg3(target: Target) -> dict[str, str]:
+    words = " ".join(f"{name}={value}" for name, value in target.address.libpq().items())
+    return _pg(target) | {"PSYCOPG_TEST_DSN": words}
+
+
+def _psycopg3_choice(_target: Target) -> list[str]:
+    """Its conftest needs pytest's cache; left out is what wants CockroachDB, mypy or the pool."""
+    left_out = ("crdb", "pool", "scripts", "test_typing.py", "test_windows.py")
+    return ["-p", "cacheprovider", *(f"--ignore=tests/{name}" for name in left_out)]
+
+
 def _sqlalchemy(target: Target) -> list[str]:
     return ["--dburi", target.address.url.replace("postgresql:", "postgresql+psycopg:")]
 
@@ -185,6 +214,30 @@ ASYNCPG = Suite(
         tests=("tests",),
         variables=_pg,
         short=("tests/test_cursor.py", "tests/test_copy.py"),
+    ),
+)
+PSYCOPG3 = Suite(
+    "psycopg3",
+    "of Debian's newest source package",
+    PythonSuite(
+        sdist="psycopg3",
+        installs=(
+            "psycopg[binary]=={version}",
+            "anyio==4.16.0",
+            "pproxy==2.7.9",
+            "dnspython==2.9.2",
+        ),
+        keep=("tests",),
+        tests=("tests",),
+        variables=_psycopg3,
+        short=("tests/test_cursor.py", "tests/test_pipeline.py"),
+        arguments=_psycopg3_choice,
+    ),
+    sql=("CREATE EXTENSION hstore",),
+    settings={"max_prepared_transactions": "10", "wal_level": "logical"},
+    stand_in=(
+        "its tests are in no package of pip's or npm's, only in Debian's source package psycopg3; "
+        "SQLAlchemy's own run on psycopg 3 and stand in"
     ),
 )
 PSYCOPG2 = Suite(
@@ -250,4 +303,4 @@ SQLALCHEMY = Suite(
     ),
     settings={"max_prepared_transactions": "10"},
 )
-"""psycopg 3's own tests are in no package of a registry; SQLAlchemy's go through it."""
+"""Its dialect goes through psycopg 3."""
