@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pgguard import events as happenings
 from pgguard.core.hub import Hub
+from pgguard.core.redials import FIRST, LONGEST
 from pgguard.errors import ServerUnavailable, SettingsError
 from pgguard.net import listener as listening
 from pgguard.net.cancels import Cancels
@@ -63,8 +64,6 @@ GRACE = 6.0
 which a container is killed."""
 GOODBYE = 1.0
 """Seconds in which servers are expected to close once nobody uses them, and to take a cancel."""
-START_AGAIN = 0.25
-"""Seconds between two looks at a Postgres that is not there yet."""
 LAST_LOOK = 2.0
 """Seconds for the look-ups of a guard that stops."""
 
@@ -246,7 +245,7 @@ class Guard:
 
         Raises ServerUnavailable with the last cause.
         """
-        wait = self.settings.upstream.wait
+        wait, pause = self.settings.upstream.wait, FIRST
         last = ServerUnavailable(f"Postgres did not answer within {wait:g} s (upstream.wait)")
         try:
             async with asyncio.timeout(wait or None):
@@ -257,7 +256,8 @@ class Guard:
                         last = error
                         if not (error.temporary and wait):
                             raise
-                        await asyncio.sleep(START_AGAIN)
+                        await asyncio.sleep(pause)
+                        pause = min(2 * pause, LONGEST)
                     else:
                         self.hub.upstream.is_up(version)
                         await self._first_look()

@@ -102,11 +102,13 @@ class Limits:
     async def read(self) -> bool:
         """Look now; False if Postgres could not be asked."""
         hub = self._hub
+        stood = bool(self._services.pids)
         try:
             try:
                 understood = await self._look()
             except ServerUnavailable as error:
-                if error.fields or isinstance(error.__cause__, TimeoutError):
+                if error.fields or not stood or isinstance(error.__cause__, TimeoutError):
+                    # A dial that has just failed is no better a moment later.
                     raise
                 # The connection may have been ended long ago, by an idle_session_timeout say.
                 understood = await self._look()

@@ -59,6 +59,8 @@ class FakeServices:
         self.errors: list[ServerUnavailable] = []
         self.error: ServerUnavailable | None = None
         self.used_pids: set[int] = set()
+        self.pids: list[int] = []
+        """Of the connections that are open."""
         self.server_version = "16.1"
         self.announce: Callable[[], str] | None = None
 
@@ -357,9 +359,19 @@ async def test_who_may_not_connect_to_postgres_reads_elsewhere_and_announces_not
 async def test_a_connection_that_was_ended_meanwhile_is_made_anew_at_once() -> None:
     world, services = World(), FakeServices()
     limits = limits_of(world, services)
+    services.pids = [7]
     services.errors = [ServerUnavailable("the service connection was closed")]
     assert await limits.read()
     assert len(services.places) == 2
+    world.end()
+
+
+async def test_a_postgres_that_is_away_is_dialled_once_a_look() -> None:
+    world, services = World(), FakeServices()
+    limits = limits_of(world, services)
+    services.errors = [ServerUnavailable("cannot connect")]
+    assert not await limits.read()
+    assert len(services.places) == 1
     world.end()
 
 
