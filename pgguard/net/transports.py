@@ -165,8 +165,7 @@ class ServerProtocol(asyncio.Protocol):
 
     def _hear_out(self) -> None:
         """A write has failed: Postgres closed while the client was writing, and said why."""
-        transport = self._transport
-        words = transport.unread() if isinstance(transport, Encrypted) else unread(transport)
+        words = _last_words(self._transport)
         if words:
             try:
                 self.server.receive(words)
@@ -177,13 +176,15 @@ class ServerProtocol(asyncio.Protocol):
 class RelayProtocol(asyncio.Protocol):
     """A backend connection on which a session's client logs in; then a ServerProtocol follows."""
 
-    __slots__ = ("_outlet", "_relay", "_report", "_server", "_transport")
+    __slots__ = ("_ended", "_outlet", "_relay", "_report", "_server", "_successor", "_transport")
 
     def __init__(self, server: Server, relay: Relay, report: Report) -> None:
         self._server = server
         self._relay = relay
         self._report = report
         self._transport: asyncio.Transport
+        self._successor: ServerProtocol | None = None
+        self._ended = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -197,9 +198,9 @@ class RelayProtocol(asyncio.Protocol):
         over = self._relay.from_server(self._server, data)
         if over is not None:
             login, rest = over
-            protocol = ServerProtocol(self._server, login, rest, self._report)
-            self._transport.set_protocol(protocol)
-            protocol.connection_made(self._transport)
+            self._successor = ServerProtocol(self._server, login, rest, self._report)
+            self._transport.set_protocol(self._successor)
+            self._successor.connection_made(self._transport)
 
     def _carefully(self, do: Callable[..., object], *what: object) -> None:
         try:
@@ -209,7 +210,19 @@ class RelayProtocol(asyncio.Protocol):
             self._outlet.abort()
 
     def eof_received(self) -> bool:
+        self._ended = True
         return False
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        self._relay.lost(self._server, exc)
+        if not self._ended and (words := _last_words(self._transport)):
+            # Postgres closed while the client was answering it, and said why.
+            self._carefully(self._hear, words)
+        if self._successor is not None:
+            self._successor.connection_lost(exc)
+        else:
+            self._relay.lost(self._server, exc)
+
+
+def _last_words(transport: asyncio.BaseTransport) -> bytes:
+    """What has come and was not read, up to the end of the connection."""
+    return transport.unread() if isinstance(transport, Encrypted) else unread(transport)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from pgguard.net.transports import Outlet, ServerProtocol
+from pgguard.net.transports import Outlet, RelayProtocol, ServerProtocol
 from pgguard.net.unread import unread
 
 WORDS = b"FATAL, and why"
@@ -51,12 +51,39 @@ def pair(family: str) -> tuple[socket.socket, socket.socket]:
     return here, there
 
 
-async def say_and_close(core: Core, family: str, how: str, reports: list[Any]) -> None:
+class Login:
+    """The relayed login of a core's server; what it hears is its end, where `ends` says so."""
+
+    def __init__(self, core: Core, *, ends: bool) -> None:
+        self.core = core
+        self.ends = ends
+
+    def connected(self, _server: object, out: Outlet) -> None:
+        self.core.out = out
+
+    def from_server(self, _server: object, data: bytes) -> tuple[str, bytes] | None:
+        self.core.heard.append("in the login" if self.ends else data)
+        return ("login", data) if self.ends else None
+
+    def lost(self, _server: object, error: BaseException | None) -> None:
+        self.core.lost(error)
+
+
+async def say_and_close(
+    core: Core, family: str, how: str, reports: list[Any], relay: Login | None = None
+) -> None:
     """The other side speaks and resets the connection; then we write, before anything is read."""
     here, there = pair(family)
     here.setblocking(False)
+    server: Any = core
     login: Any = "login"
-    protocol = ServerProtocol(core, login, b"", lambda _, error: reports.append(error))  # type: ignore[arg-type]
+
+    def report(_: object, error: BaseException) -> None:
+        reports.append(error)
+
+    protocol: asyncio.Protocol = ServerProtocol(server, login, b"", report)
+    if relay is not None:
+        protocol = RelayProtocol(server, relay, report)  # type: ignore[arg-type]
     await asyncio.get_running_loop().connect_accepted_socket(lambda: protocol, here)
     core.out.write(b"never read")
     there.recv(1)
@@ -93,6 +120,24 @@ def test_who_stumbles_over_the_last_words_still_learns_of_the_loss(loop: str) ->
         runner.run(say_and_close(core, "tcp", "write", reports))
     assert core.heard == [WORDS, "lost"]
     assert [type(error) for error in reports] == [ZeroDivisionError]
+
+
+@pytest.mark.parametrize(
+    ("ends", "heard"),
+    [(False, [WORDS, "lost"]), (True, ["in the login", WORDS, "lost"])],
+    ids=["its reason", "its last message and more"],
+)
+@pytest.mark.parametrize("how", ["write", "eof"])
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_login_that_breaks_off_hears_what_was_said_before(
+    loop: str, how: str, ends: bool, heard: list[object]
+) -> None:
+    reports: list[Any] = []
+    with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
+        core = Core()
+        runner.run(say_and_close(core, "tcp", how, reports, Login(core, ends=ends)))
+    assert core.heard == heard
+    assert reports == []
 
 
 class Wire:
