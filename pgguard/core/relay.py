@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pgguard.core.login import expected
-from pgguard.core.server_login import ServerLogin, method_of, unavailable
+from pgguard.core.server_login import ServerLogin, method_of, refused, unavailable
 from pgguard.core.states import SessionState
 from pgguard.errors import LoginRefused, ProtocolViolation, ServerUnavailable
 from pgguard.pool.servers import ServerState
@@ -213,12 +213,9 @@ class Relay:
 
 def not_relayed(user: str) -> ServerUnavailable:
     """channel_binding=require of the upstream URL: what a client says cannot be bound to it."""
-    fields = {
-        "S": "FATAL",
-        "V": "FATAL",
-        "C": "28000",
-        "M": f'pgguard: user "{user}" needs a password that pgguard does not know',
-        "H": "The upstream URL has channel_binding=require, so a login cannot be left to Postgres;"
+    return refused(
+        "28000",
+        f'pgguard: user "{user}" needs a password that pgguard does not know',
+        "The upstream URL has channel_binding=require, so a login cannot be left to Postgres;"
         " put the secret into auth.users, or give the URL a role that may read pg_authid.",
-    }
-    return ServerUnavailable(fields["M"], fields=fields, temporary=False)
+    )

@@ -217,13 +217,15 @@ def is_limit_of_its_own(error: ServerUnavailable) -> bool:
 
 def unavailable_login(user: str) -> ServerUnavailable:
     """Postgres asks for a password that we do not hold; told as it would tell a wrong one."""
-    fields = {
-        "S": "FATAL",
-        "V": "FATAL",
-        "C": "28P01",
-        "M": f'password authentication failed for user "{user}"',
-    }
-    return ServerUnavailable(fields["M"], fields=fields, temporary=False)
+    return refused("28P01", f'password authentication failed for user "{user}"')
+
+
+def refused(sqlstate: str, message: str, hint: str = "") -> ServerUnavailable:
+    """A login that is over before Postgres could say so; its fields are as Postgres's own."""
+    fields = {"S": "FATAL", "V": "FATAL", "C": sqlstate, "M": message}
+    if hint:
+        fields["H"] = hint
+    return ServerUnavailable(message, fields=fields, temporary=False)
 
 
 def probe_method(kind: int, body: bytes) -> Method:

@@ -42,5 +42,13 @@ def test_a_module_that_does_something_has_a_test_file(module: Path) -> None:
         assert (ROOT / "tests" / module.parent / f"test_{name}.py").exists()
 
 
+@pytest.mark.parametrize("module", sorted((PACKAGE / "demo").glob("*.py")), ids=lambda m: m.stem)
+def test_what_the_demo_does_is_tested_here_or_by_its_own_suite(module: Path) -> None:
+    if any(isinstance(node, ast.FunctionDef) for node in ast.walk(ast.parse(module.read_text()))):
+        name = f"test_{module.stem}.py"
+        places = (ROOT / "tests" / "demo", PACKAGE / "demo" / "tests")
+        assert any((place / name).exists() for place in places)
+
+
 def test_the_package_itself_is_empty() -> None:
     assert not tree(Path("__init__.py")).body[1:]

@@ -16,6 +16,8 @@ from pgguard.wire import frontend
 if TYPE_CHECKING:
     import pytest
 
+    from pgguard.core.session import Session
+
 
 def test_of_long_texts_few_wait_for_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gate, "BACKLOG", 3 * SHAPED)
@@ -67,15 +69,21 @@ def test_flagged_statements_are_bounded_over_all_clients(monkeypatch: pytest.Mon
     world.end()
 
 
-def test_sessions_are_served_between_the_verdicts_of_many_waiting_statements(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def with_five_waiting(monkeypatch: pytest.MonkeyPatch) -> tuple[World, Session]:
+    """Verdicts of five statements that wait although there is a catalogue, judged in twos."""
     monkeypatch.setattr(gate, "STEP", 2)
     world = World()
     client, _ = world.link()
     for number in range(5):
         world.receive(client, frontend.query(b"select 1 as c%d" % number))
     world.hub.gate.catalogue_read("shop", Catalogue())
+    return world, client
+
+
+def test_sessions_are_served_between_the_verdicts_of_many_waiting_statements(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world, client = with_five_waiting(monkeypatch)
     left = []
     for _ in world.hub.gate.giving_up("shop", 0.0):
         left.append(world.hub.gate.waiting())
@@ -89,12 +97,7 @@ def test_sessions_are_served_between_the_verdicts_of_many_waiting_statements(
 def test_what_has_no_verdict_yet_when_the_catalogue_changes_again_waits_for_the_next(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(gate, "STEP", 2)
-    world = World()
-    client, _ = world.link()
-    for number in range(5):
-        world.receive(client, frontend.query(b"select 1 as c%d" % number))
-    world.hub.gate.catalogue_read("shop", Catalogue())
+    world, client = with_five_waiting(monkeypatch)
     steps = world.hub.gate.giving_up("shop", 0.0)
     next(steps)
     world.hub.gate.changed("shop")

@@ -8,32 +8,14 @@ import ssl
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import uvloop
-from tls import client_context, files, server_context
+from tls import client_context, server_context
 
 from pgguard.net.channel import Channel, TlsChannel, is_waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from tls import Files
-
-LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
-
-
-@pytest.fixture
-def pem(tmp_path: Path) -> Files:
-    return files(tmp_path)
-
-
-@pytest.fixture(params=LOOPS)
-def run(request: pytest.FixtureRequest) -> Callable[..., Any]:
-    def run(work: Any) -> Any:
-        with asyncio.Runner(loop_factory=LOOPS[request.param]) as runner:
-            return runner.run(asyncio.wait_for(work, 10))
-
-    return run
 
 
 def pair() -> tuple[socket.socket, socket.socket]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime
 import socket
 import ssl
@@ -10,7 +9,6 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import uvloop
 from core_fakes import FakeNet, hub_settings
 from scripted import CLOSE, HANG, TRUSTING, Hear, ScriptedServer
 from tls import Files, TlsServer, files, server_context
@@ -30,22 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 PARAMETERS = {"user": "app", "database": "db"}
-
-
-@pytest.fixture
-def pem(tmp_path: Path) -> Files:
-    return files(tmp_path)
-
-
-@pytest.fixture(params=LOOPS)
-def run(request: pytest.FixtureRequest) -> Callable[..., Any]:
-    def run(work: Any) -> Any:
-        with asyncio.Runner(loop_factory=LOOPS[request.param]) as runner:
-            return runner.run(asyncio.wait_for(work, 10))
-
-    return run
 
 
 def address(port: int, mode: str, **demand: Any) -> Address:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from core_fakes import World
+from loops import run_until
 
 from pgguard import events
 from pgguard.errors import ServerUnavailable
@@ -94,16 +95,6 @@ class FakeServices:
 
 def limits_of(world: World, services: FakeServices) -> Limits:
     return Limits(world.hub, services, "shop")  # type: ignore[arg-type]
-
-
-async def run_until(limits: Limits, is_so: Callable[[], Any]) -> None:
-    running = asyncio.ensure_future(limits.run())
-    async with asyncio.timeout(5):
-        while not is_so():
-            assert not running.done()
-            await asyncio.sleep(0.001)
-    running.cancel()
-    await asyncio.wait([running])
 
 
 async def test_the_total_is_what_postgres_has_less_what_is_reserved_or_used() -> None:
@@ -213,7 +204,7 @@ async def test_while_postgres_is_down_the_total_is_not_known() -> None:
     assert not limits.known.is_set()
     assert world.hub.upstream.last_error == "cannot connect"
     services.error = None
-    await run_until(limits, limits.known.is_set)
+    await run_until(limits.run(), limits.known.is_set)
     world.end()
 
 
@@ -230,7 +221,7 @@ async def test_limits_are_read_again_and_again(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(limiting, "EVERY", 0.01)
     world, services = World(), FakeServices()
     limits = limits_of(world, services)
-    await run_until(limits, lambda: len(services.places) >= 3)
+    await run_until(limits.run(), lambda: len(services.places) >= 3)
     world.end()
 
 
@@ -239,13 +230,13 @@ async def test_a_wish_is_heard_before_it_is_time(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(limiting, "RETRY_AFTER", 0.001)
     world, services = World(), FakeServices()
     limits = limits_of(world, services)
-    await run_until(limits, limits.known.is_set)
+    await run_until(limits.run(), limits.known.is_set)
 
     def asked_twice() -> bool:
         limits.want()
         return len(services.places) >= 3
 
-    await run_until(limits, asked_twice)
+    await run_until(limits.run(), asked_twice)
     world.end()
 
 

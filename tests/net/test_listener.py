@@ -10,113 +10,23 @@ import os
 import socket
 import ssl
 import struct
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import uvloop
-from core_fakes import FakeNet, hub_settings
+from loops import LOOPS, on_both_loops, run_on
+from ports import AUTHENTICATED, STARTUP, Port, listening
 
-from pgguard.core.hub import Hub
-from pgguard.core.login import Method
 from pgguard.errors import SettingsError
 from pgguard.net import listener as module
 from pgguard.net.certificates import Entrance
-from pgguard.net.listener import Listener, bind, is_loopback
-from pgguard.net.loop import Tasks
+from pgguard.net.listener import bind, is_loopback
 from pgguard.net.unix import UnixSocket
-from pgguard.wire.codes import GSSENC_REQUEST, PROTOCOL_3_0, SSL_REQUEST
-from pgguard.wire.startup import build_cancel, build_request, build_startup
+from pgguard.wire.codes import GSSENC_REQUEST, SSL_REQUEST
+from pgguard.wire.startup import build_cancel, build_request
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
-
-    from pgguard.core.session import Session
-
-LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
-STARTUP = build_startup(PROTOCOL_3_0, {"user": "app", "database": "db", "application_name": "a"})
-AUTHENTICATED = b"R\0\0\0\x08\0\0\0\0"
-
-
-class TrustingNet(FakeNet):
-    """Postgres trusts everybody, and is never connected."""
-
-    hub: Hub
-
-    def read_role(self, session: object) -> bool:
-        return False
-
-    def probe(self, user: str, database: str) -> None:
-        asyncio.get_running_loop().call_soon(self.hub.upstream.probed, user, database, Method.TRUST)
-
-
-class Port:
-    """A listener before a hub."""
-
-    def __init__(
-        self,
-        sockets: list[socket.socket] | None = None,
-        entrance: Entrance | None = None,
-        descriptors: int = 0,
-    ) -> None:
-        net = TrustingNet()
-        self.hub = net.hub = Hub(hub_settings(), net, clock=time.monotonic)
-        self.faults: list[tuple[str, BaseException]] = []
-        self.cancels: list[tuple[int, bytes]] = []
-        self.may_end = asyncio.Event()
-        self.may_end.set()
-        self.tasks = Tasks(lambda *fault: self.faults.append(fault))
-        self.sockets = sockets or bind("127.0.0.1", 0, what="--listen")
-        self.address = self.sockets[0].getsockname()
-        self.listener = Listener(
-            self.hub,
-            self.sockets,
-            self.tasks,
-            lambda *fault: self.faults.append(fault),
-            self._cancel,
-            entrance,
-            descriptors,
-        )
-
-    async def _cancel(self, pid: int, secret: bytes) -> None:
-        self.cancels.append((pid, secret))
-        await self.may_end.wait()
-
-    async def connect(self, *pieces: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        reader, writer = await asyncio.open_connection(*self.address)
-        for piece in pieces:
-            writer.write(piece)
-            await writer.drain()
-        return reader, writer
-
-    @property
-    def sessions(self) -> list[Session]:
-        return sorted(self.hub.sessions, key=lambda session: session.id)
-
-
-@contextlib.asynccontextmanager
-async def listening(**settings: Any) -> AsyncIterator[Port]:
-    port = Port(**settings)
-    port.listener.start()
-    yield port
-    await port.listener.stop()
-    port.hub.abort()
-    await asyncio.sleep(0.01)
-    await port.tasks.cancel()
-    assert port.faults == []
-
-
-def on_both_loops(test: Callable[[], Any]) -> Any:
-    """Run the coroutine function on the stock loop and on uvloop."""
-
-    @pytest.mark.parametrize("loop", LOOPS)
-    def run(loop: str) -> None:
-        with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
-            runner.run(asyncio.wait_for(test(), 10))
-
-    run.__doc__ = test.__doc__
-    return run
 
 
 async def gone(reader: asyncio.StreamReader) -> bytes:
@@ -444,8 +354,7 @@ def test_a_session_over_a_unix_socket_is_known_by_its_process(loop: str, sockets
             assert (session.peer_pid, session.peer_uid) == (os.getpid(), os.getuid())
             writer.close()
 
-    with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
-        runner.run(asyncio.wait_for(come_in(), 10))
+    run_on(loop, come_in())
 
 
 async def test_tls_that_is_required_is_not_asked_of_a_unix_socket(sockets: Path) -> None:

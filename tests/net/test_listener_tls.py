@@ -7,83 +7,20 @@ import contextlib
 import logging
 import socket
 import ssl
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import uvloop
-from core_fakes import FakeNet, hub_settings
+from loops import LOOPS, run_on
+from ports import AUTHENTICATED, STARTUP, Port, listening
 from tls import GSS, SSL, Files, client_context, files
 
-from pgguard.core.hub import Hub
-from pgguard.core.login import Method
 from pgguard.net.certificates import entrance
-from pgguard.net.listener import Listener, bind
-from pgguard.net.loop import Tasks
 from pgguard.settings.schema import Listen
-from pgguard.wire.codes import PROTOCOL_3_0
-from pgguard.wire.startup import build_cancel, build_startup
+from pgguard.wire.startup import build_cancel
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
     from pathlib import Path
-
-LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
-STARTUP = build_startup(PROTOCOL_3_0, {"user": "app", "database": "db", "application_name": "a"})
-AUTHENTICATED = b"R\0\0\0\x08\0\0\0\0"
-
-
-class TrustingNet(FakeNet):
-    """Postgres trusts everybody, and is never connected."""
-
-    hub: Hub
-
-    def read_role(self, session: object) -> bool:
-        return False
-
-    def probe(self, user: str, database: str) -> None:
-        asyncio.get_running_loop().call_soon(self.hub.upstream.probed, user, database, Method.TRUST)
-
-
-class Port:
-    """A listener with TLS before a hub."""
-
-    def __init__(self, listen: Listen) -> None:
-        net = TrustingNet()
-        self.hub = net.hub = Hub(hub_settings(), net, clock=time.monotonic)
-        self.faults: list[tuple[str, BaseException]] = []
-        self.cancels: list[tuple[int, bytes]] = []
-        self.tasks = Tasks(lambda *fault: self.faults.append(fault))
-        sockets = bind("127.0.0.1", 0, what="--listen")
-        self.address = sockets[0].getsockname()
-        self.listener = Listener(
-            self.hub,
-            sockets,
-            self.tasks,
-            lambda *f: self.faults.append(f),
-            self._cancel,
-            entrance(listen),
-        )
-
-    async def _cancel(self, pid: int, secret: bytes) -> None:
-        self.cancels.append((pid, secret))
-
-
-@contextlib.asynccontextmanager
-async def listening(listen: Listen) -> AsyncIterator[Port]:
-    port = Port(listen)
-    port.listener.start()
-    yield port
-    await port.listener.stop()
-    port.hub.abort()
-    await asyncio.sleep(0.01)
-    await port.tasks.cancel()
-    assert port.faults == []
-
-
-@pytest.fixture
-def pem(tmp_path: Path) -> Files:
-    return files(tmp_path)
 
 
 @pytest.fixture(params=LOOPS)
@@ -93,11 +30,10 @@ def visit(request: pytest.FixtureRequest, pem: Files) -> Callable[..., Any]:
     def run(visitor: Callable[[Port], Any], **listen: Any) -> Any:
         async def main() -> Any:
             settings = Listen(**{"cert": pem.cert, "key": pem.key} | listen)
-            async with listening(settings) as port:
+            async with listening(entrance=entrance(settings)) as port:
                 return await asyncio.to_thread(visitor, port)
 
-        with asyncio.Runner(loop_factory=LOOPS[request.param]) as runner:
-            return runner.run(asyncio.wait_for(main(), 20))
+        return run_on(request.param, main(), 20)
 
     return run
 
@@ -217,7 +153,10 @@ def test_require_refuses_plain_text_in_the_words_of_postgres(visit: Callable[...
     visit(visitor, tls="require")
 
 
-def test_a_cancel_may_come_in_tls_or_without(visit: Callable[..., Any], pem: Files) -> None:
+@pytest.mark.parametrize("asks", [False, True], ids=["", "for a certificate"])
+def test_a_cancel_may_come_in_tls_or_without_and_needs_no_certificate(
+    visit: Callable[..., Any], pem: Files, asks: bool
+) -> None:
     def visitor(port: Port) -> None:
         sock = connected(port)
         sock.sendall(SSL)
@@ -230,7 +169,7 @@ def test_a_cancel_may_come_in_tls_or_without(visit: Callable[..., Any], pem: Fil
             assert rest(sock) == b""
         assert port.cancels == [(7, b"key1"), (8, b"key2")]
 
-    visit(visitor, tls="require")
+    visit(visitor, tls="require", client_ca=pem.ca if asks else None)
 
 
 def test_a_handshake_that_fails_is_one_line_and_disturbs_nobody(
@@ -286,19 +225,6 @@ def test_a_client_shows_a_certificate_where_that_is_demanded(
     else:
         # Postgres's own words.
         assert b"SFATAL\0VFATAL\0C28000\0Mconnection requires a valid client certificate\0" in said
-
-
-def test_a_cancel_needs_no_certificate(visit: Callable[..., Any], pem: Files) -> None:
-    def visitor(port: Port) -> None:
-        sock = connected(port)
-        sock.sendall(SSL)
-        assert take(sock, 1) == b"S"
-        with client_context(pem).wrap_socket(sock, server_hostname="localhost") as tls:
-            tls.sendall(build_cancel(7, b"key1"))
-            assert rest(tls) == b""
-        assert port.cancels == [(7, b"key1")]
-
-    visit(visitor, client_ca=pem.ca)
 
 
 def test_tls_1_2_is_spoken_too(visit: Callable[..., Any], pem: Files) -> None:

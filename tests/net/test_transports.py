@@ -8,15 +8,12 @@ import socket
 import struct
 from typing import TYPE_CHECKING, Any
 
-import pytest
-import uvloop
+from loops import on_both_loops
 
 from pgguard.net.transports import Outlet, ServerProtocol, SessionProtocol
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
-
-LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
 
 class Core:
@@ -110,18 +107,6 @@ async def connected() -> tuple[socket.socket, socket.socket]:
     for sock in (here, there):
         sock.setblocking(False)
     return here, there
-
-
-def on_both_loops(test: Callable[[], Any]) -> Any:
-    """Run the coroutine function on the stock loop and on uvloop."""
-
-    @pytest.mark.parametrize("loop", LOOPS)
-    def run(loop: str) -> None:
-        with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
-            runner.run(asyncio.wait_for(test(), 10))
-
-    run.__doc__ = test.__doc__
-    return run
 
 
 @on_both_loops

@@ -7,13 +7,12 @@ import socket
 from typing import Any
 
 import pytest
-import uvloop
+from loops import LOOPS
 
 from pgguard.net.transports import Outlet, RelayProtocol, ServerProtocol
 from pgguard.net.unread import unread
 
 WORDS = b"FATAL, and why"
-LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
 
 class Core:

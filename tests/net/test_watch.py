@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from core_fakes import World
+from loops import run_until
 
 from pgguard.errors import ServerUnavailable
 from pgguard.net import watch
@@ -50,23 +51,13 @@ def catalogues_of(world: World, services: FakeServices) -> Catalogues:
     return Catalogues(world.hub, services)  # type: ignore[arg-type]
 
 
-async def run_until(watcher: Catalogues, is_so: Any) -> None:
-    running = asyncio.ensure_future(watcher.run())
-    async with asyncio.timeout(5):
-        while not is_so():
-            assert not running.done()
-            await asyncio.sleep(0.001)
-    running.cancel()
-    await asyncio.wait([running])
-
-
 async def test_a_catalogue_is_read_at_the_first_session() -> None:
     world, services = World(), FakeServices()
     world.link()
     catalogues = catalogues_of(world, services)
     judge = world.hub.gate.judge("shop")
     catalogues.want("shop", soon=True)
-    await run_until(catalogues, lambda: judge.version)
+    await run_until(catalogues.run(), lambda: judge.version)
     assert services.readings() == ["shop"]
     world.end()
 
@@ -109,7 +100,7 @@ async def test_a_wish_that_comes_during_a_reading_is_not_lost(
         catalogues.want("shop", soon=True)
 
     services.during = once
-    await run_until(catalogues, lambda: len(services.readings()) == 2)
+    await run_until(catalogues.run(), lambda: len(services.readings()) == 2)
     world.end()
 
 
@@ -127,11 +118,11 @@ async def test_a_changed_newest_row_makes_it_be_read_again(
         world.hub.counters.received_bytes += 1
         return len(services.asked) >= 5
 
-    await run_until(catalogues, traffic)
+    await run_until(catalogues.run(), traffic)
     assert services.readings() == ["shop"]
     assert services.asked[1] == ("shop", NEWEST_ROW_QUERY)
     services.newest = [["2"]]
-    await run_until(catalogues, lambda: traffic() and len(services.readings()) == 2)
+    await run_until(catalogues.run(), lambda: traffic() and len(services.readings()) == 2)
     world.end()
 
 
@@ -161,10 +152,10 @@ async def test_a_reading_that_fails_is_said_once_and_tried_again(
     catalogues = catalogues_of(world, services)
     judge = world.hub.gate.judge("shop")
     catalogues.want("shop", soon=True)
-    await run_until(catalogues, lambda: len(services.asked) >= 3)
+    await run_until(catalogues.run(), lambda: len(services.asked) >= 3)
     assert caplog.text.count("verdicts wait") == 1
     services.error = None
-    await run_until(catalogues, lambda: judge.version)
+    await run_until(catalogues.run(), lambda: judge.version)
     world.end()
 
 

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import socket
 import struct
-import threading
 from dataclasses import dataclass
-from typing import Self
+
+from local import LOCALHOST, LocalServer
 
 from pgguard.wire import backend
-
-LOCALHOST = "127.0.0.1"
 
 
 @dataclass(frozen=True)
@@ -46,52 +44,24 @@ TRUSTING = backend.authentication_ok() + GREETING + KEY + READY
 """All that a server says to a user whom it trusts."""
 
 
-class ScriptedServer:
-    """Listens on a free port for as long as it is entered."""
+class ScriptedServer(LocalServer):
+    """Plays its scripts on a free port for as long as it is entered."""
 
     def __init__(self, *scripts: list[Step], port: int = 0) -> None:
+        super().__init__(port)
         self.scripts = list(scripts)
         self.heard: list[bytes] = []
-        self._over = threading.Event()
-        self._threads: list[threading.Thread] = []
-        self._listening = socket.create_server((LOCALHOST, port))
-        self.port = int(self._listening.getsockname()[1])
 
     @property
     def url(self) -> str:
         # A script begins with the startup packet.
         return f"postgresql://user@{LOCALHOST}:{self.port}/db?sslmode=disable"
 
-    def __enter__(self) -> Self:
-        self._start(self._accept)
-        return self
+    def meet(self) -> None:
+        self.heard.append(b"")
 
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        # Wakes the thread that accepts.
-        socket.create_connection((LOCALHOST, self.port)).close()
-        for thread in self._threads:
-            thread.join(10)
-        self._listening.close()
-
-    def _start(self, work: object, *arguments: object) -> None:
-        thread = threading.Thread(target=work, args=arguments, daemon=True)  # type: ignore[arg-type]
-        self._threads.append(thread)
-        thread.start()
-
-    def _accept(self) -> None:
-        while True:
-            sock, _ = self._listening.accept()
-            if self._over.is_set():
-                sock.close()
-                return
-            number = len(self.heard)
-            self.heard.append(b"")
-            script = self.scripts[min(number, len(self.scripts) - 1)]
-            self._start(self._play, sock, script, number)
-
-    def _play(self, sock: socket.socket, script: list[Step], number: int) -> None:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    def serve(self, sock: socket.socket, number: int) -> None:
+        script = self.scripts[min(number, len(self.scripts) - 1)]
         sock.settimeout(0.02)
         taken = 0
         with sock:
@@ -125,7 +95,7 @@ class ScriptedServer:
             self._read(sock, number)
 
     def _read(self, sock: socket.socket, number: int) -> None:
-        while not self._over.is_set():
+        while not self.over.is_set():
             try:
                 data = sock.recv(65536)
             except TimeoutError:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
-import threading
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import trustme
+from local import LOCALHOST, WITHIN, LocalServer
 
 from pgguard.wire.codes import GSSENC_REQUEST, SSL_REQUEST
 from pgguard.wire.startup import build_request
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-LOCALHOST = "127.0.0.1"
-WITHIN = 10.0
 SSL, GSS = build_request(SSL_REQUEST), build_request(GSSENC_REQUEST)
 
 
@@ -81,7 +79,7 @@ def client_context(
     return context
 
 
-class TlsServer:
+class TlsServer(LocalServer):
     """TLS in front of a port: answers SSLRequest, takes direct TLS, relays what comes in it.
 
     `answer` stands in for `S`. Plain connections are relayed, too. `spoken` keeps how each
@@ -91,47 +89,21 @@ class TlsServer:
     def __init__(
         self, port: int, context: ssl.SSLContext | None, *, answer: bytes = b"S", plain: bool = True
     ) -> None:
-        self._port = port
+        super().__init__()
+        self._behind = port
         self.context = context
         self.answer = answer
         self._plain = plain
         self.spoken: list[str] = []
-        self._over = False
-        self._threads: list[threading.Thread] = []
         self._open: set[socket.socket] = set()
-        self._listening = socket.create_server((LOCALHOST, 0))
-        self.port = int(self._listening.getsockname()[1])
 
-    def __enter__(self) -> Self:
-        self._start(self._accept)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over = True
-        socket.create_connection((LOCALHOST, self.port)).close()
+    def hang_up(self) -> None:
         for sock in list(self._open):
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
-        for thread in self._threads:
-            thread.join(WITHIN)
-        self._listening.close()
 
-    def _start(self, work: object, *arguments: object) -> None:
-        thread = threading.Thread(target=work, args=arguments, daemon=True)  # type: ignore[arg-type]
-        self._threads.append(thread)
-        thread.start()
-
-    def _accept(self) -> None:
-        while True:
-            sock, _ = self._listening.accept()
-            if self._over:
-                sock.close()
-                return
-            self._open.add(sock)
-            self._start(self._serve, sock)
-
-    def _serve(self, sock: socket.socket) -> None:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    def serve(self, sock: socket.socket, number: int) -> None:
+        self._open.add(sock)
         try:
             met = self._negotiate(sock)
             if met is not None:
@@ -174,12 +146,12 @@ class TlsServer:
 
     def _relay(self, sock: socket.socket, head: bytes) -> None:
         """One thread for both directions: an SSLSocket is not for two."""
-        with sock, socket.create_connection((LOCALHOST, self._port)) as behind:
+        with sock, socket.create_connection((LOCALHOST, self._behind)) as behind:
             behind.sendall(head)
             sock.settimeout(0.001)
             behind.settimeout(0.001)
             ends = {sock: behind, behind: sock}
-            while not self._over and ends:
+            while not self.over.is_set() and ends:
                 for source, target in list(ends.items()):
                     try:
                         data = source.recv(65536)

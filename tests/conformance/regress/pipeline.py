@@ -27,29 +27,23 @@ UNTRACED = ("pipelined_insert", "uniqviol", "cancel", "protocol_version")
 """Tests whose traces differ from run to run (how much is sent at once depends on the socket)."""
 
 
-def run(
-    checks: harness.Checks,
-    kit: Kit,
-    place: Path,
-    direct: harness.Address,
-    guarded: harness.Address,
-) -> None:
-    """All tests on both addresses; claims that only what is known differs."""
-    names = _output([Path(kit.built) / "libpq_pipeline", "tests"], kit, direct)[1].split()
+def run(checks: harness.Checks, kit: Kit, place: Path, sides: dict[str, harness.Address]) -> None:
+    """All tests directly and through pgguard; claims that only what is known differs."""
+    names = _output([Path(kit.built) / "libpq_pipeline", "tests"], kit, sides["direct"])[1].split()
     work = place / "pipeline"
     work.mkdir()
     mine(work)
-    sides = []
-    for side, address in (("direct", direct), ("guarded", guarded)):
+    found = []
+    for side, address in sides.items():
         _database(kit, address)
         seen = {name: _test(kit, address, name, work / f"{name}-{side}.trace") for name in names}
-        sides.append(seen)
+        found.append(seen)
     differs = {}
     for name in names:
-        (code, _, trace), (other_code, said, other_trace) = (side[name] for side in sides)
+        (code, _, trace), (other_code, said, other_trace) = (side[name] for side in found)
         if (code, trace) != (other_code, other_trace):
             differs[name] = f"exit {other_code}{_first_line(trace, other_trace)}: {said[-300:]}"
-    failed = [sum(code != 0 for code, _, _ in side.values()) for side in sides]
+    failed = [sum(code != 0 for code, _, _ in side.values()) for side in found]
     for name in known.unexplained(SUITE, differs):
         checks.note(f"differs: {name}: {differs[name]}")
     for line in known.explained(SUITE, differs):

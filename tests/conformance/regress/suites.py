@@ -95,9 +95,10 @@ def core(checks: harness.Checks, kit: Kit, place: Path, *, short: bool) -> None:
     with server(kit) as postgres, Watched(checks, postgres, {}) as guard:
         through = drive(kit, guard.address, place / "guarded", "regress", selection)
         compare(checks, "core schedule", files, direct, through)
-        pipeline.run(checks, kit, place, postgres.address, guard.address)
+        sides = {"direct": postgres.address, "guarded": guard.address}
+        pipeline.run(checks, kit, place, sides)
         if not short:
-            tools.run(checks, kit, place, postgres.address, guard.address)
+            tools.run(checks, kit, place, sides)
     if short:
         return
     of_server, of_guard, of_libpq = encryption(place) if kit.encrypts else ({}, {}, {})

@@ -105,30 +105,23 @@ def steps(kit: Kit) -> list[Step]:
     ]
 
 
-def run(
-    checks: harness.Checks,
-    kit: Kit,
-    place: Path,
-    direct: harness.Address,
-    guarded: harness.Address,
-) -> None:
+def run(checks: harness.Checks, kit: Kit, place: Path, sides: dict[str, harness.Address]) -> None:
     """All steps on one address, then on the other; claims that only what is known differs."""
-    sides = [
-        _side(kit, place / "tools-direct", direct),
-        _side(kit, place / "tools-guarded", guarded),
-    ]
-    differs = {name: seen for name, seen in sides[1].items() if seen != sides[0][name]}
+    direct, guarded = (
+        _side(kit, place / f"tools-{side}", address) for side, address in sides.items()
+    )
+    differs = {name: seen for name, seen in guarded.items() if seen != direct[name]}
     for name in known.unexplained(SUITE, differs):
         checks.note(f"differs: {name}")
-        checks.note(f"  direct:  {_first_difference(sides[0][name], differs[name])}")
-        checks.note(f"  guarded: {_first_difference(differs[name], sides[0][name])}")
+        checks.note(f"  direct:  {_first_difference(direct[name], differs[name])}")
+        checks.note(f"  guarded: {_first_difference(differs[name], direct[name])}")
     for line in known.explained(SUITE, differs):
         checks.note(f"known: {line}")
-    failed = [[name for name, seen in side.items() if seen.code] for side in sides]
+    failed = [[name for name, seen in side.items() if seen.code] for side in (direct, guarded)]
     if failed[0]:
         checks.note(f"exit with an error directly: {', '.join(failed[0])}")
     figure = (
-        f"{len(sides[0])} runs of client programs, with an error direct {len(failed[0])}, "
+        f"{len(direct)} runs of client programs, with an error direct {len(failed[0])}, "
         f"through pgguard {len(failed[1])}, different {len(differs)}"
     )
     checks.claim(not known.unexplained(SUITE, differs), SUITE, figure, "0 different")
