@@ -58,7 +58,6 @@ log = logging.getLogger("pgguard")
 TICK = 0.1
 QUIET_TICKS = 10
 """Ticks in which nobody comes or goes, after which the memory of logins is given back."""
-DRAIN_EVENTS = 0.05
 GRACE = 6.0
 """Seconds that open transactions get after SIGTERM: with what follows, less than the ten after
 which a container is killed."""
@@ -179,7 +178,6 @@ class Guard:
         self._listener.start()
         self._tasks.spawn(_load(), "load")
         self._tasks.spawn(self._tick(), "tick")
-        self._tasks.spawn(self._drain_events(), "events")
         self._tasks.spawn(self._services.run(), "services")
         self._tasks.spawn(self._limits.run(), "limits")
         self._tasks.spawn(self._catalogues.run(), "catalogues")
@@ -408,14 +406,10 @@ class Guard:
                 self.hub.tick()
             except Exception as error:  # noqa: BLE001  one deadline that fails must not stop others
                 self._report("tick", error)
+            self._hand_on()
             quiet = 0 if self.hub.has_moved() else quiet + 1
             if quiet == QUIET_TICKS:
                 return_memory()
-
-    async def _drain_events(self) -> None:
-        while True:
-            await asyncio.sleep(DRAIN_EVENTS)
-            self._hand_on()
 
     def _hand_on(self) -> None:
         """Give the events of the last moments to the subscribers; one that raises is dropped."""

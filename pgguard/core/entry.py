@@ -12,6 +12,7 @@ from sys import intern
 from typing import TYPE_CHECKING, Any
 
 from pgguard import events
+from pgguard.core.ahead import has_left
 from pgguard.core.cancel import SECRET_3_0, SECRET_3_2
 from pgguard.core.login import Asking, Need, Way, session_login, timed_out
 from pgguard.core.relay import Relay
@@ -202,7 +203,7 @@ def enter(session: Session, outcome: Secret | Way) -> None:
     hub.emit(events.SessionOpened(now, session.id, client.key, session.user, session.database))
     session.parameters = entrance.parameters
     session.entrance = None
-    if session.has_left():
+    if has_left(session.held):
         hub.session_gone(session, "client left as soon as it had logged in")
         return
     _acquire(session, now)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pgguard.core import named
+
 if TYPE_CHECKING:
     from pgguard.core.session import Session
     from pgguard.sql.statement import Statement
@@ -35,7 +37,7 @@ def begin(session: Session, kind: bytes, start: bytes, size: int) -> Statement |
     statement = session.last = judge.too_long(text, busy=busy)
     if kind == b"Q":
         return statement
-    session.name(name, statement)
+    named.name(session, name, statement)
     return None
 
 
@@ -59,7 +61,7 @@ def go_on(session: Session, data: bytes, missing: int) -> list[Statement] | None
     else:
         name, _, rest = body.partition(b"\0")
         statement = judge.statement(rest.partition(b"\0")[0], session.readable)
-        session.name(name, statement)
+        named.name(session, name, statement)
     session.last = statement
     return [statement] if is_query else None
 

@@ -13,7 +13,8 @@ from __future__ import annotations
 from struct import Struct
 from typing import TYPE_CHECKING
 
-from pgguard.core import gathering, holding, malformed
+from pgguard.core import gathering, holding, malformed, named
+from pgguard.core.ahead import HELD_LIMIT, has_left
 from pgguard.core.entry import Entrance
 from pgguard.core.gate import concerns_databases
 from pgguard.core.malformed import EXPECTED
@@ -50,16 +51,13 @@ _names = Struct(">H").unpack_from
 USUAL_TAIL = describe_message(PORTAL, b"") + execute_message(b"") + sync()
 """Describe, Execute and Sync as libpq and most drivers send them behind a Bind."""
 
+USUAL_LIMIT = 1024
+"""Bytes of a Parse that is remembered to know it again."""
+NEVER = b"\0"
+"""No message begins so."""
+
 _NOTHING_MORE: dict[str, str] = {}
 """The startup parameters of a session that has its server: they are not needed any more."""
-
-TERMINATE = b"X\0\0\0\4"
-
-PREPARED_LIMIT = 10_000
-"""Names of prepared statements that are known of one session."""
-
-HELD_LIMIT = 65536
-"""Bytes that a session without a server may send ahead (transparency T4)."""
 
 
 class Session:
@@ -100,6 +98,7 @@ class Session:
         "process",
         "readable",
         "relay",
+        "repeated",
         "secret",
         "secret_key",
         "server",
@@ -110,6 +109,7 @@ class Session:
         "ticket",
         "unnamed",
         "user",
+        "usual",
         "wish",
         "write",
     )
@@ -158,6 +158,11 @@ class Session:
         self.readable = True
         self.exact: dict[bytes, Statement] = {}
         self.numbered: dict[bytes, Statement] = {}
+        self.usual = NEVER
+        """How the newest batch of one unnamed statement began, up to the type of its Bind, if the
+        one before it was of the same."""
+        self.repeated: Statement | None = None
+        """That statement."""
         self.counters = hub.counters
         self.statements = self.client.counters.statements
         self.leaving = False
@@ -179,6 +184,7 @@ class Session:
         `readable`: the parser sees its texts as the server does; else no text is known by itself.
         """
         self.judge, self.readable = judge, readable
+        self.repeated, self.usual = None, NEVER
         self.statements = self.client.counters.statements
         self.exact = judge.cache.exact if readable else {}
         self.numbered = judge.cache.numbered if readable else {}
@@ -220,6 +226,23 @@ class Session:
         last_header = end - 5
         judge = self.judge
         assert judge is not None
+        repeated = self.repeated
+        if repeated is not None and not pos and chunk.startswith(self.usual):
+            # The statement of the batch before, bound anew: nothing but its values is new.
+            after = len(self.usual) - 1
+            if (
+                repeated.clean == judge.version
+                and after + 29 <= end
+                and chunk.endswith(USUAL_TAIL)
+                and _length(chunk, after + 1)[0] == end - 23 - after
+                and _names(chunk, after + 5)[0] == 0
+            ):
+                entries.append(19)
+                if len(entries) > 1:
+                    server.pipeline.mixed = True
+                self.last = self.unnamed = repeated
+                self.statements[repeated.verdict] += 1
+                pos = end
         while pos <= last_header:
             kind, length = _header(chunk, pos)
             if length < 4 or (length > PQ_SMALL_MESSAGE_LIMIT and length > FRONTEND_LIMIT[kind]):
@@ -277,10 +300,14 @@ class Session:
                                 if len(entries) > 1:
                                     server.pipeline.mixed = True
                                 self.statements[statement.verdict] += 1
+                                if statement is not self.repeated:
+                                    self.repeated, self.usual = statement, NEVER
+                                elif pos == 0 and after <= USUAL_LIMIT:
+                                    self.usual = chunk[: after + 1]
                                 pos = end
                                 break
                         else:
-                            self.name(chunk[body:name_end], statement)
+                            named.name(self, chunk[body:name_end], statement)
                 else:
                     gathering.begin(self, b"P", chunk[body:end], length - 5)
             elif kind == 0x42:  # Bind
@@ -364,19 +391,6 @@ class Session:
             for statement in later:
                 hub.settle(self, statement)
 
-    def name(self, name: bytes, statement: Statement) -> None:
-        """A prepared statement; the empty name is the unnamed one."""
-        if not name:
-            self.unnamed = statement
-            return
-        prepared = self.prepared
-        if prepared is None:
-            prepared = self.prepared = {}
-        prepared[name] = statement
-        if len(prepared) > PREPARED_LIMIT:
-            # What was not prepared after all, or deallocated by SQL, is never taken out.
-            del prepared[next(iter(prepared))]
-
     def let_go(self) -> None:
         """The service connections are closed: what was held back goes on, as it came."""
         data, self.held_back = self.held_back, None
@@ -404,23 +418,10 @@ class Session:
             self.relay.from_session(data)
             return
         self.held += data
-        if self.server is None and self.has_left():
+        if self.server is None and has_left(self.held):
             self.hub.session_gone(self, "client closed the session while it waited")
         elif len(self.held) > HELD_LIMIT:
             self.out.pause_reading()
-
-    def has_left(self) -> bool:
-        """Whether a Terminate is among the messages that wait for a server (T4)."""
-        held = self.held
-        if TERMINATE not in held:
-            return False
-        pos = 0
-        while len(held) - pos >= 5:
-            kind, length = _header(held, pos)
-            if kind == TERMINATE[0]:
-                return True
-            pos += 1 + length
-        return False
 
     def vanished(self) -> bool:
         """Whether the client has left while so much was held that nothing more was read (T4)."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from core_fakes import World
 
-from pgguard.core import gathering, session
-from pgguard.wire import backend, frontend
+from pgguard.core import gathering
+from pgguard.wire import frontend
 
 LARGE = 100_000
 
@@ -64,16 +64,4 @@ def test_beyond_the_limit_texts_stream_through_unread(monkeypatch: pytest.Monkey
     world.receive(second, b"")
     in_pieces(world, second, message)
     assert second.last.text == message[5:-1]
-    world.end()
-
-
-def test_names_of_prepared_statements_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "PREPARED_LIMIT", 3)
-    world = World()
-    client, server = world.link()
-    for number in range(10):
-        world.receive(client, frontend.parse_message(b"s%d" % number, b"selec") + frontend.sync())
-        world.receive(server, backend.ready_for_query(b"I"))
-    assert client.prepared is not None
-    assert list(client.prepared) == [b"s7", b"s8", b"s9"]
     world.end()

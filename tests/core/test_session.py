@@ -8,7 +8,7 @@ import pytest
 from core_fakes import World
 from notation import BACKEND, FRONTEND, encode
 
-from pgguard.core.session import HELD_LIMIT
+from pgguard.core.ahead import HELD_LIMIT
 from pgguard.core.states import SessionState
 from pgguard.events import ProtocolBroken
 from pgguard.wire import backend, frontend
