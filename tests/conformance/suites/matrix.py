@@ -114,7 +114,8 @@ def run(checks: harness.Checks, short: bool, parts: Collection[str] = ()) -> Non
             ready = suite.bring()
         except harness.Missing as missing:
             if suite.stand_in and name not in parts:
-                checks.note(f"{name}: not to be had on this machine: {missing}")
+                reason = " ".join(str(missing).split())[:250]
+                checks.note(f"{name}: not to be had on this machine: {reason}")
                 checks.note(f"{name}: {suite.stand_in}")
             else:
                 checks.claim(False, f"{name} {suite.version} can run", str(missing))

@@ -84,16 +84,18 @@ class PythonSuite:
         with tarfile.open(next(directory.glob("*.tar.gz"))) as archive:
             for member in archive.getmembers():
                 _root, _, path = member.name.partition("/")
-                if any(path == kept or path.startswith(f"{kept}/") for kept in self.keep):
+                if self._kept(path):
                     member.name = path
                     archive.extract(member, work, filter="data")
 
     def _unpack_source(self, directory: Path) -> str:
         """The upstream's version of Debian's newest source package."""
         archive, version = apt.any_source(self.sdist, directory / "source", newest=True)
-        places = tuple(f"{kept}/" for kept in self.keep)
-        apt.unpack_source(archive, directory / "work", lambda path: path.startswith(places))
+        apt.unpack_source(archive, directory / "work", self._kept)
         return version.rpartition("-")[0].partition("+")[0]
+
+    def _kept(self, path: str) -> bool:
+        return any(path == kept or path.startswith(f"{kept}/") for kept in self.keep)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,9 +197,13 @@ def _psycopg3(target: Target) -> dict[str, str]:
 
 
 def _psycopg3_choice(_target: Target) -> list[str]:
-    """Its conftest needs pytest's cache; left out is what wants CockroachDB, mypy or the pool."""
+    """Its conftest needs pytest's cache; left out is what wants CockroachDB, mypy or the pool.
+
+    What its marker calls slow, too: hundreds of searches for leaks in the driver's own memory.
+    """
     left_out = ("crdb", "pool", "scripts", "test_typing.py", "test_windows.py")
-    return ["-p", "cacheprovider", *(f"--ignore=tests/{name}" for name in left_out)]
+    ignored = [f"--ignore=tests/{name}" for name in left_out]
+    return ["-p", "cacheprovider", "-m", "not slow", *ignored]
 
 
 def _sqlalchemy(target: Target) -> list[str]:
@@ -227,7 +233,7 @@ PSYCOPG3 = Suite(
             "pproxy==2.7.9",
             "dnspython==2.9.2",
         ),
-        keep=("tests",),
+        keep=("tests", "tools/pproxy_fix.py"),
         tests=("tests",),
         variables=_psycopg3,
         short=("tests/test_cursor.py", "tests/test_pipeline.py"),
