@@ -13,16 +13,13 @@ import contextlib
 import os
 import signal
 import ssl
-import tempfile
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import psycopg
 
-from pgguard.launch.embedded import unprivileged_account
-from tests.conformance import caps, fetching, harness
+from tests.conformance import caps, encryption, fetching, harness
 from tests.conformance.drivers import matrix as drivers
 from tests.conformance.drivers.probe import FEATURES
 from tests.conformance.rawsession import RawSession, ServerError
@@ -228,18 +225,11 @@ def _connect(address: harness.Address, **options: str) -> psycopg.Connection[Any
 
 def _tls() -> Differences:
     """verify-full from client to guard and from guard to Postgres, by libpq and by asyncpg."""
-    with _certificate() as files:
-        certificate, key, authority = (str(files / f"{name}.pem") for name in ("cert", "key", "ca"))
-        encrypted = {"ssl": "on", "ssl_cert_file": certificate, "ssl_key_file": key}
-        settings = {
-            "listen.tls": "require",
-            "listen.cert": certificate,
-            "listen.key": key,
-            "upstream.tls": "verify-full",
-            "upstream.ca": authority,
-        }
+    with encryption.certificate() as files:
+        authority = str(files / "ca.pem")
+        settings = encryption.to_clients(files) | encryption.to_postgres(files)
         with (
-            harness.postgres(settings=encrypted) as server,
+            harness.postgres(settings=encryption.of_postgres(files)) as server,
             harness.Guard(server.address, settings) as guard,
         ):
             direct, guarded = (
@@ -271,27 +261,6 @@ async def _by_asyncpg(address: harness.Address, authority: str) -> list[Any]:
         return [[tuple(row) for row in await connection.fetch(text)] for text in QUESTIONS]
     finally:
         await connection.close()
-
-
-@contextlib.contextmanager
-def _certificate() -> Iterator[Path]:
-    """`cert.pem`, `key.pem` and `ca.pem` for 127.0.0.1, fit for Postgres and for the guard."""
-    fetching.python_module("trustme")
-    import trustme
-
-    with tempfile.TemporaryDirectory(prefix="pgguard-conformance-") as name:
-        directory = Path(name)
-        directory.chmod(0o755)
-        authority = trustme.CA()
-        issued = authority.issue_cert("127.0.0.1", "localhost")
-        authority.cert_pem.write_to_path(str(directory / "ca.pem"))
-        (directory / "cert.pem").write_bytes(issued.cert_chain_pems[0].bytes())
-        issued.private_key_pem.write_to_path(str(directory / "key.pem"))
-        (directory / "key.pem").chmod(0o600)
-        if os.geteuid() == 0:
-            account = unprivileged_account()
-            os.chown(directory / "key.pem", account.uid, account.gid)
-        yield directory
 
 
 # Caps

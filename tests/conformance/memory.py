@@ -1,9 +1,10 @@
 """`memory`: what one side does not take must not pile up in the guard.
 
 A reader that stops while 500 MB wait for it, as rows, as a COPY and (200 MB) as a single value;
-and a COPY, a value and a statement that come faster than the server takes them. All go on
-afterwards and must find every byte in place. The guard's resident memory is sampled every 20 ms;
-growth counts from just before the load, after one round of warming up.
+and a COPY, a value and a statement that come faster than the server takes them; the single value
+both ways with TLS on both legs, too. All go on afterwards and must find every byte in place. The
+guard's resident memory is sampled every 20 ms; growth counts from just before the load, after one
+round of warming up.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import psycopg
 
-from tests.conformance import harness
+from tests.conformance import encryption, harness
 from tests.conformance.slowrelay import SlowRelay
 
 if TYPE_CHECKING:
@@ -62,13 +63,34 @@ class Growth:
 
 
 def run(checks: harness.Checks, short: bool) -> None:
-    """Both parts; the short form sends the COPY 200 MB instead of 500."""
+    """All parts; the short form sends the COPY 200 MB instead of 500."""
     with harness.postgres(max_connections=30) as server:
         with harness.Guard(server.address) as guard:
             _warm_up(guard.address)
             for how in ("rows", "COPY", "one value"):
                 _stopped_reader(checks, server, guard, how)
         asyncio.run(_slow_server(checks, server, 200_000 if short else ROWS))
+    _in_tls(checks)
+
+
+def _in_tls(checks: harness.Checks) -> None:
+    """200 MB each way, through two connections in TLS."""
+    with (
+        encryption.certificate() as files,
+        harness.postgres(
+            max_connections=30,
+            settings=encryption.of_postgres(files),
+            binaries=encryption.programs(),
+        ) as server,
+    ):
+        settings = encryption.to_clients(files) | encryption.to_postgres(files)
+        with harness.Guard(server.address, settings) as guard:
+            with _connect(guard.address) as connection:
+                both = encryption.is_on_both_legs(connection)
+            checks.claim(both, "TLS on both legs")
+            _warm_up(guard.address)
+            _stopped_reader(checks, server, guard, "one value", ", TLS")
+        asyncio.run(_slow_server(checks, server, 0, settings))
 
 
 def _connect(address: harness.Address) -> psycopg.Connection[Any]:
@@ -81,7 +103,11 @@ def _warm_up(address: harness.Address) -> None:
 
 
 def _stopped_reader(
-    checks: harness.Checks, server: harness.Postgres, guard: harness.Guard, how: str
+    checks: harness.Checks,
+    server: harness.Postgres,
+    guard: harness.Guard,
+    how: str,
+    tls: str = "",
 ) -> None:
     """libpq sends the query and then reads nothing from the socket until we ask it to."""
     select = f"SELECT n, repeat('x', 992) FROM generate_series(1, {ROWS}) n"
@@ -102,7 +128,7 @@ def _stopped_reader(
             row = witness.execute(query, (wire.backend_pid,)).fetchone()
         checks.claim(row == ("ClientWrite",), "Postgres waits for the reader", row)
         came = _copied(wire) if how == "COPY" else _received(wire)
-    growth.claim(checks, f"reader stopped, {how}")
+    growth.claim(checks, f"reader stopped, {how}{tls}")
     wanted = VALUE if how == "one value" else ROWS * len(ROW)
     checks.claim(came == wanted, "bytes that came after all", came, str(wanted))
 
@@ -130,8 +156,16 @@ def _copied(wire: Any) -> int:
     return count
 
 
-async def _slow_server(checks: harness.Checks, server: harness.Postgres, rows: int) -> None:
-    """The client sends as fast as it can; the server's side takes 4 MB a second, then all."""
+async def _slow_server(
+    checks: harness.Checks,
+    server: harness.Postgres,
+    rows: int,
+    tls: dict[str, str] | None = None,
+) -> None:
+    """The client sends as fast as it can; the server's side takes 4 MB a second, then all.
+
+    With the settings of `tls` it is one value alone.
+    """
     with _connect(server.address) as connection:
         connection.execute("CREATE UNLOGGED TABLE sink (n int, filler text)")
     loads: list[tuple[str, int, Callable[[harness.Address], Any], Any]] = [
@@ -139,8 +173,9 @@ async def _slow_server(checks: harness.Checks, server: harness.Postgres, rows: i
         ("one value", VALUE, _send_value, (VALUE,)),
         ("one statement", VALUE, _send_statement, (VALUE,)),
     ]
+    loads = loads if tls is None else loads[1:2]
     async with SlowRelay(server.address, rate=1e9) as relay:
-        guard = harness.Guard(relay.address)
+        guard = harness.Guard(relay.address, tls)
         await asyncio.to_thread(guard.__enter__)
         try:
             await asyncio.to_thread(_warm_up, guard.address)
@@ -151,12 +186,17 @@ async def _slow_server(checks: harness.Checks, server: harness.Postgres, rows: i
                     await asyncio.sleep(STALL)
                     taken, relay.rate = relay.passed, 1e12
                     said = await asyncio.wait_for(sending, 60)
-                growth.claim(checks, f"slow server, {what}")
+                growth.claim(checks, f"slow server, {what}{', TLS' if tls else ''}")
                 figure = f"{taken / 1e6:.0f} of {whole / 1e6:.0f} MB taken"
                 checks.claim(taken < whole / 4, "the server was slow", figure)
                 checks.claim(said == wanted, "what the server said at the end", said, str(wanted))
         finally:
             await asyncio.to_thread(guard.stop)
+    if tls is None:
+        _claim_rows(checks, server, rows)
+
+
+def _claim_rows(checks: harness.Checks, server: harness.Postgres, rows: int) -> None:
     with _connect(server.address) as connection:
         query = "SELECT count(*), sum(n), min(md5(filler)), max(md5(filler)) FROM sink"
         row = connection.execute(query).fetchone()

@@ -1,4 +1,4 @@
-"""Random connections: bytes, startup packets, passwords, cancels, and messages once logged in.
+"""Random connections: bytes, startups, passwords, cancels, TLS, and messages once logged in.
 
 Everything follows from the seed and the number of the connection, but for the keys and nonces of
 the server and for what the scheduler does. Laws: a connection ends whatever the other side does,
@@ -15,6 +15,7 @@ import struct
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from tests.conformance.flood import handshakes
 from tests.conformance.rawsession import CANCEL, PROTOCOL, RawSession, ServerError
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ WEIGHTS = {
     "password": 12,
     "cancel": 12,
     "encryption": 5,
+    "handshake": 12,
     "silent": 8,
     "stopped reader": 2,
 }
@@ -77,10 +79,10 @@ class Attackers:
         self.opened: Counter[str] = Counter()
         self.unexpected: list[str] = []
 
-    async def one(self, number: int) -> None:
-        """The connection of that number, from its beginning to its end."""
+    async def one(self, number: int, kind: str = "") -> None:
+        """The connection of that number, from its beginning to its end; by itself of any kind."""
         rng = random.Random(f"{self._seed}/{number}")
-        (kind,) = rng.choices(list(WEIGHTS), list(WEIGHTS.values()))
+        kind = kind or rng.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
         attack = getattr(self, "_" + kind.replace(" ", "_"))
         self.opened[kind] += 1
         try:
@@ -170,6 +172,9 @@ class Attackers:
         requests = [struct.pack("!II", 8, rng.choice([SSL, GSSENC])) for _ in range(3)]
         more = rng.randbytes(rng.choice([0, 5, 300]))
         await self._say("encryption", rng, b"".join(requests) + more, 4)
+
+    async def _handshake(self, rng: random.Random) -> None:
+        self.sent["handshake"] += await handshakes.attack(self._address, rng)
 
     async def _silent(self, rng: random.Random) -> None:
         """Nothing at all, or a byte now and then."""

@@ -1,5 +1,7 @@
 """`flood [--seed N]`: a million random messages over at most 20,000 connections, from all sides.
 
+TLS handshakes are among them that are cut, slow, spoiled, reset or misused.
+
 pgguard stays alive, does not grow, leaks no descriptor and leaves nothing at the server; clients
 that ask all the while get the answer to their question, the slowest of them in under a second.
 """
@@ -19,7 +21,8 @@ from typing import TYPE_CHECKING, Any, Self
 import psycopg
 import uvloop
 
-from tests.conformance import harness
+from tests.conformance import encryption, harness
+from tests.conformance.flood import handshakes
 from tests.conformance.flood.attack import Attackers
 from tests.conformance.memory import Growth
 
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
 
 MESSAGES, SHORT = 1_000_000, 30_000
 CONNECTIONS = 20_000
+SHAKES, SHAKES_SHORT = 6_000, 600
+"""TLS handshakes alone, behind the messages."""
 PER_LOGIN = 40
 """Batches of up to 30 messages in a session that lives for long; most break the protocol before."""
 AT_ONCE = 24
@@ -44,7 +49,7 @@ LEFT = """
     WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
     AND application_name NOT LIKE 'pgguard/%'
 """
-HEALTHY = ("psycopg", "asyncpg", "by hand", "newcomer")
+HEALTHY = ("psycopg", "asyncpg", "by hand", "newcomer", "newcomer in TLS")
 
 
 def run(checks: Checks, short: bool, seed: int | None = None) -> None:
@@ -52,21 +57,29 @@ def run(checks: Checks, short: bool, seed: int | None = None) -> None:
     chosen = random.SystemRandom().randrange(10**6) if seed is None else seed
     checks.note(f"--seed {chosen}")
     with (
+        encryption.certificate() as files,
         harness.postgres(max_connections=100) as server,
-        harness.Guard(server.address, {"limits.pool_timeout": "5s"}) as guard,
+        harness.Guard(
+            server.address,
+            {"limits.pool_timeout": "5s"} | encryption.to_clients(files, how="allow"),
+        ) as guard,
     ):
         _warm_up(guard)
         quiet = harness.descriptors(guard.pid)
         with Healthy(guard, server) as healthy, Growth(guard.pid) as growth:
             attackers, took = uvloop.run(_flood(guard, chosen, SHORT if short else MESSAGES))
+            shakers = uvloop.run(_shake(guard, chosen, SHAKES_SHORT if short else SHAKES))
             emptied = asyncio.run(_emptied(guard, server, len(HEALTHY)))
             seen = healthy.stop()
         _claim_flood(checks, attackers, took, MESSAGES if not short else SHORT)
+        _claim_shakes(checks, shakers)
         growth.claim(checks, "in the flood")
         _claim_answers(checks, seen)
         _claim_guard(checks, guard, emptied, quiet, server)
-    with harness.postgres(max_connections=100) as server:
-        _few_descriptors(checks, server)
+    with encryption.certificate() as files, harness.postgres(max_connections=100) as server:
+        _few_descriptors(checks, server, "silent connections", {})
+        tls = encryption.to_clients(files, how="allow")
+        _few_descriptors(checks, server, "half TLS handshakes", tls)
 
 
 class Healthy:
@@ -102,19 +115,22 @@ class Healthy:
             self._process.communicate()
 
 
-def _few_descriptors(checks: Checks, server: Postgres) -> None:
+def _few_descriptors(checks: Checks, server: Postgres, who: str, tls: dict[str, str]) -> None:
     """Silent connections make room, logged-in ones stay, and who finds no room is told so."""
+    settings = {"limits.total": "90"} | tls
     with (
-        harness.Guard(server.address, {"limits.total": "90"}, descriptors=FEW) as guard,
+        harness.Guard(server.address, settings, descriptors=FEW) as guard,
         contextlib.ExitStack() as stack,
     ):
         place = guard.address.host, guard.address.port
         for _ in range(SILENT):
-            stack.enter_context(socket.create_connection(place))
+            sock = stack.enter_context(socket.create_connection(place))
+            if tls:
+                handshakes.begin(sock)
         started = time.monotonic()
         first = stack.enter_context(psycopg.connect(**guard.address.libpq("first")))  # type: ignore[arg-type]
         took = time.monotonic() - started
-        what = f"a client comes in past {SILENT} silent connections, with {FEW} descriptors"
+        what = f"a client comes in past {SILENT} {who}, with {FEW} descriptors"
         checks.claim(took < SLOWEST_LOGIN, what, f"{took:.2f} s", f"< {SLOWEST_LOGIN:g} s")
         said, came_in = "", 1
         while not said and came_in < FEW:
@@ -151,6 +167,18 @@ async def _flood(guard: Guard, seed: int, messages: int) -> tuple[Attackers, flo
     return attackers, time.monotonic() - started
 
 
+async def _shake(guard: Guard, seed: int, count: int) -> Attackers:
+    attackers = Attackers(guard.address, seed, PER_LOGIN)
+    numbers = iter(range(count))
+
+    async def go_on() -> None:
+        for number in numbers:
+            await attackers.one(number, "handshake")
+
+    await asyncio.gather(*(go_on() for _ in range(AT_ONCE)))
+    return attackers
+
+
 async def _emptied(guard: Guard, server: Postgres, healthy: int) -> bool:
     """Whether nothing is left but the healthy clients, in the guard and at the server."""
 
@@ -158,7 +186,7 @@ async def _emptied(guard: Guard, server: Postgres, healthy: int) -> bool:
         with psycopg.connect(server.address.url, autocommit=True) as connection:
             (left,) = connection.execute(LEFT).fetchone() or (0,)
         # Beside those of the guard there are two clients that ask directly.
-        return left <= healthy + 2 and len(guard.api("servers")) <= healthy
+        return left <= healthy + 2 and len(guard.api("servers")["servers"]) <= healthy
 
     return await harness.eventually(is_empty, WITHIN)
 
@@ -175,6 +203,13 @@ def _claim_flood(checks: Checks, attackers: Attackers, took: float, wanted: int)
     checks.claim(not attackers.unexpected, "the attackers themselves hold")
 
 
+def _claim_shakes(checks: Checks, shakers: Attackers) -> None:
+    for text in shakers.unexpected[:5]:
+        checks.note(f"unexpected: {text}")
+    figure = f"{shakers.opened.total():,}"
+    checks.claim(not shakers.unexpected, "TLS handshakes cut, slow, spoiled and misused", figure)
+
+
 def _claim_answers(checks: Checks, seen: dict[str, Any]) -> None:
     rows = [
         [name, each["answers"], f"{each['usual'] * 1e3:.1f} ms", f"{each['worst'] * 1e3:.0f} ms"]
@@ -187,9 +222,11 @@ def _claim_answers(checks: Checks, seen: dict[str, Any]) -> None:
     checks.claim(not wrong, "wrong or missing replies to healthy clients", len(wrong), "0")
     worst = max(seen[name]["worst"] for name in HEALTHY)
     checks.claim(worst < WORST, "worst answer to a healthy client", f"{worst:.2f} s", "< 1 s")
-    login = seen["newcomer"]["slowest_login"]
-    directly = f"{login:.2f} s, directly {seen['direct newcomer']['slowest_login']:.2f} s"
-    checks.claim(login < SLOWEST_LOGIN, "slowest login of a healthy client", directly, "< 5 s")
+    directly = f"directly {seen['direct newcomer']['slowest_login']:.2f} s"
+    for name in ("newcomer", "newcomer in TLS"):
+        login = seen[name]["slowest_login"]
+        figure = f"{login:.2f} s, {directly}"
+        checks.claim(login < SLOWEST_LOGIN, f"slowest login of a healthy {name}", figure, "< 5 s")
 
 
 def _claim_guard(checks: Checks, guard: Guard, emptied: bool, quiet: int, server: Postgres) -> None:

@@ -124,6 +124,23 @@ async def _newcomer(seen: Seen, name: str, over: asyncio.Event, address: Address
     await _go_on(seen, name, over, ask)
 
 
+async def _newcomer_in_tls(seen: Seen, name: str, over: asyncio.Event, address: Address) -> None:
+    """The same in TLS, with all of its handshake."""
+
+    async def ask(token: str) -> str:
+        started = time.monotonic()
+        async with await psycopg.AsyncConnection.connect(
+            **address.libpq(name, sslmode="require"),  # type: ignore[arg-type]
+            autocommit=True,
+        ) as connection:
+            seen.login = time.monotonic() - started
+            cursor = await connection.execute("SELECT %s::text", (token,))
+            (answer,) = await cursor.fetchone() or ("nothing",)
+            return str(answer)
+
+    await _go_on(seen, name, over, ask)
+
+
 async def _stdin_ends() -> None:
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
 
@@ -137,6 +154,7 @@ async def main() -> None:
         "asyncpg": (_asyncpg, guard),
         "by hand": (_raw, guard),
         "newcomer": (_newcomer, guard),
+        "newcomer in TLS": (_newcomer_in_tls, guard),
         "direct": (_raw, direct),
         "direct newcomer": (_newcomer, direct),
     }
