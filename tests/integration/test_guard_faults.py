@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -54,18 +55,29 @@ def test_a_network_that_slices_changes_nothing(
         guard.idle()
 
 
-def test_a_query_before_terminate_commits_whatever_the_network_delays(
-    start_guard: Start, database: Any
+@pytest.mark.parametrize("leg", ["near", "far"])
+@pytest.mark.parametrize("toxics", [Toxics(slice=1), Toxics(delay=0.02), Toxics(slice=5)])
+def test_a_query_before_leaving_commits_wherever_the_network_cuts(
+    start_guard: Start, database: Any, leg: str, toxics: Toxics
 ) -> None:
-    slow = Toxics(delay=0.05)
-    with psycopg.connect(database.url, autocommit=True) as admin:
+    """Query, Terminate and the end of the connection come together, apart, and in pieces."""
+    ends = [frontend.terminate(), frontend.terminate()[:-2], b""]
+    with (
+        psycopg.connect(database.url, autocommit=True) as admin,
+        Relay(database.host, database.port) as far,
+    ):
         admin.execute("CREATE TABLE t (a int)")
-        with Relay(database.host, database.port, up=slow, down=slow) as far:
-            guard = start_guard(through(database, far))
-            with RawSession.open(guard) as session:
-                query = b"SELECT pg_sleep(0.1); INSERT INTO t VALUES (1)"
-                session.send(frontend.query(query) + frontend.terminate())
-            until(lambda: admin.execute("SELECT a FROM t").fetchall() == [(1,)], "the row")
+        guard = start_guard(through(database, far))
+        with Relay(*guard.guard.listen) as near:
+            relay = near if leg == "near" else far
+            relay.up, relay.down = toxics, toxics
+            for number, goodbye in enumerate(ends):
+                via = ("127.0.0.1", near.port) if leg == "near" else None
+                with RawSession.open(guard, via=via) as session:
+                    query = f"SELECT pg_sleep(0.02); INSERT INTO t VALUES ({number})"
+                    session.send(frontend.query(query.encode()) + goodbye)
+                come = partial(admin.execute, "SELECT 1 FROM t WHERE a = %s", [number])
+                until(lambda come=come: come().fetchone(), "the row")
             guard.idle()
 
 

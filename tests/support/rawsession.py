@@ -49,10 +49,16 @@ class RawSession:
 
     @classmethod
     def log_in(
-        cls, guard: RunningGuard, *, protocol: int = PROTOCOL_3_0, **parameters: str
+        cls,
+        guard: RunningGuard,
+        *,
+        protocol: int = PROTOCOL_3_0,
+        via: tuple[str, int] | None = None,
+        **parameters: str,
     ) -> Self:
-        """Up to AuthenticationOk; what comes behind it is unread."""
-        session = cls(guard.guard.listen)
+        """Up to AuthenticationOk; what comes behind it is unread. `via` is the address of a relay
+        before the guard."""
+        session = cls(via or guard.guard.listen)
         there = guard.guard.upstream
         words = {"user": there.user, "database": there.database, **parameters}
         try:
@@ -78,9 +84,11 @@ class RawSession:
                 self.send(frontend.sasl_response(scram.final(body[4:])))
 
     @classmethod
-    def open(cls, guard: RunningGuard, **parameters: str) -> Self:
+    def open(
+        cls, guard: RunningGuard, *, via: tuple[str, int] | None = None, **parameters: str
+    ) -> Self:
         """Up to the first ReadyForQuery."""
-        session = cls.log_in(guard, **parameters)
+        session = cls.log_in(guard, via=via, **parameters)
         try:
             session.until_ready()
         except BaseException:
