@@ -272,6 +272,8 @@ PG8000 = Suite(
         tests=("test",),
         variables=_pg,
         short=("test/native/test_copy.py", "test/native/test_prepared_statement.py"),
+        # Each of its benchmarks once, as a test.
+        arguments=lambda _target: ["--benchmark-disable"],
     ),
     sql=("CREATE EXTENSION hstore",),
     settings={"max_prepared_transactions": "10"},
