@@ -150,7 +150,8 @@ def _report(checks: harness.Checks, pairs: Pairs) -> None:
     checks.claim(not left, what, f"{len(left)} of {len(pairs)} differ", "0")
     alone = [name for name, (direct, through) in pairs.items() if through.entered > direct.entered]
     alone = [name for name in alone if causes.get(name) != NAMED]
-    checks.claim(not alone, "let in by pgguard alone, but for what is named", alone or "nobody", "nobody")
+    what = "let in by pgguard alone, but for what is named"
+    checks.claim(not alone, what, alone or "nobody", "nobody")
 
 
 def _cause(name: str, pair: Pair) -> str:
