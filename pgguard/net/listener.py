@@ -232,8 +232,9 @@ class Listener:
         allowed = {SSL_REQUEST, GSSENC_REQUEST}
         while True:
             head = await _read_exactly(channel, 4)
-            if int.from_bytes(head, "big") < 8:
-                # As Postgres: no packet is so short, and nothing more is waited for.
+            direct = head[0] == TLS_RECORD and len(allowed) == 2 and self._has_tls(channel)
+            if not (direct or 8 <= int.from_bytes(head, "big") <= MAX_STARTUP_PACKET_LENGTH + 4):
+                # As Postgres: no packet has that length, and nothing more is waited for.
                 raise EOFError
             head += await _read_exactly(channel, 4)
             length, code = int.from_bytes(head[:4], "big"), int.from_bytes(head[4:], "big")
@@ -243,7 +244,7 @@ class Listener:
                     channel = await self._answer_tls(channel, address)
                 else:
                     await channel.send(b"N")
-            elif head[0] == TLS_RECORD and len(allowed) == 2 and self._has_tls(channel):
+            elif direct:
                 channel = await self._encrypt(channel, address, head)
             elif code == CANCEL_REQUEST:
                 await self._take_cancel(channel, head, length)

@@ -80,6 +80,8 @@ PG_MAX_SASL_MESSAGE_LENGTH = 1_024
 PQ_SMALL_MESSAGE_LIMIT = 10_000
 MAX_ALLOC_SIZE = 0x3FFF_FFFF
 """1 GiB - 1: whatever Postgres holds in memory is smaller."""
+PQ_LARGE_MESSAGE_LIMIT = MAX_ALLOC_SIZE - 1
+"""A frontend message is held with the NUL behind it."""
 LIBPQ_SHORT_MESSAGE_LIMIT = 30_000
 """What libpq takes for a lost synchronisation when a message of a short kind is longer."""
 MAX_CANCEL_KEY_LENGTH = 256
@@ -114,7 +116,9 @@ def _limits(rest: int, *special: tuple[tuple[int, ...], int]) -> list[int]:
 
 
 FRONTEND_LIMIT = _limits(
-    MAX_ALLOC_SIZE, (_SMALL, PQ_SMALL_MESSAGE_LIMIT), ((PASSWORD,), PG_MAX_AUTH_TOKEN_LENGTH)
+    PQ_LARGE_MESSAGE_LIMIT,
+    (_SMALL, PQ_SMALL_MESSAGE_LIMIT),
+    ((PASSWORD,), PG_MAX_AUTH_TOKEN_LENGTH),
 )
 """The largest length word of a frontend message, by type byte."""
 

@@ -65,11 +65,24 @@ KNOWN: dict[tuple[str, str], str] = {
     ("fuzz", "protocol version below 18"): "pgguard speaks protocol 3.2 with every server, so with "
     "one before PostgreSQL 18 the version in NegotiateProtocolVersion and the length of the cancel "
     "key are pgguard's own; names of unknown options are compared",
-    ("fuzz", "last words behind a full window"): "when Postgres closes with bytes of the client "
-    "unread, its kernel resets the connection and throws away what the congestion window (ten "
-    "segments at first) still held back, so nobody can receive it; which answers those are depends "
-    "on when acknowledgements come. Behind ten answers or more a missing end of them is no "
-    "difference if Postgres ended with FATAL",
+    ("fuzz", "last words behind a reset"): "when Postgres closes with bytes of the client unread, "
+    "its kernel resets the connection and throws away what it has not sent yet, so nobody can "
+    "receive it, pgguard as little as a client. Last words are missing without being a difference "
+    "only if the record of the connection between pgguard and Postgres shows that reset, that "
+    "pgguard gave its client all that came before it (and in their place at most its own word "
+    "that the connection was lost), and nothing but the client's bytes to Postgres",
+    (
+        "fuzz",
+        "an end before the login is over",
+    ): "a client that half-closes or says Terminate before "
+    "its first ReadyForQuery has left while it waited for its server: its ticket is withdrawn and "
+    "nothing of it is executed (transparency T4), so that it may hear less than directly, never "
+    "anything else",
+    (
+        "fuzz",
+        "protocol below 3",
+    ): "Postgres refuses whoever asks for it in the format of protocol 2, "
+    "pgguard in that of protocol 3; the words are compared (as in the logins)",
     ("fuzz", "place in the source"): "errors of the login that pgguard gives itself have no file, "
     "line and routine (fields F, L, R)",
 }

@@ -115,6 +115,15 @@ async def test_what_is_no_startup_packet_gets_a_clear_end(junk: bytes, said: byt
         writer.close()
 
 
+@pytest.mark.parametrize("length", [0, 7, 10_005, 2**31, 0x16030103])
+async def test_on_a_length_that_no_packet_has_nothing_more_is_waited_for(length: int) -> None:
+    async with listening() as port:
+        reader, writer = await port.connect(struct.pack("!I", length))
+        assert await gone(reader) == b""
+        assert port.sessions == []
+        writer.close()
+
+
 async def test_one_slow_peer_delays_nobody() -> None:
     async with listening() as port:
         _, slow = await port.connect(b"\0")

@@ -1,7 +1,8 @@
 """`fuzz`: the same random scripts to Postgres and through pgguard; PASS when no answer differs.
 
 Each script is played directly and through pgguard three times, whole, in pieces and byte by byte,
-to a Postgres 15 and to the newest at hand. `--scripts N` and `--seed N` choose which; a script
+to a Postgres 15 and to the newest at hand. Between pgguard and Postgres everything is recorded: a
+loss within pgguard is told from one behind it. `--scripts N` and `--seed N` choose which; a script
 that differs is shortened and written to a file that `--replay FILE` plays again.
 """
 
@@ -21,7 +22,9 @@ import psycopg
 from pgguard.launch.binaries import find_binaries
 from tests.conformance import fetching, harness, known
 from tests.conformance.fuzz.generate import Generator
+from tests.conformance.fuzz.owner import Owner, Witness
 from tests.conformance.fuzz.play import WAYS, Lane, play
+from tests.conformance.fuzz.recorder import Recorder
 from tests.conformance.fuzz.script import Script
 
 if TYPE_CHECKING:
@@ -33,11 +36,11 @@ SEED = 20251125
 SCRIPTS, SHORT = 2000, 150
 TRIES = 40
 """Plays that the shortening of one script may take."""
-AGAIN = 40
-"""Direct plays that are to show that an answer is one of Postgres's own; a race that a client loses
-in one of ten plays is found in 98 of 100 cases."""
-WINDOW = 10
-"""Segments that are sent before the first is acknowledged (RFC 6928)."""
+AGAIN = 12
+"""Direct plays that may show that an answer which pgguard has passed on is Postgres's own."""
+WITHIN = 15.0
+"""Seconds in which nothing is left at Postgres once the scripts are over."""
+LEFT = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'fuzz'"
 SHOWN = 5
 """Scripts that are shortened and shown; more are only counted."""
 KEPT = Path(__file__).parents[2] / "fixtures" / "fuzz"
@@ -51,8 +54,11 @@ class Difference:
     way: str
     direct: list[str]
     guarded: list[str]
+    faults: list[str]
 
     def show(self) -> str:
+        if self.faults:
+            return f"{self.way}: {'; '.join(self.faults)}"[:900]
         pairs = list(zip(self.direct, self.guarded, strict=False))
         number = next((n for n, (one, other) in enumerate(pairs) if one != other), len(pairs))
         direct, guarded = self.direct[number:], self.guarded[number:]
@@ -74,9 +80,15 @@ def run(
     for binaries in _servers():
         with harness.postgres(max_connections=60, binaries=binaries) as server:
             lanes = _prepare(server)
-            with harness.Guard(server.address) as guard:
+            with (
+                Recorder(server.address.host, server.address.port) as recorder,
+                # What is on record begins with the startup packet.
+                harness.Guard(
+                    server.address.at("127.0.0.1", recorder.port), {"upstream.tls": "disable"}
+                ) as guard,
+            ):
                 version = int(server.version.split(".")[0].split()[-1])
-                fuzz = Fuzz(_lanes(server, guard, lanes, version))
+                fuzz = Fuzz(recorder, *_lanes(server, guard, lanes, version))
                 if replay:
                     batch = [Script.read(Path(replay).read_text())]
                 else:
@@ -87,6 +99,8 @@ def run(
                 checks.claim(guard.running, "the guard lives after all of it")
                 errors = guard.metrics().total("internal_errors_total")
                 checks.claim(errors == 0, "internal errors", f"{errors:.0f}", "0")
+                empty = asyncio.run(harness.eventually(lambda: _is_empty(server, guard), WITHIN))
+                checks.claim(empty, "nothing is left of them, in the guard and at Postgres")
 
 
 def _servers() -> Iterator[Binaries]:
@@ -120,14 +134,21 @@ def _prepare(server: harness.Postgres) -> list[bytes]:
     raise AssertionError("Postgres did not read pg_hba.conf")
 
 
+def _is_empty(server: harness.Postgres, guard: harness.Guard) -> bool:
+    with psycopg.connect(server.address.url, autocommit=True) as connection:
+        (left,) = connection.execute(LEFT).fetchone() or (1,)
+    kept = [guard.api(view)[view] for view in ("servers", "waiters")]
+    return left == 0 and kept == [[], []] and guard.metrics().total("client_sessions") == 0
+
+
 def _lanes(
     server: harness.Postgres, guard: harness.Guard, names: list[bytes], version: int
-) -> list[Lane]:
+) -> tuple[Lane, list[Lane]]:
     same = version >= 18
     direct = Lane("direct", server.address.port, names[0], "whole", same)
     ways = zip(WAYS, names[1:], strict=True)
     guarded = [Lane(way, guard.address.port, name, way, same) for way, name in ways]
-    return [direct, *guarded]
+    return direct, guarded
 
 
 def _claim(checks: harness.Checks, fuzz: Fuzz, version: str) -> None:
@@ -138,7 +159,11 @@ def _claim(checks: harness.Checks, fuzz: Fuzz, version: str) -> None:
         checks.note(f"replay: python -m tests.conformance fuzz --replay {file}")
         for line in difference.script.text().splitlines():
             checks.note(f"    {line[:110]}")
-    checks.note(f"{version}: {fuzz.messages} messages, {fuzz.answers} answers compared")
+    checks.note(
+        f"{version}: {fuzz.messages} messages, {fuzz.answers} answers compared; last words that no"
+        f" kernel let through: {fuzz.cut_off}; ended before their login was over: {fuzz.early};"
+        f" answers of Postgres's own that one more direct play gave: {fuzz.given}"
+    )
     checks.claim(
         not fuzz.differences,
         f"{version}: {fuzz.played} scripts, directly and through pgguard in three ways, differ",
@@ -147,20 +172,15 @@ def _claim(checks: harness.Checks, fuzz: Fuzz, version: str) -> None:
     )
 
 
-def _cut_off(answers: list[str], direct: list[str]) -> bool:
-    """Whether the end is missing behind more than a first window (known.py says why)."""
-    *before, end = answers
-    fatal = any(answer.startswith("E SFATAL") for answer in direct[-2:])
-    return fatal and end == "closed" and len(before) >= WINDOW and direct[: len(before)] == before
-
-
 class Fuzz:
     """The plays against one server."""
 
-    def __init__(self, lanes: list[Lane]) -> None:
-        self._direct, *self._guarded = lanes
+    def __init__(self, recorder: Recorder, direct: Lane, guarded: list[Lane]) -> None:
+        self._direct, self._guarded = direct, guarded
+        self._witnesses = [Witness(recorder, lane) for lane in guarded]
         self.differences: list[Difference] = []
         self.played = self.messages = self.answers = 0
+        self.cut_off = self.early = self.given = 0
 
     async def all(self, scripts: list[Script]) -> None:
         for script in scripts:
@@ -173,19 +193,26 @@ class Fuzz:
                 self.differences.append(difference)
 
     async def _differs(self, script: Script) -> Difference | None:
-        """The first way whose answers are none that Postgres gives directly.
-
-        Postgres itself may answer one script in two ways (what it closes on may overtake its last
-        words): it is no difference only if Postgres is seen to give that very answer.
-        """
+        """The first way that shows a fault of pgguard's, or answers that no direct play gives."""
         lanes = [self._direct, *self._guarded]
         direct, *guarded = await asyncio.gather(*(play(script, lane) for lane in lanes))
         self.answers += len(direct) * len(self._guarded)
-        for lane, answers in zip(self._guarded, guarded, strict=True):
-            if answers == direct or _cut_off(answers, direct):
+        pairs = zip(self._witnesses, guarded, strict=True)
+        await asyncio.gather(*(witness.look(script, answers) for witness, answers in pairs))
+        for witness, lane, answers in zip(self._witnesses, self._guarded, guarded, strict=True):
+            owner = witness.owner(answers, direct)
+            if owner is Owner.GUARD:
+                return Difference(script, lane.way, direct, answers, witness.faults)
+            if answers == direct:
                 continue
-            if not await self._is_given(script, lane.way, answers):
-                return Difference(script, lane.way, direct, answers)
+            if owner is Owner.KERNEL:
+                self.cut_off += 1
+            elif script.early and _is_less(answers, direct):
+                self.early += 1
+            elif await self._is_given(script, lane.way, answers):
+                self.given += 1
+            else:
+                return Difference(script, lane.way, direct, answers, [])
         return None
 
     async def _is_given(self, script: Script, way: str, answers: list[str]) -> bool:
@@ -210,3 +237,9 @@ class Fuzz:
                     best = found
             size //= 2
         return best
+
+
+def _is_less(answers: list[str], direct: list[str]) -> bool:
+    """Whether the same came, or the beginning of it, and then the end (known.py says why)."""
+    *before, end = answers
+    return end == direct[-1] == "closed" and direct[: len(before)] == before

@@ -21,7 +21,7 @@ from pgguard.wire.codes import (
     SYNC,
 )
 from pgguard.wire.scan import message
-from tests.conformance.fuzz.script import ENDS, WAITS, Script
+from tests.conformance.fuzz.script import ALL, ENDS, WAITS, Script
 
 PRELUDE = (
     b"CREATE TEMP TABLE t (id int PRIMARY KEY, name text);"
@@ -71,6 +71,7 @@ VALUES = (b"1", b"0", b"3", b"x", b"", None, b"\0\0\0\2", b"99999999999", b"\xff
 NAMES = (b"", b"", b"a", b"b", b"a.b", b"\xff")
 LENGTHS = (0, 1, 3, 4, 5, 8, 9_999, 10_000, 10_001, 30_001, 65_536, 0x3FFFFFFF, 0x40000000,
            0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)  # fmt: skip
+EARLY = 0.25
 
 
 class Generator:
@@ -83,7 +84,7 @@ class Generator:
     def script(self, number: int) -> Script:
         seed = f"{self._seed}.{number}"
         random_ = random.Random(seed)
-        script = Script(seed, wait=random_.choice(WAITS[:2]), end=random_.choice(ENDS))
+        script = Script(seed, wait=random_.choice(WAITS[:2]), end=random_.choice(ENDS[:2]))
         script.messages.append(self._startup(random_))
         if random_.random() < 0.03:
             packet = script.messages[0] = _spoiled_startup(random_)
@@ -104,6 +105,7 @@ class Generator:
         if script.wait == "end" and any(data[:1] == b"X" for data in script.messages):
             # Who says goodbye before the login is over is forgotten (transparency T4).
             script.wait = "login"
+        _end_anywhere(script, random_)
         return script
 
     def _startup(self, random_: random.Random) -> bytes:
@@ -129,6 +131,18 @@ class Generator:
             version.to_bytes(4, "big") + b"".join(k + b"\0" + v + b"\0" for k, v in pairs) + b"\0"
         )
         return (len(body) + 4).to_bytes(4, "big") + body
+
+
+def _end_anywhere(script: Script, random_: random.Random) -> None:
+    """One of four ends somewhere, half of these before its login is over, in any way."""
+    if random_.random() < EARLY:
+        first = len(script.messages[0])
+        script.end = random_.choice(ENDS)
+        if random_.random() < 0.5:
+            script.wait = "never"
+            script.cut = random_.choice([random_.randrange(first + 1), first, ALL])
+        else:
+            script.cut = first + random_.randrange(sum(map(len, script.messages[1:])) + 1)
 
 
 def _spoiled_startup(random_: random.Random) -> bytes:

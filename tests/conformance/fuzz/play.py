@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 
 WITHIN = 6.0
 """Seconds that a play may take; a longer one hangs."""
+WITHIN_STARTUP = 2.0
+"""The same where both may wait for the rest of a startup packet."""
 TERMINATE = b"X\0\0\0\4"
+OLD = b"EFATAL:  "
+"""An error in the format of protocol 2; no message of today is as long as its next bytes say."""
 
 WAYS = ("whole", "pieces", "bytes")
 """How a script is cut: not at all, at random places, behind each byte."""
@@ -42,7 +46,10 @@ class Lane:
 
 
 async def play(script: Script, lane: Lane) -> list[str]:
-    """What came back, one line for each message, the last one says how it ended."""
+    """What came back, one line for each message, the last one says how it ended.
+
+    Of who does not listen nothing is told but that it left.
+    """
     loop = asyncio.get_running_loop()
     sock = socket.socket()
     sock.setblocking(False)
@@ -54,8 +61,10 @@ async def play(script: Script, lane: Lane) -> list[str]:
         reading = asyncio.create_task(_read(sock, received, ready))
         end = "closed"
         try:
-            async with asyncio.timeout(WITHIN):
+            async with asyncio.timeout(WITHIN_STARTUP if script.unfinished else WITHIN):
                 await _send(sock, script, lane, ready)
+                if not script.listens:
+                    return ["left"]
                 await reading
         except TimeoutError:
             end = "hangs"
@@ -63,8 +72,10 @@ async def play(script: Script, lane: Lane) -> list[str]:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
     finally:
+        if script.end == "reset":
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         sock.close()
-    return [*_normal(bytes(received), lane), end]
+    return [*normal(bytes(received), lane), end]
 
 
 async def _read(sock: socket.socket, received: bytearray, ready: asyncio.Event) -> None:
@@ -86,15 +97,13 @@ async def _read(sock: socket.socket, received: bytearray, ready: asyncio.Event) 
 
 async def _send(sock: socket.socket, script: Script, lane: Lane, ready: asyncio.Event) -> None:
     loop = asyncio.get_running_loop()
-    messages = list(script.messages)
-    name = lane.database
-    messages[0] = messages[0].replace(b"%LANE%", name)
+    first, rest = script.said
+    first = first.replace(b"%LANE%", lane.database)
     tail = TERMINATE if script.end == "terminate" else b""
-    rest = b"".join(messages[1:])
     parts = {
-        "login": [messages[0], rest + tail],
-        "end": [messages[0] + rest, tail],
-        "never": [messages[0] + rest + tail],
+        "login": [first, rest + tail],
+        "end": [first + rest, tail],
+        "never": [first + rest + tail],
     }[script.wait]
     with contextlib.suppress(OSError):
         for number, part in enumerate(parts):
@@ -123,7 +132,8 @@ def _cut(data: bytes, way: str, seed: str) -> Iterator[bytes]:
         at += size
 
 
-def _normal(data: bytes, lane: Lane) -> Iterator[str]:
+def normal(data: bytes, lane: Lane) -> Iterator[str]:
+    """Each message as a line that two sessions can have in common."""
     oids: dict[int, int] = {}
     at = 0
     while len(data) - at >= 5:
@@ -134,7 +144,10 @@ def _normal(data: bytes, lane: Lane) -> Iterator[str]:
         if line:
             yield line
         at += 1 + length
-    if at < len(data):
+    if data.startswith(OLD):
+        text = data.removeprefix(OLD).rstrip(b"\n\0").decode()
+        yield f"E SFATAL VFATAL C0A000 M{text}"
+    elif at < len(data):
         yield f"unfinished: {data[at:]!r}"
 
 
