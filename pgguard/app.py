@@ -63,6 +63,8 @@ GRACE = 6.0
 which a container is killed."""
 GOODBYE = 1.0
 """Seconds in which servers are expected to close once nobody uses them, and to take a cancel."""
+LOAD_AFTER = 1.0
+"""Seconds after which a guard that nobody uses yet gets ready to judge."""
 LAST_LOOK = 2.0
 """Seconds for the look-ups of a guard that stops."""
 
@@ -176,7 +178,7 @@ class Guard:
             descriptors,
         )
         self._listener.start()
-        self._tasks.spawn(_load(), "load")
+        self._tasks.spawn(_load_soon(), "load")
         self._tasks.spawn(self._tick(), "tick")
         self._tasks.spawn(self._services.run(), "services")
         self._tasks.spawn(self._limits.run(), "limits")
@@ -352,6 +354,7 @@ class Guard:
     # What the core asks of the net (core.types.Net)
 
     def dial(self, server: Server, parameters: dict[str, str]) -> None:
+        _load()
         self._tasks.spawn(self._dialer.dial(server, parameters), f"dial {server.id}")
 
     def probe(self, user: str, database: str) -> None:
@@ -431,11 +434,17 @@ class Guard:
         self.hub.emit(happenings.InternalFault(self.hub.clock(), where, repr(error)))
 
 
-async def _load() -> None:
-    """What judging needs is imported once we listen, not in the middle of somebody's statement:
-    by then no descriptor may be left, and the session would pay for it (reliability R41)."""
+def _load() -> None:
+    """What judging needs is imported before anybody can say a statement: by then no descriptor may
+    be left, and the session would pay for it (reliability R41)."""
     parse.load()
     rules.load()
+
+
+async def _load_soon() -> None:
+    """A guard whose command opens no connection does without."""
+    await asyncio.sleep(LOAD_AFTER)
+    _load()
 
 
 async def _while(condition: Callable[[], bool], within: float) -> None:

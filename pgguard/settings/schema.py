@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -30,6 +31,7 @@ from pydantic import (
 
 from pgguard.errors import SettingsError
 from pgguard.settings.encryption import check_demands
+from pgguard.settings.plugins import no_plugins
 from pgguard.settings.upstream import MASK, mask_url, parse_url
 from pgguard.settings.values import (
     Address,
@@ -138,6 +140,10 @@ HostPortOrOff = Annotated[
     _or("off", {"type": "string", "pattern": r"^.+:\d+$"}),
     Shown(str, none="off"),
 ]
+
+
+_building = ExitStack()
+_building.enter_context(no_plugins())
 
 
 class Section(BaseModel):
@@ -341,6 +347,9 @@ class Settings(Section):
     """`pgguard run`."""
     log: Log = Log()
     """pgguard's own log."""
+
+
+_building.close()
 
 
 NOT_YET_KEYS = frozenset(
