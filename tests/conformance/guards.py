@@ -26,6 +26,8 @@ CLIENTS, SESSIONS = 3, 8
 """For each guard: far more than both together can have."""
 CONVERGED = 4.0
 """Seconds after which shares must be what they stay."""
+SETTLED = 2.5
+"""Seconds without a change after which a guard has got what it can: two of its looks, and more."""
 HELD_QUERY = "SELECT count(*) FROM pg_stat_activity WHERE usename IN ('left', 'right')"
 SUFFERED = ("too many clients", "remaining connection slots", "too many connections")
 
@@ -142,6 +144,20 @@ async def _session(
             suite.errors.append(f"{type(error).__name__}: {error}")
 
 
+async def _has_grown(guard: harness.Guard) -> bool:
+    """Sessions wait, and two looks of the guard in a row have found no more room for them."""
+    held, since, end = -1, 0.0, time.monotonic() + 20
+    while time.monotonic() < end:
+        metrics = await asyncio.to_thread(guard.metrics)
+        now = int(metrics.total("server_connections"))
+        if now != held or not metrics.total("client_waiting"):
+            held, since = now, time.monotonic()
+        elif time.monotonic() - since > SETTLED:
+            return True
+        await asyncio.sleep(0.1)
+    return False
+
+
 async def _refusal(
     checks: harness.Checks, first: harness.Guard, second: harness.Guard, named: str
 ) -> None:
@@ -153,7 +169,7 @@ async def _refusal(
     opening = [asyncio.create_task(_open(holder)) for holder in holders]
     most = len(opening)
     checks.claim(
-        await harness.eventually(lambda: first.metrics().total("client_waiting") > 0, 10),
+        await _has_grown(first),
         f"the first has got what it can of {most}",
         int(first.metrics().total("server_connections")),
     )
