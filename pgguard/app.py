@@ -354,8 +354,11 @@ class Guard:
     # What the core asks of the net (core.types.Net)
 
     def dial(self, server: Server, parameters: dict[str, str]) -> None:
+        self._tasks.spawn(self._dial(server, parameters), f"dial {server.id}")
+
+    async def _dial(self, server: Server, parameters: dict[str, str]) -> None:
         _load()
-        self._tasks.spawn(self._dialer.dial(server, parameters), f"dial {server.id}")
+        await self._dialer.dial(server, parameters)
 
     def probe(self, user: str, database: str) -> None:
         self._tasks.spawn(self._dialer.probe(user, database), "probe")
@@ -436,9 +439,13 @@ class Guard:
 
 def _load() -> None:
     """What judging needs is imported before anybody can say a statement: by then no descriptor may
-    be left, and the session would pay for it (reliability R41)."""
-    parse.load()
-    rules.load()
+    be left, and the session would pay for it (reliability R41). If none is left now, the next
+    connection to Postgres tries again."""
+    try:
+        parse.load()
+        rules.load()
+    except (OSError, ImportError) as error:
+        log.warning("not ready to judge statements yet: %s", error)
 
 
 async def _load_soon() -> None:

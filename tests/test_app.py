@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -179,6 +180,24 @@ def test_a_deadline_that_fails_does_not_stop_the_clock(
     until(lambda: caplog.text.count("internal error in tick") >= 2, "two ticks")
     guard.guard.hub.upstream = upstream
     guard.expected_faults = guard.ask(lambda g: g.hub.counters.internal_errors)
+
+
+def test_a_guard_that_cannot_load_what_judges_serves_all_the_same_and_tries_again(
+    guard: RunningGuard, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tried: list[int] = []
+
+    def load() -> None:
+        tried.append(len(tried))
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(app.parse, "load", load)
+    for _ in range(2):
+        RawSession.open(guard, application_name="c").socket.close()
+        guard.idle()
+    assert len(tried) >= 2
+    assert "not ready to judge statements yet: [Errno 24] Too many open files" in caplog.text
+    assert guard.guard.hub.admission.held == 0
 
 
 def test_a_search_for_processes_that_fails_lets_sessions_in(

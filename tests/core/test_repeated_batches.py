@@ -69,6 +69,15 @@ def answer(world: World, server: Server) -> None:
         world.receive(server, backend.ready_for_query(b"I"))
 
 
+def repeating() -> tuple[World, Session, Server]:
+    """The same, after a batch that came so often that it is known by how it begins."""
+    world, session, server = linked()
+    for _ in range(3):
+        world.receive(session, batch(TEXTS[0], b"1"))
+        answer(world, server)
+    return world, session, server
+
+
 class Unasked:
     """A judge that knows its version and no statement."""
 
@@ -77,10 +86,7 @@ class Unasked:
 
 
 def test_a_repeated_batch_is_known_without_being_looked_up() -> None:
-    world, session, server = linked()
-    for _ in range(3):
-        world.receive(session, batch(TEXTS[0], b"1"))
-        answer(world, server)
+    world, session, server = repeating()
     before = sum(session.client.counters.statements)
     session.exact, session.numbered = {}, {}
     assert session.judge is not None
@@ -94,10 +100,7 @@ def test_a_repeated_batch_is_known_without_being_looked_up() -> None:
 
 
 def test_what_was_known_is_known_no_more_once_the_texts_cannot_be_read() -> None:
-    world, session, server = linked()
-    for _ in range(3):
-        world.receive(session, batch(TEXTS[0], b"1"))
-        answer(world, server)
+    world, session, server = repeating()
     assert session.repeated is not None
     assert session.usual != NEVER
     world.receive(server, backend.message(0x53, b"client_encoding\0SJIS\0"))
@@ -107,10 +110,7 @@ def test_what_was_known_is_known_no_more_once_the_texts_cannot_be_read() -> None
 
 
 def test_what_was_clean_under_older_rules_is_looked_at_again() -> None:
-    world, session, server = linked()
-    for _ in range(3):
-        world.receive(session, batch(TEXTS[0], b"1"))
-        answer(world, server)
+    world, session, _server = repeating()
     statement = session.repeated
     assert statement is not None
     world.hub.gate.catalogue_read("shop", Catalogue(database="shop", search_path=("other",)))
@@ -122,10 +122,7 @@ def test_what_was_clean_under_older_rules_is_looked_at_again() -> None:
 
 
 def test_the_same_bytes_inside_of_a_message_are_no_batch() -> None:
-    world, session, server = linked()
-    for _ in range(3):
-        world.receive(session, batch(TEXTS[0], b"1"))
-        answer(world, server)
+    world, session, server = repeating()
     looks_so = batch(TEXTS[0], b"1").removesuffix(END)
     world.receive(session, copy_data(looks_so)[:5])
     world.receive(session, looks_so + END)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from loops import LOOPS, on_both_loops, run_on
-from ports import AUTHENTICATED, STARTUP, Port, listening
+from ports import AUTHENTICATED, STARTUP, Port, listening, rest
 
 from pgguard.errors import SettingsError
 from pgguard.net import listener as module
@@ -35,15 +35,6 @@ async def gone(reader: asyncio.StreamReader) -> bytes:
         return await reader.read()
     except ConnectionResetError:
         return b""
-
-
-def heard_out(sock: socket.socket) -> bytes:
-    """The same on a blocking socket."""
-    told = b""
-    with contextlib.suppress(ConnectionResetError):
-        while data := sock.recv(4096):
-            told += data
-    return told
 
 
 # Startup
@@ -416,7 +407,7 @@ async def test_who_knocks_in_the_very_moment_of_the_stop_is_not_lost() -> None:
                     await asyncio.sleep(0)
                 port.hub.drain()
                 await port.listener.stop()
-                assert b"C57P01\0" in await asyncio.to_thread(heard_out, knocking), turns
+                assert b"C57P01\0" in await asyncio.to_thread(rest, knocking), turns
 
 
 @on_both_loops

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from loops import LOOPS, run_on
-from ports import AUTHENTICATED, STARTUP, Port, listening
+from ports import AUTHENTICATED, STARTUP, Port, listening, rest
 from tls import GSS, SSL, Files, client_context, files
 
 from pgguard.net.certificates import entrance
@@ -46,15 +46,6 @@ def take(sock: socket.socket, size: int) -> bytes:
     data = b""
     while len(data) < size and (piece := sock.recv(size - len(data))):
         data += piece
-    return data
-
-
-def rest(sock: socket.socket) -> bytes:
-    """All that comes until the end."""
-    data = b""
-    with contextlib.suppress(OSError):
-        while piece := sock.recv(4096):
-            data += piece
     return data
 
 

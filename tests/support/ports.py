@@ -94,3 +94,12 @@ async def listening(**settings: Any) -> AsyncIterator[Port]:
     await asyncio.sleep(0.01)
     await port.tasks.cancel()
     assert port.faults == []
+
+
+def rest(sock: socket.socket) -> bytes:
+    """All that comes on a blocking socket until its end."""
+    data = b""
+    with contextlib.suppress(OSError):
+        while piece := sock.recv(4096):
+            data += piece
+    return data
