@@ -27,8 +27,8 @@ KNOWN: dict[tuple[str, str], str] = {
     ): (
         "ten logins at once, and 100 ms for all of them and twenty statements: at the 140 logins a"
         " second of Postgres on one processor they take 71 ms, at the 107 through pgguard, where"
-        " two dialogues are held for each, 93 ms (`python -m tests.bench connects`, SCRAM, 8 at once)."
-        " Seen beside another battery on two cores: 1 of 7 runs, and 17 of the 20 in time"
+        " two dialogues are held for each, 93 ms (`python -m tests.bench connects`, SCRAM, 8 at"
+        " once). Seen beside another battery on two cores: 1 of 7 runs, and 17 of the 20 in time"
     ),
     ("logins", "startup: protocol 2.0"): (
         "Postgres answers such a client in the format of protocol 2, which nobody has spoken since"
