@@ -134,6 +134,24 @@ class ClientGone(Event):
 
 
 @dataclass(slots=True)
+class Pinned(Event):
+    """A session keeps its server from now on, for `reason`."""
+
+    session: int
+    client: str
+    reason: str
+
+
+@dataclass(slots=True)
+class Unpinned(Event):
+    """A reason is gone."""
+
+    session: int
+    client: str
+    reason: str
+
+
+@dataclass(slots=True)
 class CancelForwarded(Event):
     session: int
     client: str

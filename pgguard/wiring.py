@@ -61,6 +61,8 @@ def hub_settings(settings: Settings) -> HubSettings:
         user_separator=settings.clients.user_separator,
         trust=settings.listen.trust,
         login_timeout=settings.listen.login_timeout,
+        sharing=settings.pool.mode == "transparent",
+        spare_for=settings.pool.idle_timeout,
         total=limits.total,
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from sys import intern
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pgguard import events
 from pgguard.core.ahead import has_left
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from pgguard.core.secrets import Secret
     from pgguard.core.session import Session
+    from pgguard.core.shared_session import SharedSession
     from pgguard.pool.identity import Absorbed
 
 BUFFER_LIMIT = 2 * 65536
@@ -199,10 +200,14 @@ def enter(session: Session, outcome: Secret | Way) -> None:
     if told is not None and told.wish is not None:
         session.wish = hub.admission.lower_cap(client.share, *told.wish)
     now = hub.clock()
-    hub.places.move(session, SessionState.WAITING, now)
+    if not hub.shares:
+        hub.places.move(session, SessionState.WAITING, now)
     hub.emit(events.SessionOpened(now, session.id, client.key, session.user, session.database))
     session.parameters = entrance.parameters
     session.entrance = None
+    if hub.shares:
+        hub.sharing.enter(cast("SharedSession", session))
+        return
     if has_left(session.held):
         hub.session_gone(session, "client left as soon as it had logged in")
         return

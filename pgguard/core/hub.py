@@ -18,6 +18,9 @@ from pgguard.core.gate import Gate, readable
 from pgguard.core.login import shutting_down, timed_out
 from pgguard.core.secrets import Secrets
 from pgguard.core.session import Session
+from pgguard.core.shared_server import SharedServer
+from pgguard.core.shared_session import SharedSession
+from pgguard.core.sharing import Sharing
 from pgguard.core.states import Places, SessionState
 from pgguard.core.types import Client, HubSettings, Net, Nowhere, Out, Peer
 from pgguard.core.upstream import Upstream
@@ -55,6 +58,7 @@ class Hub:
         secrets: Mapping[str, str] | None = None,
     ) -> None:
         self.settings = settings
+        self.shares = settings.sharing
         self.net = net
         self.clock = clock
         self.wall = wall
@@ -64,6 +68,7 @@ class Hub:
         self.admission = Admission(settings.admission, settings.total)
         self.gate = Gate(settings.tenancy, self.counters, net, clock)
         self.upstream = Upstream(self)
+        self.sharing = Sharing(self)
         self.keys: CancelKeys[Session] = CancelKeys()
         self.places = Places()
         self.nowhere: Out = Nowhere()
@@ -111,7 +116,8 @@ class Hub:
 
         Over a unix socket `peer` is who is behind it, and `address` is LOCAL.
         """
-        session = Session(self, self.number(), intern(address), port, loopback=loopback)
+        kind = SharedSession if self.shares else Session
+        session = kind(self, self.number(), intern(address), port, loopback=loopback)
         session.peer_pid, session.peer_uid = peer or (None, None)
         self.places.add(session)
         return session
@@ -166,7 +172,10 @@ class Hub:
             self.emit(events.TicketGranted(now, session.id, session.client.key, waited))
         self.counters.pool_wait_seconds.observe(waited)
         self.counters.added_wait.observe(waited)
-        self.upstream.dial(session, ticket)
+        if isinstance(session, SharedSession):
+            self.sharing.give(ticket)
+        else:
+            self.upstream.dial(session, ticket)
 
     def count_wait(self, client: Client, waited: float) -> None:
         counters = client.counters
@@ -187,19 +196,13 @@ class Hub:
             return
         now = self.clock()
         if isinstance(error, LoginRefused):
-            self.emit(
-                events.LoginFailed(
-                    now,
-                    session.address,
-                    session.user,
-                    session.database,
-                    error.sqlstate,
-                    error.message,
-                    error.log,
-                )
-            )
+            who = session.address, session.user, session.database
+            self.emit(events.LoginFailed(now, *who, error.sqlstate, error.message, error.log))
         elif isinstance(error, AdmissionRefused):
             self._count_refusal(session, error, now)
+        if isinstance(session, SharedSession) and session.lives_on(error):
+            self.sharing.refuse(session, error)
+            return
         session.write(
             backend.error_response(
                 severity="FATAL",
@@ -244,11 +247,16 @@ class Hub:
         self.places.move(session, SessionState.CLOSING, now)
         self._forget(session, reason, now)
         self.gone.discard(session)
+        if isinstance(session, SharedSession) and self.sharing.part(session):
+            session.out.close()
+            return
         server = session.unlink()
         if server is None:
             if session.ticket is not None:
                 self.upstream.abandon(session, reason)
         elif session.leaving and server.pipeline.due and session.held_back is None:
+            if isinstance(server, SharedServer):
+                server.say_goodbye()
             self.upstream.run_on(server, reason)
         else:
             cut_off = session.skip or session.held_back or session.gone_at is not None
@@ -313,6 +321,7 @@ class Hub:
     def catalogue_changed(self, server: Server) -> None:
         """A statement that may have changed the catalogue, or databases, is done."""
         self.blocking.discard(server)
+        self.sharing.catalogue_changed(server.database)
         self.gate.changed(server.database)
 
     def close_services(self, server: Server) -> bool:
@@ -320,13 +329,21 @@ class Hub:
         way until it is done (T27). Returns whether one has to be closed first."""
         server.noted = server.ddl = True
         self.blocking.add(server)
-        if self.services and server.session is not None:
-            self._holding.append(server.session)
+        if self.services:
             self.net.close_services()
-        return self.services
+        waits = self.sharing.close_spare() or self.services
+        if waits and server.session is not None:
+            self._holding.append(server.session)
+        return waits
 
     def services_closed(self) -> None:
         self.services = False
+        self.let_go_on()
+
+    def let_go_on(self) -> None:
+        """Let those go on whose statement about databases nobody stands in the way of any more."""
+        if self.services or self.sharing.closing:
+            return
         holding, self._holding = self._holding, []
         for session in holding:
             session.let_go()
@@ -365,12 +382,22 @@ class Hub:
     def cancel_request(self, pid: int, secret: bytes) -> Server | None:
         """The server that a CancelRequest means now; None if it runs nothing of that session's."""
         session = self.keys.find(pid, secret)
-        server = session.server if session is not None else None
+        if isinstance(session, SharedSession):
+            server: Server | None = self.sharing.cancel(session)
+        else:
+            server = session.server if session is not None else None
         if session is None or server is None or not server.pipeline.entries:
             return None
         self.counters.cancels += 1
         self.emit(events.CancelForwarded(self.clock(), session.id, session.client.key))
+        server.cancels += 1
         return server
+
+    def cancel_sent(self, server: Server) -> None:
+        """Postgres has taken the cancel of the client, or it is given up."""
+        server.cancels -= 1
+        if isinstance(server, SharedServer) and not server.pipeline.entries:
+            self.sharing.replied(server)
 
     # Time
 
@@ -398,6 +425,8 @@ class Hub:
                 assert isinstance(place, Session)
                 place.out.abort()
         self.upstream.tick(now)
+        if self.shares:
+            self.sharing.tick(now)
 
     # What `net` reports
 

@@ -19,6 +19,14 @@ CLOSE = 5
 COPY_END = 6
 """CopyDone or CopyFail sent before CopyInResponse came: the server ignores Syncs before it."""
 
+PARSE_NAMED = 7
+CLOSE_NAMED = 8
+"""As PARSE and CLOSE, but what stands on the server changes with the answer (core/prepared)."""
+PARSE_OURS = 9
+DESCRIBE_OURS = 10
+CLOSE_OURS = 11
+"""We asked for it within a batch of the session: the answer is not passed on."""
+
 READY = 16
 """From here on an entry promises a ReadyForQuery."""
 SYNC = 16
@@ -26,6 +34,8 @@ QUERY = 17
 CALL = 18
 BATCH = 19
 """Bind, Describe, Execute and Sync, perhaps Parse before: one entry for the usual whole."""
+QUERY_OURS = 20
+"""A Query of our own: nothing of its answer is passed on."""
 SYNCED = (SYNC, BATCH)
 """What ends the passing over that follows an error."""
 
@@ -48,10 +58,14 @@ class Pipeline:
         """After an error in the extended protocol: nothing is answered up to the next Sync."""
 
     @property
+    def promised(self) -> int:
+        """ReadyForQuery that would come if nothing failed."""
+        return sum(1 for entry in self.entries if entry >= READY)
+
+    @property
     def due(self) -> int:
         """ReadyForQuery outstanding."""
-        promised = sum(1 for entry in self.entries if entry >= READY)
-        return promised - self._skipped() if self.skipping else promised
+        return self.promised - self._skipped() if self.skipping else self.promised
 
     def _skipped(self) -> int:
         """Promises that the server does not keep: those before the next Sync."""
@@ -88,6 +102,11 @@ class Pipeline:
             if isinstance(entries, deque):
                 self.entries, self._limit = [], MANY
         return bool(entries)
+
+    def pop(self) -> int:
+        """The oldest entry, which has been answered or will not be."""
+        entries = self.entries
+        return entries.popleft() if isinstance(entries, deque) else entries.pop(0)
 
     def _replace(self, count: int, by: list[int]) -> None:
         """Other entries for the first `count`, in time that does not grow with those behind."""

@@ -66,6 +66,7 @@ class Server:
     __slots__ = (
         "blockers",
         "cancelling",
+        "cancels",
         "client",
         "close_reason",
         "copy_in",
@@ -107,7 +108,7 @@ class Server:
         self.counters = hub.counters
         self.session: Session | None = session
         self.client: Client = session.client
-        self.ticket = ticket
+        self.ticket: Ticket | None = ticket
         self.user, self.database = session.user, session.database
         self.state = ServerState.CONNECTING
         self.since = self.started = self.ready_at = hub.clock()
@@ -136,6 +137,8 @@ class Server:
         self.blockers: tuple[float, frozenset[int]] = (0.0, frozenset())
         """The statement's `started`, and the pids that held the lock it waited for."""
         self.cancelling = False
+        self.cancels = 0
+        """Requests of the client that are on their way."""
         self.close_reason = ""
 
     def __repr__(self) -> str:
@@ -237,8 +240,8 @@ class Server:
             elif kind == 0x43:  # CommandComplete
                 if after > end:
                     break
-                if chunk.startswith(b"ROLLBACK", pos + 5):
-                    self.rolled_back = True
+                # ROLLBACK TO says so, too: the last one before ReadyForQuery counts.
+                self.rolled_back = chunk.startswith(b"ROLLBACK", pos + 5)
             elif kind in (0x45, 0x53):  # ErrorResponse, ParameterStatus
                 if after > end and end - pos < MARKED_LIMIT:
                     break

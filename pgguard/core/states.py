@@ -24,8 +24,10 @@ class SessionState(Enum):
     """Authenticated, with a ticket: queued, or granted and its server is being connected."""
     RELAYED = "relayed"
     """Postgres itself asks the client for its proof, on the server that will be ours (T2)."""
+    IDLE = "idle"
+    """Nothing outstanding, no server: only where servers are shared."""
     LINKED = "linked"
-    """A server is ours until the session ends."""
+    """A server is ours: until the session ends, or until it is let go."""
     CLOSING = "closing"
     """The last message is being flushed, or the server's last replies are awaited."""
     CLOSED = "closed"
@@ -33,11 +35,15 @@ class SessionState(Enum):
 
 SESSION_MOVES: dict[SessionState, frozenset[SessionState]] = {
     SessionState.LOGIN: frozenset(
-        {SessionState.WAITING, SessionState.CLOSING, SessionState.CLOSED}
+        {SessionState.WAITING, SessionState.IDLE, SessionState.CLOSING, SessionState.CLOSED}
+    ),
+    SessionState.IDLE: frozenset(
+        {SessionState.WAITING, SessionState.LINKED, SessionState.CLOSING, SessionState.CLOSED}
     ),
     SessionState.WAITING: frozenset(
         {
             SessionState.RELAYED,
+            SessionState.IDLE,
             SessionState.LINKED,
             SessionState.CLOSING,
             SessionState.CLOSED,
@@ -46,7 +52,7 @@ SESSION_MOVES: dict[SessionState, frozenset[SessionState]] = {
     SessionState.RELAYED: frozenset(
         {SessionState.LINKED, SessionState.CLOSING, SessionState.CLOSED}
     ),
-    SessionState.LINKED: frozenset({SessionState.CLOSING, SessionState.CLOSED}),
+    SessionState.LINKED: frozenset({SessionState.IDLE, SessionState.CLOSING, SessionState.CLOSED}),
     SessionState.CLOSING: frozenset({SessionState.CLOSED}),
     SessionState.CLOSED: frozenset(),
 }

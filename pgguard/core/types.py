@@ -136,6 +136,8 @@ class Client:
     counters: ClientCounters = field(default_factory=ClientCounters)
     sessions: set[Session] = field(default_factory=set)
     flagged: dict[Statement, Flagged] = field(default_factory=dict)
+    reads_sequences: bool = False
+    """It has used currval or lastval: its sessions keep their servers (T22)."""
 
     @property
     def limits(self) -> ClientLimits:
@@ -152,5 +154,9 @@ class HubSettings:
     user_separator: str = "%"
     trust: bool = False
     login_timeout: float = 60.0
+    sharing: bool = False
+    """Sessions share servers (pool.mode = transparent)."""
+    spare_for: float = 30.0
+    """Seconds that a server is kept for which nobody has a use (pool.idle_timeout)."""
     total: int | None = None
     """`limits.total`; None = read from the server."""

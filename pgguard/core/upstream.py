@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, cast
 
 from pgguard import events
 from pgguard.core.login import Method
+from pgguard.core.methods import Methods
 from pgguard.core.redials import AT_ONCE, Redials, Waiting
 from pgguard.core.server import Server, sharing
 from pgguard.core.server_login import is_limit_of_its_own
+from pgguard.core.shared_server import SharedServer
+from pgguard.core.shared_session import SharedSession
 from pgguard.core.states import SessionState
 from pgguard.core.types import Recent
 from pgguard.errors import Refusal, ServerUnavailable
@@ -27,10 +30,6 @@ if TYPE_CHECKING:
     from pgguard.core.types import Out
     from pgguard.pool.admission import Ticket
 
-METHODS_LIMIT = 1_000
-"""Users in databases whose method is remembered: their names are as long as clients please."""
-METHOD_LIFETIME = 5.0
-"""Seconds until it is looked at again how Postgres receives a user, whoever that is: time tells."""
 AWAITING = (SessionState.WAITING, SessionState.RELAYED)
 """A server is being connected for it."""
 LOWERED_FOR = 5.0
@@ -49,10 +48,9 @@ class Upstream:
         "_closing",
         "_hub",
         "_lowered_at",
-        "_methods",
-        "_probing",
         "_told",
         "last_error",
+        "methods",
         "pids",
         "redials",
         "single",
@@ -62,8 +60,7 @@ class Upstream:
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
-        self._methods: dict[tuple[str, str], tuple[Method, float]] = {}
-        self._probing: dict[tuple[str, str], list[Session]] = {}
+        self.methods = Methods(hub.clock)
         self.redials = Redials()
         self._cancelled: dict[Server, float] = {}
         """When each server was sent its last cancel."""
@@ -88,46 +85,26 @@ class Upstream:
 
     def method(self, session: Session) -> Method | None:
         """The method if it is known; otherwise `entrance.advance` is called with it later."""
-        key = (session.user, session.database)
-        if self.single and any(how is Method.TRUST for how, _ in self._methods.values()):
+        if self.single and self.methods.ever(Method.TRUST):
             # Looking would take the only backend; who has none checks nobody.
             return Method.TRUST
-        known = self._methods.get(key)
-        if known is not None:
-            method, learned_at = known
-            if self._hub.clock() - learned_at <= METHOD_LIFETIME:
-                return method
-        waiting = self._probing.setdefault(key, [])
-        waiting.append(session)
-        if len(waiting) == 1:
-            self._hub.net.probe(*key)
-        return None
-
-    def is_awaited(self, user: str, database: str) -> bool:
-        """Whether a session still wants to know; if none does, the probe is over."""
-        waiting = self._probing.get((user, database), [])
-        if any(session.state is SessionState.LOGIN for session in waiting):
-            return True
-        self._probing.pop((user, database), None)
-        return False
+        method = self.methods.known(session.user, session.database)
+        if method is None and self.methods.wait(session):
+            self._hub.net.probe(session.user, session.database)
+        return method
 
     def probed(self, user: str, database: str, method: Method) -> None:
-        self.learned(user, database, method)
+        self.methods.learned(user, database, method)
         self._up()
-        for session in self._probing.pop((user, database), []):
+        for session in self.methods.take(user, database):
             if session.entrance is not None and session.state is SessionState.LOGIN:
                 session.entrance.known(method)
-
-    def learned(self, user: str, database: str, method: Method) -> None:
-        if len(self._methods) >= METHODS_LIMIT:
-            self._methods.clear()
-        self._methods[user, database] = (method, self._hub.clock())
 
     def probe_failed(self, user: str, database: str, error: ServerUnavailable) -> None:
         """Hold who may still wait; refuse the others."""
         self._down(error)
         now = self._hub.clock()
-        for session in self._probing.pop((user, database), []):
+        for session in self.methods.take(user, database):
             if session.state is not SessionState.LOGIN:
                 continue
             patience = self._hub.settings.admission.defaults.pool_timeout
@@ -158,7 +135,8 @@ class Upstream:
 
     def _dial(self, session: Session, ticket: Ticket) -> None:
         hub = self._hub
-        server = Server(hub, hub.number(), session, ticket)
+        shared = isinstance(session, SharedSession)
+        server = (SharedServer if shared else Server)(hub, hub.number(), session, ticket)  # type: ignore[arg-type]
         hub.servers.add(server)
         hub.net.dial(server, session.parameters)
 
@@ -185,8 +163,11 @@ class Upstream:
             return
         move(server, ServerState.LINKED)
         server.since = now
-        hub.keys.add(server.pid, session.secret_key, session)
-        hub.linking(session, server)
+        if isinstance(server, SharedServer):
+            hub.sharing.connected(server)
+        else:
+            hub.keys.add(server.pid, session.secret_key, session)
+            hub.linking(session, server)
         hub.emit(events.ServerOpened(now, server.id, session.id, session.client.key, server.pid))
         session.link(server, now)
 
@@ -195,9 +176,11 @@ class Upstream:
         now = hub.clock()
         session = server.session
         ticket = server.ticket
+        assert ticket is not None
         hub.servers.discard(server)
         self._closing.pop(server, None)
         move(server, ServerState.CLOSED)
+        hub.sharing.start()
         full = error.fields.get("C") == "53300"
         if self.single:
             # There it has only not noticed yet that the one before has gone.
@@ -212,7 +195,7 @@ class Upstream:
         patience = session.client.limits.pool_timeout
         if full and not asked and self._requeue(session, ticket, error, now):
             return
-        self._methods.pop((server.user, server.database), None)
+        self.methods.forget(server.user, server.database)
         if error.temporary and not (full or asked) and now - session.since < patience:
             self.redials.add(Waiting(session, ticket, error), now)
             return
@@ -265,6 +248,9 @@ class Upstream:
             return
         if not fields or fields.get("C") == "57P03":
             hub.refuse(session, not_ready(error.message))
+            return
+        if fields.get("C") == "53300" and isinstance(session, SharedSession) and session.greeted:
+            hub.refuse(session, Refusal(error.message, sqlstate="53300"))
             return
         session.write(backend.fields_message(codes.ERROR_RESPONSE, fields))
         hub.emit(
@@ -346,6 +332,8 @@ class Upstream:
         reason = server.close_reason or "closed by Postgres"
         hub.emit(events.ServerClosed(now, server.id, server.client.key, reason))
         self._give_back(server.ticket)
+        if isinstance(server, SharedServer):
+            hub.sharing.lost(server)
 
     def _session_left_alone(
         self, session: Session, server: Server, error: BaseException | None, now: float
@@ -372,8 +360,9 @@ class Upstream:
                 )
         hub.end_session(session, "closed by the client" if expected else "server lost")
 
-    def _give_back(self, ticket: Ticket) -> None:
-        self._hub.granted(self._hub.admission.give_back(ticket, self._hub.clock()))
+    def _give_back(self, ticket: Ticket | None) -> None:
+        if ticket is not None:
+            self._hub.granted(self._hub.admission.give_back(ticket, self._hub.clock()))
 
     # Time
 
@@ -434,6 +423,9 @@ class Upstream:
             if not _wants(waiting):
                 if waiting.ticket is not None:
                     self._give_back(waiting.ticket)
+            elif waiting.ticket is not None and isinstance(session, SharedSession):
+                # There may be a spare server by now, or no room.
+                self._hub.sharing.give(waiting.ticket)
             elif waiting.ticket is not None:
                 self._dial(session, waiting.ticket)
             elif (method := self.method(session)) is not None and session.entrance is not None:
@@ -491,5 +483,8 @@ def not_ready(why: str) -> Refusal:
 
 def _wants(waiting: Waiting) -> bool:
     """Whether the session still waits, be it to log in or for its server."""
-    state = SessionState.LOGIN if waiting.ticket is None else SessionState.WAITING
-    return waiting.session.state is state
+    session, ticket = waiting.session, waiting.ticket
+    if ticket is None:
+        return session.state is SessionState.LOGIN
+    # It may have been refused meanwhile, and wait for another one.
+    return session.state is SessionState.WAITING and session.ticket is ticket

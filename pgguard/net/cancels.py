@@ -65,7 +65,10 @@ class Cancels:
                 self._flying[session] = task
                 server = self._hub.cancel_request(pid, secret)
                 if server is not None:
-                    await self._dialer.cancel(server.pid, server.secret_key)
+                    try:
+                        await self._dialer.cancel(server.pid, server.secret_key)
+                    finally:
+                        self._hub.cancel_sent(server)
         finally:
             for tasks in (self._next, self._flying):
                 if tasks.get(session) is task:

@@ -369,7 +369,7 @@ class Dialer:
         upstream = self._hub.upstream
         try:
             async with self._probes:
-                if not upstream.is_awaited(user, database):
+                if not upstream.methods.is_awaited(user, database):
                     return
                 async with asyncio.timeout(self.address.connect_timeout):
                     method = await self._method(user, database)

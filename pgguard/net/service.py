@@ -244,7 +244,7 @@ class Services:
             self._open[database] = connection
             if connection.method is not None and not self._address.identifies:
                 # Else a login without a challenge does not tell trust from what knows us (T3).
-                self._hub.upstream.learned(self._user, database, connection.method)
+                self._hub.upstream.methods.learned(self._user, database, connection.method)
             self.used_pids.add(connection.pid)
             self.server_version = connection.version
         return connection

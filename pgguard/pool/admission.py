@@ -72,6 +72,15 @@ class Admission:
         return self._room.held
 
     @property
+    def waits(self) -> bool:
+        """Whether anybody waits for a server."""
+        return bool(self._room.waiting)
+
+    def heads(self) -> list[Ticket]:
+        """The first of each client's queue."""
+        return [share.head for share in self._room.waiting]
+
+    @property
     def total(self) -> int | None:
         return self._room.total
 

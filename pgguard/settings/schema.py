@@ -214,8 +214,11 @@ class Clients(Section):
 
 
 class Pool(Section):
-    mode: Literal["session"] = "session"
-    """`session`: one server connection for each session, closed with it."""
+    mode: Literal["session", "transparent"] = "session"
+    """`session`: one server connection for each session, closed with it; `transparent`: sessions
+    share server connections, one has its own only while it needs one."""
+    idle_timeout: Positive = 30.0
+    """How long `transparent` keeps a server connection that nobody has a use for."""
 
 
 class Upstream(Section):
@@ -364,7 +367,6 @@ NOT_YET_KEYS = frozenset(
 """Keys that have their name already and nothing behind it."""
 
 NOT_YET_VALUES: dict[str, frozenset[str]] = {
-    "pool.mode": frozenset({"transparent"}),
     "tenancy.mode": frozenset({"warn", "block"}),
     "clients.identify": frozenset({"test_mark"}),
     "run.fail_on": frozenset(

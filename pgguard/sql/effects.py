@@ -18,6 +18,10 @@ OTHER: Final = 32
 TEMPORARY: Final = 64
 """Creates a temporary relation; without DDL beside it the shared catalogue stays as it is."""
 ANY: Final = 128
+SEQUENCES: Final = 512
+"""May advance a sequence, whose value the session will remember."""
+SESSION: Final = 256
+"""Leaves something behind in the session, or may: see `sql/session_effects`."""
 
 _KINDS: Final[dict[str, int]] = {
     "SelectStmt": 0,

@@ -15,6 +15,7 @@ from pgguard.sql import shape
 
 if TYPE_CHECKING:
     from pgguard.findings import Relation
+    from pgguard.sql.session_effects import Effect
 
 PENDING: Final = -1
 """A statement's verdict before it was judged."""
@@ -165,6 +166,8 @@ class Facts:
 
     parts: tuple[Part, ...] = ()
     effects: int = 0
+    session: tuple[Effect, ...] = ()
+    """What it leaves behind in its session, as far as the text says."""
     unread: str = ""
     """Why the text was not read; empty if it was."""
     by_value: bool = False
@@ -193,6 +196,7 @@ class Statement:
         "readable",
         "relations",
         "remedy",
+        "session",
         "shape",
         "text",
         "verdict",
@@ -211,6 +215,8 @@ class Statement:
         self.verdict = PENDING
         self.version = -1
         self.effects = 0
+        self.session: tuple[Effect, ...] = ()
+        """What an execution may leave behind in its session, by the catalogue of `version`."""
         self.relations: tuple[Relation, ...] = ()
         self.position = 0
         self.code = ""

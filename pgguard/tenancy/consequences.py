@@ -83,7 +83,7 @@ def _written(part: Part, model: Model) -> str:
     for write in part.writes:
         for target in model.find(write.name):
             inside = model.touches(target)
-            for table, action, _ in _chain(target, write, model):
+            for table, action, _ in chain(target, write, model):
                 if table.rules:
                     return f"{table.shown} has rewrite rules"
                 if not inside and model.touches(table):
@@ -94,7 +94,7 @@ def _written(part: Part, model: Model) -> str:
     return ""
 
 
-def _chain(target: Table, write: Write, model: Model) -> Iterator[_Step]:
+def chain(target: Table, write: Write, model: Model) -> Iterator[_Step]:
     """The tables whose rows change with it, each with every action once."""
     seen: set[tuple[TableName, str, tuple[str, ...] | None]] = set()
     stack: list[_Step] = [(target, action, write.columns) for action in write.actions]

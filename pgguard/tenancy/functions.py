@@ -45,9 +45,9 @@ def obstacle(functions: Iterable[Name], model: Model, *, in_from: bool) -> str:
             continue
         if name.name in RUNS_TEXT and name.schema in {"", "pg_catalog"}:
             return f"{name.name}() reads what its argument says"
-        theirs = _definitions(name, model)
+        theirs = definitions(name, model)
         if not theirs:
-            if not _builtin(name, model):
+            if not builtin(name, model):
                 return f"function {name} is not in the catalogue"
             continue
         if in_from or not all(_reads_nothing(name.name, one) for one in theirs):
@@ -71,13 +71,13 @@ def is_constant(constant: Constant, model: Model) -> bool:
     for name in constant.functions:
         if configured(name, model):
             continue
-        theirs = _definitions(name, model)
+        theirs = definitions(name, model)
         # A stable one keeps its result within a statement; what it reads is the obstacle's matter.
         if any(one.volatility == "v" for one in theirs):
             return False
         if theirs:
             continue
-        if not _builtin(name, model) or name.name in model.catalogue.volatile_builtins:
+        if not builtin(name, model) or name.name in model.catalogue.volatile_builtins:
             return False
     return True
 
@@ -87,12 +87,14 @@ def configured(name: Name, model: Model) -> bool:
     return name.name in model.settings.functions or str(name) in model.settings.functions
 
 
-def _definitions(name: Name, model: Model) -> list[Function]:
+def definitions(name: Name, model: Model) -> list[Function]:
+    """The user's functions of that name, whatever their arguments."""
     found = model.catalogue.functions.get(name.name, [])
     return [one for one in found if not name.schema or one.schema == name.schema]
 
 
-def _builtin(name: Name, model: Model) -> bool:
+def builtin(name: Name, model: Model) -> bool:
+    """Whether it may be one of Postgres's own."""
     if name.schema:
         return name.schema in {"pg_catalog", "information_schema"}
     return name.name in model.catalogue.builtins

@@ -14,9 +14,11 @@ from pgguard.findings import Finding, Relation, Verdict
 from pgguard.sql import effects
 from pgguard.sql.cache import SHAPED, TOO_MANY, StatementCache
 from pgguard.sql.facts.reading import TOO_LONG, read, unread
+from pgguard.sql.session_effects import UNREAD
 from pgguard.sql.statement import Facts, Statement
 from pgguard.tenancy import rules
 from pgguard.tenancy.model import Catalogue, Model, TenancySettings
+from pgguard.tenancy.suspects import session_effects
 from pgguard.tenancy.verdict import Judgement, judge_facts
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ _CODES: Final = {
     Verdict.by_id: "PGG104",
     Verdict.unknown: "PGG106",
 }
-_NOTABLE: Final = effects.DDL | effects.DATABASE_DDL
+_NOTABLE: Final = effects.DDL | effects.DATABASE_DDL | effects.SESSION
 _NO_CATALOGUE: Final = "the catalogue has not been read yet"
 _UNREADABLE: Final = "its encoding or standard_conforming_strings make it unreadable for us"
 _TOO_LONG: Final = "it took too long to read"
@@ -64,6 +66,7 @@ class Judge:
         "counters",
         "model",
         "settings",
+        "sharing",
         "unknown_relation",
         "version",
     )
@@ -75,6 +78,8 @@ class Judge:
         self.model: Model | None = None
         self.version = 0
         self.unknown_relation = False
+        self.sharing = False
+        """Whether servers are shared, so that it counts what statements leave behind."""
         self._unreadable = StatementCache(counters, limit=1024 * 1024, entries=1024)
         self._asked: set[Name] = set()
         """Relations that were missing since the last catalogue."""
@@ -97,6 +102,7 @@ class Judge:
         if statement is None:
             statement = Statement(text[:_KEPT], readable=False)
             statement.effects = effects.ANY
+            statement.session = UNREAD
             self._settle(statement, Judgement(Verdict.unknown, _UNREADABLE), "PGG901")
             self._unreadable.keep(text, statement)
         return statement
@@ -178,6 +184,10 @@ class Judge:
         statement.facts = facts
         statement.effects = facts.effects
         self._learn(facts)
+        if self.sharing:
+            statement.session = session_effects(facts, self.model)
+            if statement.session:
+                statement.effects |= effects.SESSION
         if self.model is None:
             judgement = _without_catalogue(facts)
         else:
@@ -244,6 +254,7 @@ class Judge:
         if statement.facts is None:
             statement.facts = Facts(effects=effects.ANY, unread=_FAULT)
             statement.effects = effects.ANY
+            statement.session = UNREAD
         self._settle(statement, Judgement(Verdict.unknown, _FAULT), "PGG901")
 
 

@@ -44,6 +44,9 @@ ROOT = Path(__file__).resolve().parents[2]
 PARTED = ("suites",)
 """Runs that take names of their own parts."""
 
+EVERYWHERE: dict[str, str] = {}
+"""Settings of every guard that is started, by key; those of the run itself win."""
+
 READY_WITHIN = 30.0
 """Seconds that a guard has to become ready."""
 
@@ -113,8 +116,8 @@ def main(package: str, runs: Mapping[str, str], arguments: Sequence[str]) -> int
     """Run what the command line names (`all`: every one); returns the exit code.
 
     `runs` maps names to modules, whose `run(checks, short)` makes the claims. An option of
-    OPTIONS is for a run whose `run` takes it. Those of PARTED take the words behind their name,
-    too: the parts that are wanted.
+    OPTIONS is for a run whose `run` takes it; `--set KEY=VALUE` is a setting of every guard. Those
+    of PARTED take the words behind their name, too: the parts that are wanted.
     """
     names = list(arguments)
     short = "--short" in names
@@ -125,6 +128,11 @@ def main(package: str, runs: Mapping[str, str], arguments: Sequence[str]) -> int
             at = names.index(option)
             more[option.removeprefix("--")] = kind(names[at + 1])
             del names[at : at + 2]
+    while "--set" in names[:-1]:
+        at = names.index("--set")
+        key, _, value = names[at + 1].partition("=")
+        EVERYWHERE[key] = value
+        del names[at : at + 2]
     if names and names[0] in PARTED:
         more["parts"], names = names[1:], names[:1]
     if names == ["all"]:
@@ -274,7 +282,7 @@ class Guard:
         self._descriptors = descriptors
         self._upstream = upstream
         self._ready = ready
-        self._settings = dict(settings or {})
+        self._settings = EVERYWHERE | dict(settings or {})
         self._directory = Path(tempfile.mkdtemp(prefix="pgguard-conformance-"))
         self.address = upstream
         self.http = ""

@@ -10,7 +10,7 @@ import pytest
 from pgguard.core.states import SESSION_MOVES, Places, SessionState
 from pgguard.errors import InternalError
 
-LOGIN, WAITING, RELAYED, LINKED, CLOSING, CLOSED = SessionState
+LOGIN, WAITING, RELAYED, IDLE, LINKED, CLOSING, CLOSED = SessionState
 
 
 @dataclass(eq=False)
@@ -23,6 +23,7 @@ WAYS = {
     LOGIN: (),
     WAITING: (WAITING,),
     RELAYED: (WAITING, RELAYED),
+    IDLE: (IDLE,),
     LINKED: (WAITING, LINKED),
     CLOSING: (CLOSING,),
     CLOSED: (CLOSED,),

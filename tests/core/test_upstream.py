@@ -9,8 +9,9 @@ from core_fakes import World
 
 from pgguard import events
 from pgguard.core.login import Method
+from pgguard.core.methods import METHOD_LIFETIME
 from pgguard.core.states import SessionState
-from pgguard.core.upstream import CLOSE_WITHIN, LOWERED_FOR, METHOD_LIFETIME, METHODS_LIMIT
+from pgguard.core.upstream import CLOSE_WITHIN, LOWERED_FOR
 from pgguard.errors import ServerUnavailable
 from pgguard.pool.servers import ServerState
 from pgguard.wire import backend, codes, frontend
@@ -208,14 +209,6 @@ def test_alone_53300_is_passed_on_as_it_came() -> None:
     session = world.enter()
     world.hub.upstream.dial_failed(world.net.dialled[0], FULL)
     assert b"Mtoo many\0" in world.outs[session].written
-
-
-def test_methods_of_names_that_nobody_has_are_bounded() -> None:
-    world = World()
-    for number in range(3 * METHODS_LIMIT):
-        world.hub.upstream.learned(f"user{number}", "shop", Method.SCRAM)
-    assert len(world.hub.upstream._methods) <= METHODS_LIMIT
-    world.end()
 
 
 # A Postgres that is away

@@ -56,7 +56,7 @@ def test_a_crowd_of_unknown_users_takes_few_connections_of_postgres(start_guard:
             session.socket.close()
         guard.idle()
         # Of whom nobody waits any more nothing is asked.
-        until(lambda: not guard.guard.hub.upstream._probing, "the end of the probes")
+        until(lambda: not guard.guard.hub.upstream.methods.probing, "the end of the probes")
         assert len(of_crowd(server)) <= 3 * PROBES
 
 

@@ -209,7 +209,7 @@ def test_a_wrong_value_is_a_sentence_with_what_would_be_right(
 
 
 def test_problems_come_in_the_order_of_the_lines(tmp_path: Path) -> None:
-    text = 'limits.total = "x"\nzebra = 1\nlog.level = "x"\npool.mode = "transparent"\n'
+    text = 'limits.total = "x"\nzebra = 1\nlog.level = "x"\ntenancy.mode = "block"\n'
     found = problems(tmp_path, text, {"PGGUARD_X": "1"})
     assert [line.split(": ")[0] for line in found] == [
         *(f"pgguard.toml:{number}" for number in (1, 2, 3, 4)),
@@ -221,7 +221,6 @@ def test_problems_come_in_the_order_of_the_lines(tmp_path: Path) -> None:
     ("text", "named"),
     [
         ('admin.users = ["x"]', "admin"),
-        ('pool.mode = "transparent"', "transparent"),
         ('tenancy.mode = "block"', "block"),
         ("tenancy.rules = []", "tenancy.rules"),
         ('clients.identify = ["test_mark"]', "test_mark"),

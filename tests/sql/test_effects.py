@@ -14,7 +14,7 @@ NONE = 0
     ("sql", "flags"),
     [
         ("SELECT 1", NONE),
-        ("INSERT INTO t VALUES (1)", NONE),
+        ("INSERT INTO t VALUES (1)", effects.SEQUENCES),
         ("TRUNCATE t", NONE),
         ("EXPLAIN CREATE TABLE t AS SELECT 1", effects.DDL),
         ("EXPLAIN SELECT 1", NONE),
@@ -27,7 +27,7 @@ NONE = 0
         ("SET LOCAL x.y = 'z'", effects.SET),
         ("SHOW x", NONE),
         ("COPY t TO STDOUT", effects.COPY),
-        ("COPY t FROM STDIN", effects.COPY),
+        ("COPY t FROM STDIN", effects.COPY | effects.SEQUENCES),
         ("CREATE TABLE t (a int)", effects.DDL),
         ("CREATE TEMP TABLE t (a int)", effects.TEMPORARY),
         ("CREATE TABLE pg_temp.t (a int)", effects.TEMPORARY),

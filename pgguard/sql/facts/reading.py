@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from pgguard.sql import effects
+from pgguard.sql import effects, session_effects
 from pgguard.sql.facts.environment import Environment, both, known
 from pgguard.sql.facts.predicates import Reader
 from pgguard.sql.facts.writes import read_assignments, read_insert
@@ -69,6 +69,7 @@ def read(text: bytes, limit: int = LIMIT) -> Facts:
     parts: list[Part] = []
     created: list[Name] = []
     armed: list[Name] = []
+    left: list[session_effects.Effect] = []
     for entry in tree:
         kind, body = next(iter(entry["stmt"].items()))
         if len(parts) < MOST_STATEMENTS:
@@ -76,11 +77,18 @@ def read(text: bytes, limit: int = LIMIT) -> Facts:
             part.stale = bool(facts.effects & effects.DDL)
             facts.by_value = facts.by_value or by_value
             parts.append(part)
+            left += session_effects.of_statement(kind, body, part)
+            if session_effects.may_advance(part):
+                facts.effects |= effects.SEQUENCES
         facts.effects |= effects.effects_of(kind, body)
         created += _created(kind, body)
         armed += _armed(kind, body)
     if len(tree) > MOST_STATEMENTS:
         parts.append(Part("opaque", obstacle=f"it is more than {MOST_STATEMENTS} statements"))
+        left = list(session_effects.UNREAD)
+    facts.session = tuple(left)
+    # What SET and set_config say lies in their literals.
+    facts.by_value = facts.by_value or any(e.kind in session_effects.BY_VALUE for e in left)
     facts.parts, facts.created, facts.armed = tuple(parts), tuple(created), tuple(armed)
     return facts
 
@@ -93,7 +101,7 @@ def _is_replication(text: bytes) -> bool:
 
 def unread(reason: str) -> Facts:
     """Facts of a text that could not be read: it may do anything."""
-    return Facts(effects=effects.ANY, unread=reason)
+    return Facts(effects=effects.ANY, session=session_effects.UNREAD, unread=reason)
 
 
 def _read_statement(kind: str, body: Node) -> tuple[Part, bool]:

@@ -49,6 +49,8 @@ SETTINGS = {
     "limits.pool_timeout": "50s",
     "limits.total_timeout": "50s",
     "limits.max_waiting": "off",
+    # Where servers are shared nobody keeps one at the end.
+    "pool.idle_timeout": "2s",
 }
 
 

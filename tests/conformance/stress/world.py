@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 OURS = ("57P01", "57P02", "57P03", "08006")
 """What a session may be told when its server, or Postgres, was ended by us."""
+FIRST_INVENTED = 4_194_305
+"""A pid from here on is none of a backend: sessions share those, and nobody is told which."""
 WITHIN = 60.0
 """Seconds in which any reply must have come."""
 
@@ -59,6 +61,7 @@ class World:
     _killed: dict[int, float] = field(default_factory=dict)
     _back_at: float = 0.0
     _kills: list[float] = field(default_factory=list)
+    """Those that explain the end of no session with a pid of its own yet."""
     _tokens: int = 0
 
     @property
@@ -92,9 +95,17 @@ class World:
         self._back_at = time.monotonic()
 
     def expected(self, pid: int, opened: float) -> bool:
-        """Whether we made a cause for the end of a session that began then; `pid` 0 is unknown."""
+        """Whether we made a cause for the end of a session that began then; `pid` 0 is unknown.
+
+        Where servers are shared each cause explains one end and no more.
+        """
         if self._back_at >= opened:
             return True
+        if pid >= FIRST_INVENTED:
+            causes = [at for at in self._kills if at >= opened]
+            if causes:
+                self._kills.remove(causes[0])
+            return bool(causes)
         if not pid:
             return any(at >= opened for at in self._kills)
         return self._killed.get(pid, 0.0) >= opened

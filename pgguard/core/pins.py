@@ -1,0 +1,152 @@
+"""Why a session keeps its server: reasons, what brings them and what ends them (transparency T21).
+
+Laws: a pin comes when the statement is sent and goes only when Postgres has said that what ends it
+was done; what the text does not show pins as `unclear`. A reason that ends with the session ends
+with nothing else.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, Final
+
+from pgguard.sql.session_effects import Effect, Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class Reason(Enum):
+    """Reasons, in the words of reports."""
+
+    ROLE = "SET ROLE or SESSION AUTHORIZATION"
+    TEMPORARY = "temporary table, view or sequence"
+    LOCK = "advisory lock"
+    LISTEN = "LISTEN"
+    PREPARE = "PREPARE"
+    NAMES = "prepared statement named in SQL"
+    HOLD = "cursor WITH HOLD"
+    SETTING = "setting whose value is not known"
+    SEED = "setseed"
+    LOAD = "LOAD"
+    PID = "pg_backend_pid()"
+    LARGE_OBJECT = "large object"
+    OBJECT = "object that lives as long as the session"
+    FUNCTION = "function that may have changed the session"
+    UNCLEAR = "statement that could not be read"
+    RELAYED = "relayed login"
+    REPLICATION = "replication"
+
+
+FOR_LIFE: Final = frozenset(
+    {Reason.SEED, Reason.LOAD, Reason.OBJECT, Reason.RELAYED, Reason.REPLICATION}
+)
+"""Ended by nothing: the server is closed with the session (T24)."""
+
+_BRINGS: Final[dict[Kind, Reason]] = {
+    Kind.ROLE: Reason.ROLE,
+    Kind.TEMPORARY: Reason.TEMPORARY,
+    Kind.LOCK: Reason.LOCK,
+    Kind.LISTEN: Reason.LISTEN,
+    Kind.PREPARE: Reason.PREPARE,
+    Kind.HOLD: Reason.HOLD,
+    Kind.SET_UNKNOWN: Reason.SETTING,
+    Kind.SEED: Reason.SEED,
+    Kind.LOAD: Reason.LOAD,
+    Kind.PID: Reason.PID,
+    Kind.LARGE_OBJECT: Reason.LARGE_OBJECT,
+    Kind.SNAPSHOT: Reason.OBJECT,
+    Kind.CALL: Reason.FUNCTION,
+    Kind.CODE: Reason.FUNCTION,
+    Kind.UNREAD: Reason.UNCLEAR,
+}
+
+_ENDS_ALL: Final[dict[Kind, frozenset[Reason]]] = {
+    Kind.RESET_ALL: frozenset({Reason.SETTING}),
+    Kind.DISCARD_TEMPORARY: frozenset({Reason.TEMPORARY}),
+    Kind.UNLISTEN_ALL: frozenset({Reason.LISTEN}),
+    Kind.DEALLOCATE_ALL: frozenset({Reason.PREPARE, Reason.NAMES}),
+    Kind.CLOSE_ALL: frozenset({Reason.HOLD}),
+    Kind.UNLOCK_ALL: frozenset({Reason.LOCK}),
+    Kind.RESET_ROLE: frozenset({Reason.ROLE}),
+    Kind.DISCARD_ALL: frozenset(Reason) - FOR_LIFE - {Reason.FUNCTION, Reason.UNCLEAR},
+}
+
+_ENDS_ONE: Final[dict[Kind, Reason]] = {
+    Kind.UNLISTEN: Reason.LISTEN,
+    Kind.DEALLOCATE: Reason.PREPARE,
+    Kind.CLOSE: Reason.HOLD,
+    Kind.RESET: Reason.SETTING,
+    Kind.RESET_ROLE: Reason.ROLE,
+}
+"""Of the things that the reason counts by name, this one is gone."""
+
+
+class Pin:
+    """One reason of one session: what it holds, since when, by which statement."""
+
+    __slots__ = ("names", "since", "text")
+
+    def __init__(self, since: float, text: str) -> None:
+        self.since = since
+        self.text = text
+        self.names: set[str] = set()
+
+
+class Pins:
+    """All reasons of one session."""
+
+    __slots__ = ("_pins",)
+
+    def __init__(self) -> None:
+        self._pins: dict[Reason, Pin] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._pins)
+
+    @property
+    def reasons(self) -> dict[Reason, Pin]:
+        return self._pins
+
+    def add(self, reason: Reason, name: str, now: float, text: str) -> bool:
+        """Returns whether the reason is new."""
+        pin = self._pins.get(reason)
+        new = pin is None
+        if pin is None:
+            pin = self._pins[reason] = Pin(now, text)
+        pin.names.add(name)
+        return new
+
+    def brought(self, effects: Iterable[Effect], now: float, text: str) -> list[Reason]:
+        """A statement with these effects is being sent. Returns the reasons that are new."""
+        return [
+            _BRINGS[kind]
+            for kind, name in effects
+            if kind in _BRINGS and self.add(_BRINGS[kind], name, now, text)
+        ]
+
+    def ended(self, effects: Iterable[Effect]) -> list[Reason]:
+        """A statement with these effects was carried out. Returns the reasons that are gone.
+
+        Effects count in their order: what a later one of the same text brings stays.
+        """
+        gone: list[Reason] = []
+        effects = list(effects)
+        for at, (kind, name) in enumerate(effects):
+            later = {_BRINGS[e.kind] for e in effects[at + 1 :] if e.kind in _BRINGS}
+            over = [r for r in _ENDS_ALL.get(kind, ()) if r in self._pins and r not in later]
+            for reason in over:
+                del self._pins[reason]
+            gone += over
+            one = _ENDS_ONE.get(kind)
+            pin = self._pins.get(one) if one is not None else None
+            if one is not None and pin is not None and one not in later:
+                pin.names.discard(name)
+                if not pin.names:
+                    del self._pins[one]
+                    gone.append(one)
+        return gone
+
+    def verified(self, reason: Reason) -> None:
+        """Postgres itself says that nothing of it is left (T23)."""
+        self._pins.pop(reason, None)

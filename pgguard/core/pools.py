@@ -1,0 +1,117 @@
+"""Servers that nobody has, by what they are alike in, and whose they may become.
+
+Laws: a server goes back to the session that had it last, else to one of the same client, else to
+anybody (transparency T9); never to one that would see what no reset removes (T24); the one let go
+last is lent first, so that those that nobody needs grow old and are closed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pgguard.core.shared_server import SharedServer
+    from pgguard.core.shared_session import SharedSession
+    from pgguard.core.types import Client
+
+APPLICATION_NAME = "application_name"
+
+
+@dataclass(slots=True, eq=False)
+class Pool:
+    """Servers that are alike: same database, role and startup settings (T8)."""
+
+    key: tuple[object, ...]
+    spare: list[SharedServer] = field(default_factory=list)
+    """Those that nobody has, the one let go last at the end."""
+    known: bool = False
+    """Postgres has let somebody in, and said what follows."""
+    parameters: dict[str, str] = field(default_factory=dict)
+    """What Postgres says at login."""
+
+
+class Pools:
+    """All of them."""
+
+    __slots__ = ("_pools",)
+
+    def __init__(self) -> None:
+        self._pools: dict[tuple[object, ...], Pool] = {}
+
+    def __iter__(self) -> Iterator[Pool]:
+        return iter(self._pools.values())
+
+    def of(self, session: SharedSession) -> Pool:
+        """The pool of its startup parameters; what application_name says is no part of it."""
+        parameters = dict(session.parameters)
+        parameters.pop(APPLICATION_NAME, None)
+        key = tuple(sorted(parameters.items()))
+        pool = self._pools.get(key)
+        if pool is None:
+            pool = self._pools[key] = Pool(key)
+        return pool
+
+    def forget(self) -> None:
+        """What Postgres said at login may not be what it says now."""
+        for pool in self._pools.values():
+            pool.known = False
+
+    # Spare servers
+
+    def spare(self) -> list[SharedServer]:
+        return [server for pool in self._pools.values() for server in pool.spare]
+
+    def put(self, server: SharedServer) -> None:
+        server.pool.spare.append(server)
+
+    def remove(self, server: SharedServer) -> bool:
+        """It is spare no more. Returns whether it was."""
+        spare = server.pool.spare
+        if server not in spare:
+            return False
+        spare.remove(server)
+        return True
+
+    def take(self, session: SharedSession, *, at_cap: bool) -> SharedServer | None:
+        """A server for the session; `at_cap`: its client may have no more than it has now."""
+        fit = [s for s in reversed(session.pool.spare) if _fits(s, session, at_cap=at_cap)]
+        found = next(
+            (server for server in fit if server.last_session is session),
+            next((server for server in fit if server.client is session.client), None),
+        )
+        if found is None and fit:
+            found = fit[0]
+        if found is not None:
+            session.pool.spare.remove(found)
+        return found
+
+    def take_oldest(self, client: Client | None = None) -> SharedServer | None:
+        """The one that has rested longest, of all or of one client's."""
+        spare = [s for s in self.spare() if client is None or s.client is client]
+        oldest = min(spare, key=_rested, default=None)
+        if oldest is not None:
+            self.remove(oldest)
+        return oldest
+
+    def take_if(self, condition: Callable[[SharedServer], bool]) -> list[SharedServer]:
+        """All for which it holds; they are spare no more."""
+        taken = [server for server in self.spare() if condition(server)]
+        for server in taken:
+            self.remove(server)
+        return taken
+
+
+def _rested(server: SharedServer) -> float:
+    return server.rested
+
+
+def _fits(server: SharedServer, session: SharedSession, *, at_cap: bool) -> bool:
+    if server.last_session is session:
+        return True
+    if server.client is not session.client:
+        # It is reset; what was ever set with a dot stays.
+        return not server.dotted and not at_cap
+    return server.dotted <= session.dotted

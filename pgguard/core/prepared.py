@@ -1,0 +1,193 @@
+"""Prepared statements of sessions that share servers: whose name stands on which server.
+
+Directly, a name lives in the session. Here each session's names stand on a server under names of
+their own (`pgg7.s1`), and a server that lacks one is given it before it is used (transparency T16,
+T17). Laws: names follow replies, not requests: what a Parse or Close changes is written down when
+Postgres has answered it, and until then only the messages behind it in the same batch see it; an
+error drops what was not answered. A name that the session does not have goes to the server as it
+is, so that the error is Postgres's own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from pgguard.wire.codes import PARSE
+from pgguard.wire.scan import message
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pgguard.sql.statement import Statement
+
+LONGEST = 63
+"""Bytes of a name that Postgres tells apart (NAMEDATALEN - 1)."""
+
+MOST = 1000
+"""Statements that are kept on one server; beyond it those used longest ago are closed."""
+
+
+@dataclass(slots=True, eq=False)
+class Prepared:
+    """One statement of a session: `body` is what follows the name in its Parse."""
+
+    body: bytes
+    statement: Statement
+    types: tuple[int, ...] | None = None
+    """The parameter types as Postgres has resolved them; None = not told yet."""
+    rows: bytes | None = None
+    """Its RowDescription without formats, empty if it returns none; None = not told yet."""
+    epoch: int = 0
+    """That of the database when `rows` was told: DDL since then may have changed it (T18)."""
+
+    def parse(self, name: bytes) -> bytes:
+        """The Parse that makes it again under `name`, with the types it had (T18)."""
+        if self.types is None:
+            return message(PARSE, name + b"\0" + self.body)
+        text = self.body[: self.body.index(0)]
+        types = b"".join(oid.to_bytes(4, "big") for oid in self.types)
+        count = len(self.types).to_bytes(2, "big")
+        return message(PARSE, name + b"\0" + text + b"\0" + count + types)
+
+
+class Change(NamedTuple):
+    """What an answer to a Parse or Close will change."""
+
+    name: bytes
+    """The session's name; empty = the unnamed statement."""
+    prepared: Prepared | None
+    """None = it is closed."""
+    ours: bool
+    """We asked for it: the session's names stay as they are, the server's change."""
+
+
+class Names:
+    """The statements of one session."""
+
+    __slots__ = ("_mark", "_statements", "bare", "unnamed")
+
+    def __init__(self, session: int) -> None:
+        self._statements: dict[bytes, Prepared] = {}
+        self.unnamed: Prepared | None = None
+        self._mark = b"pgg%x." % session
+        self.bare = False
+        """They stand under the session's own names, on a server that nobody else has (T19)."""
+
+    def __len__(self) -> int:
+        return len(self._statements)
+
+    def get(self, name: bytes) -> Prepared | None:
+        return self._statements.get(name) if name else self.unnamed
+
+    def put(self, name: bytes, prepared: Prepared | None) -> None:
+        if not name:
+            self.unnamed = prepared
+        elif prepared is None:
+            self._statements.pop(name, None)
+        else:
+            self._statements[name] = prepared
+
+    def forget(self) -> None:
+        """DEALLOCATE ALL or DISCARD ALL; the unnamed one goes with the Query that said so."""
+        self._statements.clear()
+        self.bare = False
+
+    def __iter__(self) -> Iterator[tuple[bytes, Prepared]]:
+        yield from self._statements.items()
+
+    def on_server(self, name: bytes) -> bytes:
+        """The name under which a statement of ours stands on every server.
+
+        Postgres tells names apart by their first 63 bytes, of ours as of theirs.
+        """
+        if not name or self.bare:
+            return name
+        name = name[:LONGEST]
+        if len(self._mark) + len(name) > LONGEST:
+            name = hashlib.blake2b(name, digest_size=16).hexdigest().encode()
+        return self._mark + name
+
+    def as_told(self, text: bytes) -> bytes:
+        """An error's text with the session's names in it again."""
+        if self._mark not in text:
+            return text
+        for name in self._statements:
+            text = text.replace(b'"%b"' % self.on_server(name), b'"%b"' % name)
+        return text.replace(self._mark, b"")
+
+
+class Stand:
+    """What stands on one server, and what its answers will change.
+
+    `changes` are in the order of the messages that were sent.
+    """
+
+    __slots__ = ("_names", "changes", "targets", "unnamed")
+
+    def __init__(self) -> None:
+        self._names: dict[bytes, Prepared] = {}
+        """Server names, those used longest ago first, and what they mean here: the session may have
+        closed it elsewhere, or made another one of that name."""
+        self.changes: deque[Change] = deque()
+        self.targets: deque[Prepared | None] = deque()
+        """For each Describe that is not answered what it is about; None = a portal, or unknown."""
+        self.unnamed: Prepared | None = None
+        """The unnamed statement, whosever it is."""
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def sees(self, names: Names, name: bytes) -> Prepared | None:
+        """What `name` means to the next message of the session in this batch."""
+        for change in reversed(self.changes):
+            if change.name == name and not change.ours:
+                return change.prepared
+        return names.get(name)
+
+    def finds(self, names: Names, name: bytes) -> Prepared | None:
+        """What the next message would find on this server without help."""
+        for change in reversed(self.changes):
+            if change.name == name:
+                return change.prepared
+        if not name:
+            return self.unnamed
+        stands = names.on_server(name)
+        found = self._names.pop(stands, None)
+        if found is not None:
+            # The newest use stands last.
+            self._names[stands] = found
+        return found
+
+    def will(self, change: Change) -> None:
+        """A Parse or Close is about to be sent."""
+        self.changes.append(change)
+
+    def answered(self, names: Names) -> None:
+        """The oldest change has been answered by ParseComplete or CloseComplete."""
+        name, prepared, ours = self.changes.popleft()
+        if not ours:
+            names.put(name, prepared)
+        if not name:
+            self.unnamed = prepared
+            return
+        stands = names.on_server(name)
+        self._names.pop(stands, None)
+        if prepared is not None:
+            self._names[stands] = prepared
+
+    def dropped(self) -> None:
+        """An error: the oldest change will not be answered."""
+        self.changes.popleft()
+
+    def cleared(self) -> None:
+        """DEALLOCATE ALL or DISCARD ALL: nothing stands here, of nobody."""
+        self._names.clear()
+
+    def surplus(self) -> Iterator[bytes]:
+        """Server names to close, those used longest ago first."""
+        for stands in list(self._names)[: max(0, len(self._names) - MOST)]:
+            del self._names[stands]
+            yield stands

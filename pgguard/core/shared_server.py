@@ -1,0 +1,359 @@
+"""A server that sessions share: what stands on it, whose state it has, and when it is let go.
+
+Laws: it belongs to one session at a time; between two of them nothing is due, the status is I and
+nothing is hidden; replies that we asked for are walked (core/replies); on doubt it is closed.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, cast
+
+from pgguard.core import upkeep
+from pgguard.core.handover import APPLICATION_NAME
+from pgguard.core.pipeline import BATCH, PARSE_OURS, QUERY, QUERY_OURS, READY, SYNCED
+from pgguard.core.prepared import Change, Names, Prepared, Stand
+from pgguard.core.replies import CHANGING, DESCRIBING, Walker
+from pgguard.core.server import Server
+from pgguard.errors import ProtocolViolation
+from pgguard.pool.servers import ServerState
+from pgguard.sql.session_effects import Effect, Kind
+from pgguard.wire import backend, codes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pgguard.core.hub import Hub
+    from pgguard.core.pools import Pool
+    from pgguard.core.shared_session import SharedSession
+    from pgguard.pool.admission import Ticket
+
+
+class SharedServer(Server):
+    """One backend connection of a pool."""
+
+    __slots__ = (
+        "application_name",
+        "batch_failed",
+        "begun_as",
+        "cancel_later",
+        "changed",
+        "checking",
+        "comparing",
+        "dotted",
+        "doubt",
+        "last_session",
+        "linking",
+        "names",
+        "ours",
+        "ours_failed",
+        "pool",
+        "refusing",
+        "rested",
+        "row",
+        "sequences_of",
+        "settings",
+        "stand",
+        "walker",
+        "walking",
+    )
+
+    def __init__(self, hub: Hub, number: int, session: SharedSession, ticket: Ticket) -> None:
+        super().__init__(hub, number, session, ticket)
+        self.pool: Pool = session.pool
+        self.names: Names = session.names
+        self.stand = Stand()
+        self.walker = Walker(self)
+        self.walking = False
+        """Replies are walked until nothing is due."""
+        self.ours = 0
+        """Queries of ours that are not answered yet."""
+        self.ours_failed = False
+        """One of them was answered by an error."""
+        self.linking = False
+        """They make it its session's, which sends nothing before they are answered."""
+        self.cancel_later = False
+        """Its client wants the statement behind them to be canceled (T29)."""
+        self.checking = False
+        """The newest of them is a check (T23)."""
+        self.comparing: Prepared | None = None
+        """Made here again after DDL: what it returns now is awaited, and nothing sent (T18)."""
+        self.changed: Prepared | None = None
+        """It returns something else than the session was told."""
+        self.refusing = b""
+        """Body of the ErrorResponse that takes the place of the next one."""
+        self.row: list[bytes | None] = []
+        """What the check has told."""
+        self.settings: dict[str, bytes] = {}
+        """Settings that the server has beside its startup ones, by the text that made them."""
+        self.dotted: set[str] = set()
+        """Settings with a dot that were ever made on it: no reset removes them (T24)."""
+        self.begun_as = session.application_name
+        """The application_name that a reset goes back to."""
+        self.application_name: str | None = session.application_name
+        """None = a reset has taken its session's away."""
+        self.sequences_of: SharedSession | None = None
+        self.last_session: SharedSession | None = session
+        self.rested = self.since
+        self.doubt = ""
+        """Why it must be closed rather than shared."""
+        self.batch_failed = False
+
+    @property
+    def shared(self) -> SharedSession:
+        """The session that has it."""
+        return cast("SharedSession", self.session)
+
+    def receive(self, data: bytes) -> None:
+        session = self.session
+        if session is None:
+            self._alone(data)
+            return
+        if not self.walking:
+            super().receive(data)
+        else:
+            self._walk(data)
+        if not self.pipeline.entries:
+            self.hub.sharing.replied(self)
+
+    def _walk(self, data: bytes) -> None:
+        session = cast("SharedSession | None", self.session)
+        assert session is not None
+        compared = self.comparing is not None
+        try:
+            told = self.walker.feed(data)
+        except ProtocolViolation as error:
+            self.hub.server_violated(self, error.message)
+            return
+        if told:
+            self.counters.sent_bytes += len(told)
+            session.write(told)
+        if self.fatal:
+            self.hub.upstream.condemned(self)
+            return
+        self.hub.sharing.cancel_now(self)
+        if compared and self.comparing is None and session.waits:
+            session.go_on()
+        if not self.pipeline.entries and self.walker.between_messages:
+            self.walking = False
+
+    def _alone(self, data: bytes) -> None:
+        """Nobody has it: Postgres says goodbye, or has read its configuration again."""
+        if self.state is ServerState.CLOSING:
+            return
+        try:
+            self.walker.feed(data)
+        except ProtocolViolation as error:
+            self.doubt = error.message
+        if self.doubt or self.fatal:
+            self.hub.sharing.spoiled(self)
+
+    def between_messages(self) -> bool:
+        return not self.skip and self.walker.between_messages
+
+    def walk(self) -> None:
+        """Replies are walked from now on, those to what went the fast way included."""
+        if not self.walking:
+            self.walking = True
+            self.walker.take_over(self.partial, self.skip)
+            self.partial, self.skip = b"", 0
+            for entry in self.pipeline.entries:
+                # Only the last of several unnamed statements is still there at the end.
+                unnamed = self.names.unnamed if entry == BATCH else None
+                self.stand.will(Change(b"", unnamed, ours=False))
+                self.shared.promised()
+
+    def _look_into(self, kind: int, body: bytes) -> None:
+        super()._look_into(kind, body)
+        if kind == codes.PARAMETER_STATUS and not self.walking:
+            with suppress(ProtocolViolation):
+                name, value = backend.decode_parameter_status(body)
+                self.shared.told = {**self.shared.told, name: value}
+                self.parameters = {**self.parameters, name: value}
+
+    def run(self, text: bytes) -> bytes:
+        """A Query of ours that the caller writes next."""
+        self.walk()
+        self.pipeline.entries.append(QUERY_OURS)
+        self.ours += 1
+        self.stand.will(Change(b"", None, ours=True))
+        return text
+
+    def lay_bare(self, session: SharedSession) -> bytes:
+        """Text of ours: the session's statements under their own names, and no others (T19)."""
+        text = self.run(upkeep.query([b"DEALLOCATE ALL"]))
+        self.stand.cleared()
+        session.names.bare = True
+        pieces = [text]
+        for name, prepared in session.names:
+            self.stand.will(Change(name, prepared, ours=True))
+            self.pipeline.entries.append(PARSE_OURS)
+            pieces.append(prepared.parse(name))
+        return b"".join(pieces)
+
+    # What its session is learned to have done
+
+    def has_set(self, name: str, text: bytes) -> None:
+        """A setting was made, or reset where there is no text."""
+        if text:
+            self.settings[name] = text
+        else:
+            self.settings.pop(name, None)
+            if name == APPLICATION_NAME:
+                self._renamed()
+
+    def has_reset(self) -> None:
+        """All settings were reset."""
+        self.settings.clear()
+        self._renamed()
+
+    def _renamed(self) -> None:
+        own = self.begun_as == self.shared.named
+        self.application_name = self.begun_as if own else None
+
+    def may_mark(self, effects: Iterable[Effect]) -> None:
+        """What is being sent may make settings with a dot, which no reset removes (T24)."""
+        self.dotted.update(name for kind, name in effects if "." in name and kind is not Kind.CALL)
+
+    # What the walk over the replies tells
+
+    def unexpected(self, kind: int) -> ProtocolViolation:
+        return ProtocolViolation(f"unexpected message type {kind}", peer="server")
+
+    def told(self, name: str, value: str, *, ours: bool) -> None:
+        """ParameterStatus; of `ours` the session is told when they are done, if it is news then."""
+        self.parameters = {**self.parameters, name: value}
+        session = cast("SharedSession | None", self.session)
+        if session is None or ours:
+            return
+        session.told = {**session.told, name: value}
+        self.hub.parameter_changed(self, name, value)
+
+    def rows_told(self, body: bytes) -> None:
+        """RowDescription or NoData, the answer to a Describe (T18)."""
+        prepared = self.stand.targets[0] if self.stand.targets else None
+        if prepared is None:
+            return
+        rows, epoch = without_formats(body), self.hub.sharing.epoch(self.database)
+        if self.comparing is prepared:
+            self.comparing = None
+            if prepared.rows is not None and prepared.rows != rows:
+                self.changed = prepared
+                return
+        prepared.rows, prepared.epoch = rows, epoch
+
+    def types_told(self, body: bytes) -> None:
+        """ParameterDescription: how Postgres has resolved the types of the statement (T18)."""
+        targets = self.stand.targets
+        if targets and targets[0] is not None and len(body) >= 2:
+            count = int.from_bytes(body[:2], "big")
+            words = (body[2 + 4 * at : 6 + 4 * at] for at in range(count))
+            targets[0].types = tuple(int.from_bytes(word, "big") for word in words)
+
+    def row_of_ours(self, body: bytes) -> None:
+        if self.checking:
+            self.row = backend.decode_row(body)
+
+    def copy_in_begins(self) -> None:
+        promised = self.pipeline.promised
+        whole = [entry for entry in self.pipeline.entries if entry == BATCH]
+        self.copy_in = not self.pipeline.copy_in_begins()
+        self.noted = True
+        for _ in range(len(whole) - list(self.pipeline.entries).count(BATCH)):
+            # It counts as its Execute from now on.
+            self.stand.answered(self.names)
+        session = cast("SharedSession | None", self.session)
+        for _ in range(promised - self.pipeline.promised if session is not None else 0):
+            assert session is not None
+            session.joined()
+
+    def completed(self, body: bytes) -> None:
+        self.rolled_back = body.startswith(b"ROLLBACK")
+
+    def failed_with(self, body: bytes) -> None:
+        if self.copy_in:
+            # How often Postgres says ReadyForQuery now differs from case to case (T14).
+            self.doubt = "an error in COPY"
+        self.batch_failed = True
+        self.comparing = None
+        self._look_into(codes.ERROR_RESPONSE, body)
+
+    def walked_to_ready(self, status: str) -> bytes:
+        """ReadyForQuery: to a Query of ours, or to the oldest batch of the session.
+
+        Returns what the session has to be told beside.
+        """
+        now = self.ready_at = self.hub.clock()
+        if self.pipeline.entries[0] == QUERY_OURS:
+            self.stand.answered(self.names)
+            self.ours -= 1
+            self.pipeline.pop()
+            self.become(status)
+            if status != "I":
+                self.doubt = self.doubt or "a transaction is open behind a text of ours"
+            self.ours_failed = self.ours_failed or self.batch_failed
+            self.failed = self.noted = self.batch_failed = self.rolled_back = False
+            return b"" if self.ours else self._news()
+        failed, self.batch_failed = self.batch_failed, False
+        self._answer_whole()
+        promised = self.pipeline.promised
+        more = self.pipeline.ready()
+        self._ready(status, now)
+        if more:
+            self.started = now
+        session = cast("SharedSession | None", self.session)
+        # A Query in the wake of an error was passed over, like all else up to Sync.
+        for _ in range(promised - self.pipeline.promised if session is not None else 0):
+            assert session is not None
+            session.settled(failed=failed, status=status)
+        return b""
+
+    def _answer_whole(self) -> None:
+        """What the end of a Query or of a whole batch, and of what was passed over, has changed."""
+        stand = self.stand
+        for entry in self.pipeline.entries:
+            kept = entry in SYNCED or (entry >= READY and not self.pipeline.skipping)
+            if kept and entry in (QUERY, BATCH):
+                stand.answered(self.names)
+            elif entry in CHANGING:
+                stand.dropped()
+            elif entry in DESCRIBING:
+                stand.targets.popleft()
+            if kept:
+                return
+
+    def _news(self) -> bytes:
+        """Parameters that are not what the session was told, now that texts of ours are done."""
+        session = cast("SharedSession | None", self.session)
+        if session is None or self.parameters == session.told:
+            return b""
+        news = {n: v for n, v in self.parameters.items() if session.told.get(n) != v}
+        session.told = self.parameters
+        for name, value in news.items():
+            self.hub.parameter_changed(self, name, value)
+        return b"".join(backend.parameter_status(name, value) for name, value in news.items())
+
+    def _ready(self, status: str, now: float) -> None:
+        before, rolled_back = self.status, self.rolled_back
+        super()._ready(status, now)
+        session = cast("SharedSession | None", self.session)
+        if status == "I" and session is not None:
+            tracked = session.tracked
+            if tracked.in_transaction:
+                if rolled_back or before == "E":
+                    tracked.rollback()
+                else:
+                    tracked.commit()
+
+
+def without_formats(description: bytes) -> bytes:
+    """A RowDescription's body but for the format codes: names, tables, types. Empty for NoData."""
+    pieces = [description[:2]]
+    pos = 2
+    while pos < len(description):
+        end = description.find(b"\0", pos)
+        if end < 0:
+            return description
+        pieces.append(description[pos : end + 17])
+        pos = end + 19
+    return b"".join(pieces)

@@ -1,0 +1,449 @@
+"""A session that has a server only while it needs one.
+
+Without a server it answers what Postgres would answer without looking (transparency T5); with one
+its most usual chunks go the way of `core/session` and all others through `core/translating`. Laws:
+whatever is sent is known before it is sent, so that what it leaves behind is learned when Postgres
+has done it, and the server stays as long as it hides anything (T20, T21, T23).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from struct import Struct
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+from pgguard.core import handover, holding
+from pgguard.core.ahead import HELD_LIMIT, has_left
+from pgguard.core.gate import concerns_databases
+from pgguard.core.malformed import BAD_LENGTH
+from pgguard.core.pins import Pins, Reason
+from pgguard.core.prepared import Names, Prepared
+from pgguard.core.session import USUAL_TAIL, Session
+from pgguard.core.states import SessionState
+from pgguard.core.tracked import RESET, Tracked
+from pgguard.core.translating import translate
+from pgguard.sql.cache import DIGITS
+from pgguard.sql.effects import ANY, SEQUENCES
+from pgguard.sql.session_effects import Effect, Kind
+from pgguard.wire import backend, codes
+from pgguard.wire.codes import FRONTEND_LIMIT
+
+if TYPE_CHECKING:
+    from pgguard.core.hub import Hub
+    from pgguard.core.pools import Pool
+    from pgguard.core.server import Server
+    from pgguard.core.shared_server import SharedServer
+    from pgguard.errors import Refusal
+    from pgguard.sql.statement import Statement
+
+_header = Struct(">BI").unpack_from
+_length = Struct(">I").unpack_from
+_names = Struct(">H").unpack_from
+
+SHUTDOWN = "57P01"
+
+NEEDS_SERVER = frozenset(b"QPBDEF")
+"""Query, Parse, Bind, Describe, Execute, FunctionCall (T5)."""
+
+_ANYTHING = (Effect(Kind.CODE),)
+
+_TRANSACTION = frozenset(
+    {Kind.BEGIN, Kind.COMMIT, Kind.ROLLBACK, Kind.SAVEPOINT, Kind.RELEASE, Kind.ROLLBACK_TO}
+)
+_SETS = frozenset({Kind.SET, Kind.SET_UNKNOWN, Kind.RESET, Kind.RESET_ALL, Kind.DISCARD_ALL})
+
+
+class Sent(NamedTuple):
+    """A statement on its way that leaves something behind."""
+
+    effects: tuple[Effect, ...]
+    text: bytes
+    parameters: bool
+    """Some of it came with Bind, so that the text does not say it all."""
+
+
+class SharedSession(Session):
+    """One frontend connection of a client whose servers are shared."""
+
+    __slots__ = (
+        "batch",
+        "batches",
+        "dotted",
+        "drop_next",
+        "dropping",
+        "greeted",
+        "links_failed",
+        "must_wait",
+        "named",
+        "names",
+        "pid",
+        "pins",
+        "pool",
+        "told",
+        "tracked",
+        "unsynced",
+        "unverified",
+        "waits",
+    )
+
+    def __init__(self, hub: Hub, number: int, address: str, port: int, *, loopback: bool) -> None:
+        super().__init__(hub, number, address, port, loopback=loopback)
+        self.pool: Pool = hub.sharing.nowhere
+        self.names = Names(number)
+        self.tracked = Tracked()
+        self.pins = Pins()
+        self.dotted: set[str] = set()
+        """Settings with a dot that it has made, if only for a transaction (T24)."""
+        self.named = ""
+        """The application_name that it began with."""
+        self.greeted = False
+        self.told: dict[str, str] = {}
+        """The parameters as Postgres has told them last."""
+        self.links_failed = 0
+        """How often in a row no server could be made its own."""
+        self.must_wait = False
+        """A statement about databases is among what is being sent (T27)."""
+        self.drop_next = 0
+        """Bytes to come of a message that was refused."""
+        self.dropping = False
+        """What comes up to the next Sync is dropped: its batch was refused."""
+        self.unsynced = False
+        """Messages were sent whose Sync was not: a transaction may be open behind them (T13)."""
+        self.unverified = True
+        """Something was sent since Postgres was asked what is left behind (T23)."""
+        self.waits = False
+        """Something must be answered before more is sent: what comes is held."""
+        self.pid = 0
+        """The pid that the client was told."""
+        self.batch: list[Sent] = []
+        """What has been sent since the last Sync, Query or FunctionCall."""
+        self.batches: deque[list[Sent]] = deque()
+        """The same of those that are not answered yet."""
+
+    @property
+    def shared(self) -> SharedServer:
+        """The server that it has."""
+        return cast("SharedServer", self.server)
+
+    # What the client says
+
+    def receive(self, data: bytes) -> None:
+        server = cast("SharedServer | None", self.server)
+        if server is None or self.waits or self.held_back is not None:
+            self.last_byte = self.hub.clock()
+            self._receive_unlinked(data)
+        elif not self.skip and not self.partial and self._is_usual(server, data):
+            super().receive(data)
+        else:
+            self.last_byte = now = self.hub.clock()
+            self.counters.received_bytes += len(data)
+            if not server.pipeline.entries:
+                server.started = now
+                if server.transaction_since is not None:
+                    server.resumed(now)
+            server.walk()
+            translate(self, server, data)
+            if self.leaving:
+                self.hub.end_session(self, "closed by the client")
+
+    def _is_usual(self, server: SharedServer, data: bytes) -> bool:
+        """One whole Query, or the batch of an unnamed statement, that leaves nothing behind."""
+        if server.walking or self.unsynced or self.judge is None or len(data) < 6:
+            return False
+        version = self.judge.version
+        if data[0] == 0x51:  # Query
+            if _length(data, 1)[0] != len(data) - 1:
+                return False
+            text = data[5:-1]
+        elif data[0] == 0x50 and data[5] == 0 and data.endswith(USUAL_TAIL):  # Parse
+            after = 1 + _length(data, 1)[0]
+            end = len(data)
+            if not (
+                after + 29 <= end
+                and data[after] == 0x42
+                and _length(data, after + 1)[0] == end - 23 - after
+                and _names(data, after + 5)[0] == 0
+            ):
+                return False
+            text = data[6 : data.find(b"\0", 6)]
+        else:
+            return False
+        statement = self.exact.get(text) or self.numbered.get(text.translate(DIGITS))
+        if statement is None or statement.clean != version:
+            return False
+        if statement.effects & SEQUENCES:
+            server.sequences_of = self
+        if data[0] == 0x51:
+            self.names.unnamed = server.stand.unnamed = None
+        else:
+            self.names.unnamed = server.stand.unnamed = Prepared(data[6:after], statement)
+        return True
+
+    def _receive_unlinked(self, data: bytes) -> None:
+        if self.state is SessionState.CLOSING or self.entrance is not None:
+            super()._receive_unlinked(data)
+            return
+        if self.drop_next:
+            dropped = min(self.drop_next, len(data))
+            self.drop_next -= dropped
+            data = data[dropped:]
+        self.held += data
+        if self.dropping:
+            self.drop_batch()
+        elif self.state is SessionState.IDLE:
+            self._answer_alone()
+        elif self.state is SessionState.WAITING and has_left(self.held):
+            self.hub.session_gone(self, "client closed the session while it waited")
+        elif len(self.held) > HELD_LIMIT:
+            self.out.pause_reading()
+
+    def _answer_alone(self) -> None:
+        """Without a server: answer what needs none, up to the first message that does (T5)."""
+        held = self.held
+        pos = 0
+        while len(held) - pos >= 5:
+            kind, length = _header(held, pos)
+            if length < 4 or length > FRONTEND_LIMIT[kind]:
+                self.hub.session_violated(self, BAD_LENGTH % kind)
+                return
+            if kind in NEEDS_SERVER:
+                self.held = held[pos:]
+                self.hub.sharing.want(self)
+                return
+            after = pos + 1 + length
+            if after > len(held):
+                break
+            if kind == codes.TERMINATE:
+                self.leaving = True
+                self.hub.end_session(self, "closed by the client")
+                return
+            self._answer(kind, held[pos + 5 : after])
+            pos = after
+        self.held = held[pos:]
+
+    def _answer(self, kind: int, body: bytes) -> None:
+        if kind == codes.SYNC:
+            self.write(backend.ready_for_query(b"I"))
+        elif kind == codes.CLOSE:
+            if body[:1] == b"S":
+                self.names.put(body[1:-1], None)
+            self.write(backend.message(codes.CLOSE_COMPLETE, b""))
+
+    def drop_batch(self) -> None:
+        """What was refused is not answered any more: up to its Sync, or the Query alone (T6)."""
+        held = self.held
+        pos = 0
+        self.dropping = True
+        while self.dropping and len(held) - pos >= 5:
+            kind, length = _header(held, pos)
+            if kind == codes.TERMINATE:
+                self.hub.end_session(self, "closed by the client")
+                return
+            self.dropping = kind not in _ENDS_BATCH
+            pos += 1 + length
+        # The rest of a message that has not come whole is dropped when it comes.
+        self.drop_next = max(0, pos - len(held))
+        self.held = held[pos:]
+        if not self.dropping:
+            self.write(backend.ready_for_query(b"I"))
+            self.receive(b"")
+
+    def go_on(self) -> None:
+        """What was held can be sent now."""
+        self.waits = False
+        held, self.held = self.held, b""
+        if len(held) > HELD_LIMIT and not self.paused:
+            self.out.resume_reading()
+        if held:
+            self.receive(held)
+
+    def eof(self) -> bool:
+        """The client sends no more. The server is not told: it goes on to others."""
+        server = self.server
+        waits = self.waits or self.held_back is not None
+        if server is not None and (server.pipeline.due or waits):
+            self.gone_at = self.hub.clock()
+            self.hub.gone.add(self)
+            return True
+        self.hub.end_session(self, "client closed the connection")
+        return False
+
+    # What is sent, and what it leaves behind
+
+    def look_up(self, text: bytes, *, whole: bool) -> Statement:
+        """The statement of a text, judged."""
+        judge = self.judge
+        assert judge is not None
+        if not whole:
+            return judge.too_long(text)
+        statement = self.exact.get(text) or self.numbered.get(text.translate(DIGITS))
+        if statement is None:
+            statement = judge.statement(text, self.readable)
+        if statement.version != judge.version and not judge.wants_worker(statement):
+            judge.judge(statement)
+        return statement
+
+    def prepare_for(self, statement: Statement) -> bytes:
+        """What must be sent before a statement that names prepared statements in SQL (T19)."""
+        if self.names.bare or not statement.session or self.shared.status == "E":
+            return b""
+        if self.unsynced:
+            # A Query would end the batch: here such a statement finds none of the names.
+            return b""
+        kinds = {effect.kind for effect in statement.session}
+        if Kind.NAMES_PREPARED in kinds or (kinds & _NAMING and len(self.names)):
+            self.pins.add(Reason.NAMES, "", self.hub.clock(), statement.masked)
+            return self.shared.lay_bare(self)
+        return b""
+
+    def sends(self, statement: Statement, text: bytes, *, parameters: bool) -> None:
+        """An execution is about to be sent."""
+        judge = self.judge
+        assert judge is not None
+        if statement.effects & (SEQUENCES | ANY):
+            self.shared.sequences_of = self
+        if statement.clean == judge.version:
+            self.statements[statement.verdict] += 1
+            return
+        self.must_wait = self.must_wait or concerns_databases(judge, [statement])
+        self.hub.settle(self, statement)
+        # What has not been read may do anything.
+        effects = statement.session if statement.facts is not None else _ANYTHING
+        if effects:
+            now = self.hub.clock()
+            for reason in self.pins.brought(effects, now, statement.masked):
+                self.hub.sharing.pinned(self, reason, now)
+            self.batch.append(Sent(effects, text, parameters))
+            self.unverified = True
+            self.shared.may_mark(effects)
+
+    def calls_function(self) -> None:
+        """FunctionCall: by its OID it may be anything."""
+        self.pins.brought(_ANYTHING, self.hub.clock(), "FunctionCall")
+        self.batch.append(Sent(_ANYTHING, b"", parameters=True))
+
+    def promised(self) -> None:
+        """A message was added that ReadyForQuery answers."""
+        self.batches.append(self.batch)
+        self.batch = []
+
+    def clears_names(self) -> bool:
+        """Whether the newest batch takes all prepared statements away."""
+        return bool(self.batches) and any(
+            effect.kind in _CLEARING for sent in self.batches[-1] for effect in sent.effects
+        )
+
+    def joined(self) -> None:
+        """The oldest Sync that is not answered will not be: its batch goes on (T14)."""
+        first = self.batches.popleft()
+        if self.batches:
+            self.batches[0][:0] = first
+        else:
+            self.batch[:0] = first
+
+    def pin_for_life(self, why: str) -> None:
+        self.pins.add(Reason.OBJECT, "", self.hub.clock(), why)
+
+    def settled(self, *, failed: bool, status: str) -> None:
+        """The oldest batch was answered; `failed` = with an error."""
+        batch = self.batches.popleft() if self.batches else []
+        if not batch:
+            return
+        kinds = {effect.kind for sent in batch for effect in sent.effects}
+        if failed:
+            if kinds & _SETS and kinds & _TRANSACTION:
+                # Some of it may have been committed before the error.
+                self.pins.add(Reason.UNCLEAR, "", self.hub.clock(), "a batch that failed half-way")
+            return
+        for sent in batch:
+            self._learn(sent, status)
+
+    def _learn(self, sent: Sent, status: str) -> None:
+        alone = len(sent.effects) == 1
+        for effect in sent.effects:
+            self._learn_one(effect, sent, status, alone=alone)
+        for reason in self.pins.ended(sent.effects):
+            self.hub.sharing.unpinned(self, reason)
+
+    def _learn_one(self, effect: Effect, sent: Sent, status: str, *, alone: bool) -> None:
+        kind, name = effect
+        tracked, server = self.tracked, self.shared
+        if "." in name and kind in _MARKING:
+            self.dotted.add(name)
+        if kind in (Kind.SET, Kind.RESET):
+            if kind is Kind.SET and (not alone or sent.parameters):
+                self.pins.add(Reason.SETTING, name, self.hub.clock(), "a setting beside others")
+                return
+            if status != "I":
+                tracked.begin()
+            tracked.set(name, RESET if kind is Kind.RESET else sent.text)
+            server.has_set(name, RESET if kind is Kind.RESET else sent.text)
+        elif kind in (Kind.RESET_ALL, Kind.DISCARD_ALL):
+            if status != "I":
+                tracked.begin()
+            tracked.reset_all()
+            server.has_reset()
+        elif kind is Kind.SAVEPOINT:
+            tracked.begin()
+            tracked.savepoint(name)
+        elif kind is Kind.RELEASE:
+            tracked.release(name)
+        elif kind is Kind.ROLLBACK_TO:
+            tracked.rollback_to(name)
+        elif kind is Kind.ROLES:
+            self.hub.sharing.roles_changed()
+        elif kind is Kind.SEQUENCE_READ:
+            self.client.reads_sequences = True
+        if kind in _CLEARING:
+            self.names.forget()
+            server.stand.cleared()
+
+    # Link and unlink
+
+    def link(self, server: Server, now: float) -> None:
+        """`server` is ours from now on, until it is let go."""
+        self.server = server
+        server.session = self
+        self.shared.names = self.names
+        self.hub.places.move(self, SessionState.LINKED, now)
+        if not self.greeted and server.greeting:
+            self._greet(b"".join(server.greeting), server.parameters)
+        elif not self.greeted:
+            self.greet()
+        server.greeting = []
+        if self.relay is not None:
+            self.held, self.relay = self.relay.rest, None
+        if self.paused:
+            server.out.pause_reading()
+        self.hub.sharing.judged(self, server.parameters)
+        if handover.take_over(self, self.shared):
+            self.shared.linking = self.waits = True
+        else:
+            self.go_on()
+
+    def greet(self) -> None:
+        """The login is complete without a server: what Postgres has said to others of its kind."""
+        parameters = {**self.pool.parameters, handover.APPLICATION_NAME: self.named}
+        said = (backend.parameter_status(name, value) for name, value in parameters.items())
+        self._greet(b"".join(said), parameters)
+
+    def _greet(self, greeting: bytes, parameters: dict[str, str]) -> None:
+        self.greeted, self.told = True, parameters
+        key = backend.backend_key_data(self.pid, self.secret_key)
+        self.write(greeting + key + backend.ready_for_query(b"I"))
+
+    def lives_on(self, error: Refusal) -> bool:
+        """Whether that is an ERROR to it, and not its end (T6)."""
+        return self.greeted and error.sqlstate != SHUTDOWN
+
+    def stuck_since(self) -> float | None:
+        server = self.server
+        if server is not None and self.pins and not server.pipeline.entries:
+            return max(self.last_byte, server.ready_at)
+        return holding.stuck_since(self)
+
+
+_ENDS_BATCH = frozenset({codes.SYNC, codes.QUERY, codes.FUNCTION_CALL})
+_MARKING = frozenset({Kind.SET, Kind.SET_LOCAL, Kind.SET_UNKNOWN})
+_CLEARING = frozenset({Kind.DEALLOCATE_ALL, Kind.DISCARD_ALL})
+_NAMING = frozenset({Kind.EXECUTE, Kind.DEALLOCATE})

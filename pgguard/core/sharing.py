@@ -1,0 +1,418 @@
+"""Who of the sessions that share servers has which: links, spare servers, resets, room.
+
+A session whose transaction is over keeps its server as long as nobody needs it; whoever asks in
+vain makes the one that has rested longest let go. Laws: a ticket is the right to a link, and goes
+back when the server is let go, or, if the server is closed, when its socket has given EOF (T12);
+servers, spare ones included, never exceed the total, nor those of a client its cap; a server goes
+to another client only reset (T25), and never with what no reset removes (T24).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from itertools import count
+from typing import TYPE_CHECKING, cast
+
+from pgguard import events
+from pgguard.core import handover
+from pgguard.core.gate import readable
+from pgguard.core.login import Method
+from pgguard.core.pins import Reason
+from pgguard.core.pipeline import QUERY_OURS
+from pgguard.core.pools import Pool, Pools
+from pgguard.core.states import SessionState
+from pgguard.errors import Refusal
+from pgguard.pool.admission import TicketState
+from pgguard.pool.servers import ServerState, move
+from pgguard.wire import backend
+
+if TYPE_CHECKING:
+    from pgguard.core.hub import Hub
+    from pgguard.core.shared_server import SharedServer
+    from pgguard.core.shared_session import SharedSession
+    from pgguard.pool.admission import Ticket
+
+FIRST_PID = 4_194_305
+"""Above what Linux lets a process have: no backend's pid (T28)."""
+
+NAME_LIMIT = 63
+"""Bytes of an application_name that Postgres keeps (NAMEDATALEN - 1)."""
+
+_NOT_RESTORED = "pgguard: the settings of this session could not be made again"
+_NOT_RESTORED_HINT = "The log of Postgres says which of them it refused."
+_CANCELED = "canceling statement due to user request"
+
+
+def _need(server: SharedServer) -> tuple[bool, float, int]:
+    """Sequence state yields last (T22), then who has said something last."""
+    return server.sequences_of is server.session, server.ready_at, server.id
+
+
+class Sharing:
+    """The links of all sessions that share servers."""
+
+    __slots__ = ("_epochs", "_hub", "_pids", "_pools", "_starting", "closing", "nowhere")
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._pools = Pools()
+        self._starting: deque[Ticket] = deque()
+        """Granted, but their servers cannot be connected before another one is closed."""
+        self._epochs: dict[str, int] = {}
+        self._pids = count(FIRST_PID)
+        self.closing: set[SharedServer] = set()
+        """Spare servers whose end a statement about databases awaits."""
+        self.nowhere = Pool(())
+
+    # The way in
+
+    def enter(self, session: SharedSession) -> None:
+        """The session has logged in, or Postgres is to judge it."""
+        hub = self._hub
+        now = hub.clock()
+        if session.relay is not None:
+            session.pins.add(Reason.RELAYED, "", now, "relayed login")
+        pool = session.pool = self._pools.of(session)
+        session.pid = next(self._pids)
+        session.named = session.application_name
+        hub.keys.add(session.pid, session.secret_key, session)
+        self.judged(session, pool.parameters)
+        if not self._lets_in(session):
+            self.want(session)
+            return
+        hub.places.move(session, SessionState.IDLE, now)
+        session.greet()
+        session.receive(b"")
+
+    def _lets_in(self, session: SharedSession) -> bool:
+        """Whether its login can be completed without a server of its own.
+
+        Whoever has neither proved to know the secret of its user, nor has a user that Postgres has
+        let in without one a moment ago, is let in by Postgres or not at all (T3).
+        """
+        methods = self._hub.upstream.methods
+        trusted = methods.known(session.user, session.database) is Method.TRUST
+        proven = session.relay is None and (session.secret is not None or trusted)
+        # What Postgres makes of other names is not known here.
+        plain = session.named.isascii() and len(session.named) <= NAME_LIMIT
+        return session.pool.known and proven and plain
+
+    def judged(self, session: SharedSession, parameters: dict[str, str]) -> None:
+        judge = self._hub.gate.judge(session.database)
+        judge.sharing = True
+        session.judged_by(judge, readable=readable(parameters))
+
+    # Links
+
+    def want(self, session: SharedSession) -> None:
+        """The session needs a server."""
+        hub = self._hub
+        now = hub.clock()
+        hub.places.move(session, SessionState.WAITING, now)
+        try:
+            ticket = hub.admission.acquire(session.client.share, session, now)
+        except Refusal as error:
+            hub.refuse(session, error)
+            return
+        session.ticket = ticket
+        if ticket.state is TicketState.GRANTED:
+            hub.start_server(ticket, now)
+            return
+        self._make_room(ticket)
+        if ticket.state is TicketState.QUEUED:
+            client = session.client
+            queued = events.TicketQueued(
+                now, session.id, client.key, client.share.waiting, ticket.blocked_by
+            )
+            hub.emit(queued)
+
+    def _make_room(self, ticket: Ticket) -> None:
+        """Let those go that hold a server without need, longest rested first."""
+        while ticket.state is TicketState.QUEUED:
+            resting: list[SharedServer] = []
+            for server in cast("set[SharedServer]", self._hub.servers):
+                if ticket.blocked_by == "cap" and server.client.share is not ticket.share:
+                    continue
+                if self._rests(server):
+                    resting.append(server)
+                else:
+                    self._look(server)
+            if not resting:
+                return
+            self.let_go(min(resting, key=_need))
+
+    def _is_quiet(self, server: SharedServer) -> bool:
+        """Nothing is on its way in either direction, and no transaction is open."""
+        session = cast("SharedSession | None", server.session)
+        if session is None or server.state is not ServerState.LINKED or server.pipeline.entries:
+            return False
+        if server.status != "I" or server.copy_in or not server.between_messages():
+            return False
+        if server.cancelling or server.cancels:
+            # It would hit whoever is next (T29).
+            return False
+        if session.skip or session.partial or session.unsynced or session.waits:
+            return False
+        return session.held_back is None and not session.held
+
+    def _rests(self, server: SharedServer) -> bool:
+        """Whether its session would not notice that it goes."""
+        if not self._is_quiet(server):
+            return False
+        session = server.shared
+        if session.client.reads_sequences and server.sequences_of is session:
+            return False
+        return not session.pins
+
+    def _look(self, server: SharedServer) -> None:
+        """Ask Postgres whether pins that may be none are any, if that decides (T23)."""
+        if self._is_quiet(server):
+            session = server.shared
+            if session.unverified and set(session.pins.reasons) <= handover.CHECKED:
+                handover.check(session, server)
+
+    def let_go(self, server: SharedServer) -> None:
+        """Session and server part; the server is spare, or closed if it cannot be."""
+        hub = self._hub
+        now = hub.clock()
+        session = server.shared
+        hub.places.move(session, SessionState.IDLE, now)
+        self._put_aside(session, server)
+
+    def _put_aside(self, session: SharedSession, server: SharedServer) -> None:
+        """Without a session now: to the spare ones, or to its end."""
+        hub = self._hub
+        ticket = server.ticket
+        session.unlink()
+        session.ticket = None
+        server.rested = now = hub.clock()
+        server.out.resume_reading()
+        if server.doubt:
+            hub.upstream.retire(server, server.doubt)
+            return
+        move(server, ServerState.IDLE)
+        server.ticket = None
+        self._pools.put(server)
+        if ticket is not None:
+            hub.granted(hub.admission.give_back(ticket, now))
+        self.start()
+
+    def part(self, session: SharedSession) -> bool:
+        """The session ends. Returns False if its server, or the dial of one, must end with it."""
+        self._hub.keys.remove(session.pid, session)
+        server = cast("SharedServer | None", session.server)
+        if server is None or not self._rests(server):
+            return False
+        self._put_aside(session, server)
+        return True
+
+    def give(self, ticket: Ticket) -> None:
+        """The ticket was granted: link a spare server, or connect one."""
+        hub = self._hub
+        session = cast("SharedSession", ticket.holder)
+        client = session.client
+        mine = sum(1 for other in hub.servers if other.client is client)
+        at_cap = mine >= client.limits.connection_limit
+        if session.greeted or self._lets_in(session):
+            server = self._pools.take(session, at_cap=at_cap)
+            if server is not None:
+                self._link(server, session, ticket)
+                return
+        total = hub.admission.total
+        if hub.blocking:
+            # Whoever connects makes a statement about databases fail (T27).
+            self._starting.append(ticket)
+        elif at_cap or (total is not None and len(hub.servers) >= total):
+            self._starting.append(ticket)
+            spare = self._pools.take_oldest(client if at_cap else None)
+            if spare is not None:
+                hub.upstream.retire(spare, "another session needs its place")
+        else:
+            hub.upstream.dial(session, ticket)
+
+    def _link(self, server: SharedServer, session: SharedSession, ticket: Ticket) -> None:
+        before = server.client
+        move(server, ServerState.LINKED)
+        server.since = now = self._hub.clock()
+        server.ticket = ticket
+        session.link(server, now)
+        if before is not session.client:
+            # Its former client has room for one more now.
+            self.start()
+
+    def connected(self, server: SharedServer) -> None:
+        """The dial of its first session has ended well."""
+        pool = server.pool
+        pool.known, pool.parameters = True, server.parameters
+
+    def failed_to_link(self, session: SharedSession, server: SharedServer) -> None:
+        """What makes the server the session's has failed: it is closed, and another one tried."""
+        hub = self._hub
+        hub.places.move(session, SessionState.IDLE, hub.clock())
+        session.unlink()
+        session.ticket = None
+        hub.upstream.retire(server, server.doubt)
+        session.links_failed += 1
+        if session.links_failed > 1:
+            hub.refuse(session, Refusal(_NOT_RESTORED, sqlstate="57P01", hint=_NOT_RESTORED_HINT))
+        else:
+            self.want(session)
+
+    # What replies bring
+
+    def replied(self, server: SharedServer) -> None:
+        """Nothing is due on a server any more."""
+        session = cast("SharedSession | None", server.session)
+        if session is None:
+            return
+        if server.linking:
+            server.linking = False
+            if server.ours_failed:
+                self.failed_to_link(session, server)
+                return
+            session.links_failed = 0
+        if server.checking:
+            handover.checked(session, server, self._hub.clock())
+        if session.waits:
+            session.go_on()
+            self.cancel_now(server)
+            if server.pipeline.entries or server.session is not session:
+                return
+        if session.leaving or (session.gone_at is not None and session.held_back is None):
+            self._hub.end_session(session, "closed by the client")
+            return
+        if self._hub.draining:
+            self._hub.drained(server)
+            return
+        if server.doubt and server.status == "I":
+            self.spoiled(server)
+            return
+        if server.application_name is None:
+            handover.name(session, server)
+        if self._hub.admission.waits:
+            if self._rests(server):
+                self.let_go(server)
+            else:
+                self._look(server)
+
+    def spoiled(self, server: SharedServer) -> None:
+        """A server that is not to be used any more."""
+        if server.session is None:
+            self._pools.remove(server)
+            self._hub.upstream.retire(server, server.doubt or "Postgres said something unasked")
+        elif self._rests(server):
+            self.let_go(server)
+
+    def lost(self, server: SharedServer) -> None:
+        """Its socket is gone: there is room."""
+        self._pools.remove(server)
+        if server in self.closing:
+            self.closing.discard(server)
+            self._hub.let_go_on()
+        self.start()
+
+    def start(self) -> None:
+        """Try again to connect what has waited for room, or for a statement about databases."""
+        for _ in range(len(self._starting)):
+            ticket = self._starting.popleft()
+            session = cast("SharedSession", ticket.holder)
+            if session.state is SessionState.WAITING and session.ticket is ticket:
+                self.give(ticket)
+            else:
+                self._hub.granted(self._hub.admission.give_back(ticket, self._hub.clock()))
+
+    def tick(self, now: float) -> None:
+        """Every 100 ms: whoever waits, and spare servers that nobody has needed for long."""
+        hub = self._hub
+        if hub.admission.waits:
+            for ticket in hub.admission.heads():
+                self._make_room(ticket)
+        if self._starting:
+            self.start()
+        for server in self._pools.take_if(lambda one: now - one.rested > hub.settings.spare_for):
+            hub.upstream.retire(server, "nobody needed it")
+
+    def close_spare(self) -> bool:
+        """Close every server that nobody has, before a statement about databases (T27).
+
+        Returns whether there is one; `Hub.let_go_on` is called when the last one is gone.
+        """
+        for server in self._pools.take_if(lambda one: True):
+            self.closing.add(server)
+            self._hub.upstream.retire(server, "a statement about databases is next")
+        return bool(self.closing)
+
+    def epoch(self, database: str) -> int:
+        """Rises with whatever may have changed what statements return (T18)."""
+        return self._epochs.get(database, 0)
+
+    def catalogue_changed(self, database: str) -> None:
+        self._epochs[database] = self.epoch(database) + 1
+        self.start()
+
+    def roles_changed(self) -> None:
+        """What a role may, or begins with, has changed: no server that is there knows it (T26)."""
+        self._pools.forget()
+        for server in self._pools.take_if(lambda one: True):
+            self._hub.upstream.retire(server, "roles have changed")
+        for other in self._hub.servers:
+            cast("SharedServer", other).doubt = "roles have changed"
+
+    def pinned(self, session: SharedSession, reason: Reason, now: float) -> None:
+        self._hub.emit(events.Pinned(now, session.id, session.client.key, reason.value))
+
+    def unpinned(self, session: SharedSession, reason: Reason) -> None:
+        now = self._hub.clock()
+        self._hub.emit(events.Unpinned(now, session.id, session.client.key, reason.value))
+
+    # Cancels and refusals after login
+
+    def cancel(self, session: SharedSession) -> SharedServer | None:
+        """A CancelRequest: the server on which a statement of the session runs now (T29)."""
+        if session.state is SessionState.WAITING:
+            self._cancelled(session)
+            return None
+        server = cast("SharedServer | None", session.server)
+        if server is None:
+            return None
+        if server.pipeline.entries and server.pipeline.entries[0] == QUERY_OURS:
+            # What runs there is ours: the client's statement comes behind it.
+            server.cancel_later = bool(session.held) or len(server.pipeline.entries) > 1
+            return None
+        return server
+
+    def cancel_now(self, server: SharedServer) -> None:
+        """Nothing of ours runs any more: a cancel that has come meanwhile is due."""
+        entries = server.pipeline.entries
+        if server.cancel_later and entries and entries[0] != QUERY_OURS:
+            server.cancel_later = False
+            self._hub.upstream.cancel(server)
+
+    def _cancelled(self, session: SharedSession) -> None:
+        """A CancelRequest for a session that waits: its ticket is withdrawn (T7)."""
+        hub = self._hub
+        hub.counters.cancels += 1
+        ticket = session.ticket
+        assert ticket is not None
+        now = hub.clock()
+        if ticket.state is TicketState.QUEUED:
+            hub.granted(hub.admission.abandon(ticket, now))
+        else:
+            hub.upstream.abandon(session, "canceled by the client")
+        self.refuse(session, Refusal(_CANCELED, sqlstate="57014"))
+        self.start()
+
+    def refuse(self, session: SharedSession, error: Refusal) -> None:
+        """ERROR; the statement, or the batch up to Sync, is dropped; the session lives (T6)."""
+        session.ticket = None
+        self._hub.places.move(session, SessionState.IDLE, self._hub.clock())
+        session.write(
+            backend.error_response(
+                severity="ERROR",
+                sqlstate=error.sqlstate,
+                message=error.message,
+                detail=error.detail,
+                hint=error.hint,
+            )
+        )
+        session.drop_batch()

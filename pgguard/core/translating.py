@@ -1,0 +1,280 @@
+"""What a session says, made fit for a server that is shared: names, and what must come before.
+
+`translate` is the way of every chunk but the most usual ones (see `SharedSession.receive`): it
+looks at each message, gives the server the statements that it lacks, renames, and knows of every
+statement what it leaves behind before it is sent. Laws: what is sent is in the session's order;
+Query and Parse are held until they are whole; entries match what is sent, message by message, since
+the replies are walked.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import TYPE_CHECKING
+
+from pgguard.core import pipeline
+from pgguard.core.malformed import break_off
+from pgguard.core.prepared import Change, Prepared
+from pgguard.wire import backend, codes, frontend
+from pgguard.wire.codes import FRONTEND_LIMIT, KNOWN_FRONTEND
+from pgguard.wire.scan import message
+
+if TYPE_CHECKING:
+    from pgguard.core.shared_server import SharedServer
+    from pgguard.core.shared_session import SharedSession
+
+_header = Struct(">BI").unpack_from
+
+WHOLE = 1 << 20
+"""Length of a Query or Parse up to which it is held until it is whole; a longer one pins."""
+
+NAMES = 2048
+"""Bytes of a Bind in which both of its names must end; Postgres cuts names after 63."""
+
+
+_BATCHED = frozenset({codes.PARSE, codes.BIND, codes.DESCRIBE, codes.EXECUTE, codes.CLOSE})
+
+_NOWHERE = b"\x01"
+"""The name of a statement that no session makes: to bind it fails as to bind an unknown one."""
+
+_RESULT_TYPE = backend.error_response(
+    severity="ERROR", sqlstate="0A000", message="cached plan must not change result type"
+)[5:]
+
+
+def translate(session: SharedSession, server: SharedServer, data: bytes) -> None:
+    """A chunk of a linked session: write what it becomes."""
+    pieces: list[bytes] = []
+    chunk = session.partial + data
+    session.partial = b""
+    pos = 0
+    if session.skip:
+        pos = min(session.skip, len(chunk))
+        session.skip -= pos
+        pieces.append(chunk[:pos])
+    while len(chunk) - pos >= 5:
+        kind, length = _header(chunk, pos)
+        if length < 4 or length > FRONTEND_LIMIT[kind]:
+            break_off(session, b"".join(pieces) + chunk[pos : pos + 5], kind)
+            return
+        after = pos + 1 + length
+        whole = after <= len(chunk)
+        if not whole and _must_be_whole(kind, length, len(chunk) - pos):
+            break
+        if kind == codes.BIND and (made := _made_again(session, server, chunk[pos:after])):
+            # What it returns now must be known before it is bound; the rest waits.
+            pieces.append(made)
+            session.held, session.waits = chunk[pos:], True
+            chunk, pos = b"", 0
+            break
+        pieces.append(_translate(session, server, kind, chunk[pos:after], whole=whole))
+        if kind in _BATCHED:
+            session.unsynced = True
+        if not whole:
+            session.skip = after - len(chunk)
+            pos = len(chunk)
+            break
+        pos = after
+        if not session.unsynced and session.clears_names():
+            # Which of its names there are then is known when that is done; the rest waits.
+            session.held, session.waits = chunk[pos:], True
+            chunk, pos = b"", 0
+            break
+    session.partial = chunk[pos:]
+    text = b"".join(pieces)
+    if session.must_wait and session.hub.close_services(server):
+        # T27: spare servers and service connections would make it wait and fail.
+        session.held_back = text
+    elif text:
+        server.write(text)
+    session.must_wait = False
+    if len(server.pipeline.entries) > pipeline.MANY:
+        server.doubt = server.doubt or "too much was owed at once"
+
+
+def _must_be_whole(kind: int, length: int, there: int) -> bool:
+    if kind in (codes.QUERY, codes.PARSE):
+        return length <= WHOLE
+    if kind == codes.BIND:
+        return there < NAMES
+    return kind in (codes.DESCRIBE, codes.CLOSE)
+
+
+def _translate(
+    session: SharedSession, server: SharedServer, kind: int, raw: bytes, *, whole: bool
+) -> bytes:
+    """One message, or as much of it as has come; an entry for its answer."""
+    entries = server.pipeline.entries
+    if kind == codes.QUERY:
+        return _query(session, server, raw, whole=whole)
+    if kind == codes.PARSE:
+        return _parse(session, server, raw, whole=whole)
+    if kind == codes.BIND:
+        return _bind(session, server, raw)
+    if kind == codes.DESCRIBE:
+        return _describe(session, server, raw)
+    if kind == codes.CLOSE:
+        return _close(session, server, raw)
+    if kind == codes.EXECUTE:
+        entries.append(pipeline.EXECUTE)
+    elif kind == codes.SYNC:
+        if not server.copy_in:
+            entries.append(pipeline.SYNC)
+            session.promised()
+            session.unsynced = False
+    elif kind == codes.TERMINATE:
+        session.leaving = True
+        return b""
+    elif kind in (codes.COPY_DONE, codes.COPY_FAIL):
+        if server.copy_in:
+            server.copy_in = False
+        elif entries:
+            entries.append(pipeline.COPY_END)
+    elif kind == codes.FUNCTION_CALL:
+        entries.append(pipeline.CALL)
+        session.calls_function()
+        session.promised()
+    elif kind not in KNOWN_FRONTEND:
+        session.counters.unknown_messages += 1
+    return raw
+
+
+def _query(session: SharedSession, server: SharedServer, raw: bytes, *, whole: bool) -> bytes:
+    text = raw[5:-1] if whole else raw[5:]
+    statement = session.look_up(text, whole=whole)
+    before = session.prepare_for(statement)
+    if server.pipeline.entries:
+        server.pipeline.mixed = True
+    server.pipeline.entries.append(pipeline.QUERY)
+    session.last = statement
+    session.sends(statement, text, parameters=False)
+    session.promised()
+    # A simple Query destroys the unnamed statement (T17).
+    server.stand.will(Change(b"", None, ours=False))
+    return before + raw
+
+
+def _parse(session: SharedSession, server: SharedServer, raw: bytes, *, whole: bool) -> bytes:
+    name, _, body = raw[5:].partition(b"\0")
+    text = body.partition(b"\0")[0]
+    statement = session.look_up(text, whole=whole)
+    session.last = statement
+    prepared = Prepared(body if whole else b"", statement)
+    before = session.prepare_for(statement)
+    if name and server.stand.sees(session.names, name) is not None:
+        # Postgres is to say that the name is taken.
+        before += ensure(session, server, name)
+    elif name and server.stand.finds(session.names, name) is not None:
+        before += _close_old(session, server, name)
+    if not whole:
+        session.pin_for_life("a statement that is too long to be kept")
+    server.stand.will(Change(name, prepared, ours=False))
+    server.pipeline.entries.append(pipeline.PARSE_NAMED)
+    stands = session.names.on_server(name)
+    if not whole:
+        length = int.from_bytes(raw[1:5], "big") + len(stands) - len(name)
+        return before + b"P" + length.to_bytes(4, "big") + stands + b"\0" + body
+    parse = message(codes.PARSE, stands + b"\0" + body)
+    if not name:
+        return before + parse
+    return before + parse + _learn_types(server, stands, prepared)
+
+
+def _learn_types(server: SharedServer, stands: bytes, prepared: Prepared) -> bytes:
+    """A Describe of ours behind a named Parse, so that it can be made again as it was (T18)."""
+    server.pipeline.entries.append(pipeline.DESCRIBE_OURS)
+    server.stand.targets.append(prepared)
+    return frontend.describe_message(codes.STATEMENT, stands)
+
+
+def ensure(session: SharedSession, server: SharedServer, name: bytes) -> bytes:
+    """What makes a name mean on this server what the session means by it, if it does not yet."""
+    names, stand = session.names, server.stand
+    prepared, found = stand.sees(names, name), stand.finds(names, name)
+    if found is prepared:
+        return b""
+    if prepared is None:
+        # The unnamed statement of somebody else; other names go as they are, and are not found.
+        return b"" if name else _close_old(session, server, name)
+    before = _close_old(session, server, name) if name and found is not None else b""
+    stand.will(Change(name, prepared, ours=True))
+    server.pipeline.entries.append(pipeline.PARSE_OURS)
+    return before + prepared.parse(names.on_server(name))
+
+
+def _close_old(session: SharedSession, server: SharedServer, name: bytes) -> bytes:
+    """What stands here under the name is not what the session means by it any more."""
+    server.stand.will(Change(name, None, ours=True))
+    server.pipeline.entries.append(pipeline.CLOSE_OURS)
+    return frontend.close_message(codes.STATEMENT, session.names.on_server(name))
+
+
+def _made_again(session: SharedSession, server: SharedServer, raw: bytes) -> bytes:
+    """A statement that this server lacks, and that DDL may have changed since it was described:
+    Parse, Describe and Flush, so that it is compared first (T18). Else empty."""
+    _, _, rest = raw[5:].partition(b"\0")
+    name = rest.partition(b"\0")[0]
+    prepared = server.stand.sees(session.names, name)
+    if prepared is None or prepared.rows is None or server.changed is prepared:
+        return b""
+    if prepared.epoch == session.hub.sharing.epoch(session.database):
+        return b""
+    made = ensure(session, server, name)
+    if not made:
+        return b""
+    server.comparing = prepared
+    return made + _learn_types(server, session.names.on_server(name), prepared) + frontend.flush()
+
+
+def _bind(session: SharedSession, server: SharedServer, raw: bytes) -> bytes:
+    portal_end = raw.find(b"\0", 5)
+    name_end = raw.find(b"\0", portal_end + 1)
+    if portal_end < 0 or name_end < 0:
+        server.pipeline.entries.append(pipeline.BIND)
+        return raw
+    name = raw[portal_end + 1 : name_end]
+    prepared = server.stand.sees(session.names, name)
+    if prepared is not None and server.changed is prepared:
+        # As Postgres itself says it where the statement stood before the change.
+        server.changed = None
+        server.refusing = _RESULT_TYPE
+        server.pipeline.entries.append(pipeline.BIND)
+        return frontend.bind_message(b"", session.names.on_server(_NOWHERE))
+    if prepared is None:
+        before = ensure(session, server, name)
+        server.pipeline.entries.append(pipeline.BIND)
+        return before + raw
+    session.last = prepared.statement
+    before = session.prepare_for(prepared.statement)
+    before += ensure(session, server, name)
+    server.pipeline.entries.append(pipeline.BIND)
+    text = prepared.body.partition(b"\0")[0]
+    session.sends(prepared.statement, text, parameters=raw[name_end + 1 : name_end + 5] != bytes(4))
+    if not name:
+        return before + raw
+    stands = session.names.on_server(name)
+    length = int.from_bytes(raw[1:5], "big") + len(stands) - len(name)
+    head = b"B" + length.to_bytes(4, "big") + raw[5 : portal_end + 1]
+    return before + head + stands + raw[name_end:]
+
+
+def _describe(session: SharedSession, server: SharedServer, raw: bytes) -> bytes:
+    name = raw[6:-1]
+    of_statement = raw[5:6] == b"S"
+    prepared = server.stand.sees(session.names, name) if of_statement else None
+    before = ensure(session, server, name) if of_statement else b""
+    server.pipeline.entries.append(pipeline.DESCRIBE)
+    server.stand.targets.append(prepared)
+    if prepared is None or not name:
+        return before + raw
+    return before + frontend.describe_message(codes.STATEMENT, session.names.on_server(name))
+
+
+def _close(session: SharedSession, server: SharedServer, raw: bytes) -> bytes:
+    name = raw[6:-1]
+    if raw[5:6] != b"S" or server.stand.sees(session.names, name) is None:
+        server.pipeline.entries.append(pipeline.CLOSE)
+        return raw
+    server.stand.will(Change(name, None, ours=False))
+    server.pipeline.entries.append(pipeline.CLOSE_NAMED)
+    return frontend.close_message(codes.STATEMENT, session.names.on_server(name))

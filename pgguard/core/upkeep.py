@@ -1,0 +1,88 @@
+"""The texts that we run ourselves on a server: what makes it a session's, and what looks at it.
+
+Laws: every name is qualified and every value quoted, whatever the session's search_path or
+standard_conforming_strings; nothing of a startup packet gets here unquoted; the answers are never
+passed on (core/replies).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from pgguard.core.pins import Reason
+from pgguard.wire import frontend
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+RESET: Final = (
+    b"RESET ALL; CLOSE ALL; UNLISTEN *; SELECT pg_catalog.pg_advisory_unlock_all(); "
+    b"DISCARD SEQUENCES; DISCARD TEMP; SET SESSION AUTHORIZATION DEFAULT"
+)
+"""What a server runs before another client gets it (T25). DISCARD ALL would take the prepared
+statements with it, and is refused beside others."""
+
+SEQUENCES: Final = b"DISCARD SEQUENCES"
+
+CHECK: Final = b"""SELECT
+ (SELECT pg_catalog.count(*) FROM pg_catalog.pg_locks
+   WHERE locktype OPERATOR(pg_catalog.=) 'advisory'
+     AND pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()),
+ (SELECT pg_catalog.count(*) FROM pg_catalog.pg_listening_channels()),
+ (SELECT pg_catalog.count(*) FROM pg_catalog.pg_prepared_statements WHERE from_sql),
+ (SELECT pg_catalog.count(*) FROM pg_catalog.pg_cursors WHERE is_holdable),
+ (SELECT pg_catalog.count(*) FROM pg_catalog.pg_class
+   WHERE relnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()),
+ (SELECT pg_catalog.string_agg(name, ' ') FROM pg_catalog.pg_settings
+   WHERE source OPERATOR(pg_catalog.=) 'session'),
+ pg_catalog.current_setting('role'),
+ CASE WHEN current_user OPERATOR(pg_catalog.=) session_user THEN '' ELSE 'role' END"""
+"""One row: advisory locks, channels, SQL-level statements, cursors WITH HOLD, temporary relations,
+the names of settings made in the session, the role (T23)."""
+
+
+COLUMNS: Final = (
+    Reason.LOCK,
+    Reason.LISTEN,
+    Reason.PREPARE,
+    Reason.HOLD,
+    Reason.TEMPORARY,
+    Reason.SETTING,
+    Reason.ROLE,
+    Reason.ROLE,
+)
+"""What each column of CHECK is evidence of, unless it is 0, none, empty or NULL."""
+
+
+def literal(text: str) -> bytes:
+    """A string constant that means the same whatever standard_conforming_strings is."""
+    quoted = text.replace("'", "''")
+    if "\\" in quoted:
+        return b" E'" + quoted.replace("\\", "\\\\").encode("utf-8", "surrogateescape") + b"'"
+    return b"'" + quoted.encode("utf-8", "surrogateescape") + b"'"
+
+
+def name_application(name: str) -> bytes:
+    """SET application_name (T8)."""
+    return b"SET application_name = " + literal(name)
+
+
+def reset(name: str) -> bytes:
+    """RESET of one setting, by the parts of its name."""
+    parts = (part.replace('"', '""') for part in name.split("."))
+    return b"RESET " + ".".join(f'"{part}"' for part in parts).encode("utf-8", "surrogateescape")
+
+
+def mark(name: str) -> bytes:
+    """Leaves behind what a setting with a dot leaves that was made and undone (T24)."""
+    return b"SELECT pg_catalog.set_config(" + literal(name) + b", '', true)"
+
+
+def deallocate(name: bytes) -> bytes:
+    """DEALLOCATE of a name of ours."""
+    return b'DEALLOCATE "' + name.replace(b'"', b'""') + b'"'
+
+
+def query(texts: Iterable[bytes]) -> bytes:
+    """One Query of several texts, each of which is one statement without an end."""
+    return frontend.query(b"; ".join(text.rstrip(b"; \t\r\n") for text in texts))

@@ -1,0 +1,409 @@
+"""What a statement leaves behind in its session: settings, locks, names, and what may hide some.
+
+Laws: effects of a text stand in the order of its statements; what cannot be read has one effect,
+UNREAD, which stands for all. Only what the text says is told: whether a statement succeeded, and
+what functions and triggers did, is not known here (transparency T20 to T23). Values are never kept,
+since texts of one shape share their facts: a setting is replayed by the text that made it.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from pgguard.sql.effects import is_temporary
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pgguard.sql.statement import Name, Part
+
+Node = dict[str, Any]
+
+
+class Kind(Enum):
+    """Kinds of effects; `name` is said where an effect has one."""
+
+    BEGIN = "begin"
+    COMMIT = "commit"
+    ROLLBACK = "rollback"
+    SAVEPOINT = "savepoint"
+    """`name` = the savepoint, as in the two that follow."""
+    RELEASE = "release"
+    ROLLBACK_TO = "rollback to"
+
+    SET = "set"
+    """`name` = the setting, in lower case; the text says the whole value."""
+    SET_LOCAL = "set local"
+    SET_UNKNOWN = "set unknown"
+    """A setting, perhaps `name`, becomes what the text does not say."""
+    RESET = "reset"
+    RESET_ALL = "reset all"
+    ROLE = "role"
+    """`name` = `role` or `session_authorization`."""
+    RESET_ROLE = "reset role"
+
+    TEMPORARY = "temporary"
+    DISCARD_TEMPORARY = "discard temporary"
+    DISCARD_ALL = "discard all"
+    LISTEN = "listen"
+    UNLISTEN = "unlisten"
+    UNLISTEN_ALL = "unlisten all"
+    PREPARE = "prepare"
+    EXECUTE = "execute"
+    DEALLOCATE = "deallocate"
+    DEALLOCATE_ALL = "deallocate all"
+    NAMES_PREPARED = "names prepared"
+    """Reads pg_prepared_statements."""
+    HOLD = "hold"
+    """A cursor WITH HOLD."""
+    CLOSE = "close"
+    CLOSE_ALL = "close all"
+    LOCK = "lock"
+    """An advisory lock of the session."""
+    UNLOCK = "unlock"
+    UNLOCK_ALL = "unlock all"
+    SEQUENCE_READ = "sequence read"
+    """currval or lastval."""
+    SEED = "seed"
+    LOAD = "load"
+    PID = "pid"
+    LARGE_OBJECT = "large object"
+    SNAPSHOT = "snapshot"
+    """Something that lives as long as the session and cannot be carried."""
+
+    CALL = "call"
+    """`name` = a function that is not Postgres's own: it may have any effect."""
+    CODE = "code"
+    """DO, CALL, or what runs code in its course: triggers, expressions of indexes, extensions."""
+    ROLES = "roles"
+    """Changes roles, or settings of roles and databases (T26)."""
+    UNREAD = "unread"
+
+
+class Effect(NamedTuple):
+    """One effect."""
+
+    kind: Kind
+    name: str = ""
+
+
+UNREAD: Final = (Effect(Kind.UNREAD),)
+
+ENDS: Final = frozenset({Kind.BEGIN, Kind.COMMIT, Kind.ROLLBACK})
+"""Kinds about a whole transaction."""
+
+BY_VALUE: Final = frozenset({Kind.SET, Kind.SET_LOCAL, Kind.SET_UNKNOWN, Kind.ROLE})
+"""Kinds whose presence or meaning lies in literals: such texts share nothing by their shape."""
+
+_TRANSACTIONS: Final = {
+    "TRANS_STMT_BEGIN": Kind.BEGIN,
+    "TRANS_STMT_START": Kind.BEGIN,
+    "TRANS_STMT_COMMIT": Kind.COMMIT,
+    "TRANS_STMT_ROLLBACK": Kind.ROLLBACK,
+    # What the transaction has SET stays with the session.
+    "TRANS_STMT_PREPARE": Kind.COMMIT,
+    "TRANS_STMT_SAVEPOINT": Kind.SAVEPOINT,
+    "TRANS_STMT_RELEASE": Kind.RELEASE,
+    "TRANS_STMT_ROLLBACK_TO": Kind.ROLLBACK_TO,
+}
+
+_DISCARDS: Final = {
+    "DISCARD_ALL": Kind.DISCARD_ALL,
+    "DISCARD_TEMP": Kind.DISCARD_TEMPORARY,
+}
+
+_ROLES: Final = frozenset({"role", "session_authorization"})
+
+_OF_TRANSACTION: Final = frozenset(
+    {"transaction_isolation", "transaction_read_only", "transaction_deferrable"}
+)
+"""Settings that are no longer there when the transaction is over."""
+
+_FUNCTIONS: Final[dict[str, Kind]] = {
+    **dict.fromkeys(
+        (
+            "pg_advisory_lock",
+            "pg_advisory_lock_shared",
+            "pg_try_advisory_lock",
+            "pg_try_advisory_lock_shared",
+        ),
+        Kind.LOCK,
+    ),
+    **dict.fromkeys(("pg_advisory_unlock", "pg_advisory_unlock_shared"), Kind.UNLOCK),
+    "pg_advisory_unlock_all": Kind.UNLOCK_ALL,
+    "currval": Kind.SEQUENCE_READ,
+    "lastval": Kind.SEQUENCE_READ,
+    "setseed": Kind.SEED,
+    "pg_backend_pid": Kind.PID,
+    **dict.fromkeys(("lo_open", "lo_creat", "lo_create"), Kind.LARGE_OBJECT),
+    "pg_create_logical_replication_slot": Kind.SNAPSHOT,
+    "pg_create_physical_replication_slot": Kind.SNAPSHOT,
+    "pg_copy_logical_replication_slot": Kind.SNAPSHOT,
+    "pg_replication_origin_session_setup": Kind.SNAPSHOT,
+    "pg_my_temp_schema": Kind.PID,
+}
+"""Of pg_catalog. Its other functions leave nothing behind, but for set_config."""
+
+_ADVANCE: Final = frozenset({"nextval", "setval"})
+
+_OPENING_HOLD: Final = 0x20
+"""CURSOR_OPT_HOLD of Postgres's parsenodes.h."""
+
+
+def of_statement(kind: str, body: Node, part: Part) -> Iterator[Effect]:
+    """Effects of one statement: its node's name, the node itself and what was read of it.
+
+    What writes set off is not among them; the part names the writes.
+    """
+    reader = _READERS.get(kind)
+    if reader is not None:
+        yield from reader(body)
+    elif kind.startswith(("AlterRole", "CreateRole", "DropRole", "AlterDatabaseSet", "GrantRole")):
+        yield Effect(Kind.ROLES)
+    elif kind not in _QUIET:
+        yield Effect(Kind.CODE)
+    for relation in _created(kind, body):
+        if is_temporary(relation):
+            yield Effect(Kind.TEMPORARY, relation.get("relname", ""))
+    for name in part.functions:
+        yield from _call(name)
+    if any(name.name == "set_config" for name in part.functions):
+        yield from _assigned(body)
+    if any(name.name == "pg_prepared_statements" for name in part.relations):
+        yield Effect(Kind.NAMES_PREPARED)
+
+
+def may_advance(part: Part) -> bool:
+    """Whether a sequence may be advanced: by name, by a default, or by a function of the user."""
+    if any("i" in write.actions for write in part.writes):
+        return True
+    return any(name.schema != "pg_catalog" and name.name in _ADVANCE for name in part.functions)
+
+
+def _call(name: Name) -> Iterator[Effect]:
+    if name.schema not in {"", "pg_catalog"}:
+        yield Effect(Kind.CALL, str(name))
+    elif name.name in _FUNCTIONS:
+        yield Effect(_FUNCTIONS[name.name])
+    elif name.name != "set_config":
+        # One that is not Postgres's own, for all that the text says; the catalogue knows.
+        yield Effect(Kind.CALL, str(name))
+
+
+def _assigned(body: Node) -> Iterator[Effect]:
+    """Every set_config, wherever it stands. One that is the whole of a SELECT is sure to run."""
+    stack: list[Any] = [body]
+    sure = _is_row_of_calls(body)
+    while stack:
+        node = stack.pop()
+        if isinstance(node, list):
+            stack.extend(reversed(node))
+        elif isinstance(node, dict):
+            call = node.get("FuncCall")
+            if call and _name(call.get("funcname", [])) == "set_config":
+                yield _set_config(call.get("args", []), sure=sure)
+            stack.extend(value for value in node.values() if isinstance(value, (dict, list)))
+
+
+def _set_config(args: list[Node], *, sure: bool) -> Effect:
+    name = _text(args[0]) if len(args) == 3 else None
+    local = _boolean(args[2]) if len(args) == 3 else None
+    if name is None or local is None:
+        return Effect(Kind.SET_UNKNOWN)
+    name = name.lower()
+    if name in _ROLES:
+        return Effect(Kind.ROLE, name)
+    if local:
+        return Effect(Kind.SET_LOCAL, name)
+    known = sure and ("A_Const" in args[1] or "ParamRef" in args[1] or _cast_of(args[1]))
+    return Effect(Kind.SET if known else Kind.SET_UNKNOWN, name)
+
+
+def _is_row_of_calls(body: Node) -> bool:
+    """SELECT f(…), g(…) without FROM, WHERE or anything else."""
+    if set(body) - {"targetList", "limitOption", "op"}:
+        return False
+    return all(
+        "FuncCall" in target.get("ResTarget", {}).get("val", {})
+        for target in body.get("targetList", [])
+    )
+
+
+def _set(body: Node) -> Iterator[Effect]:
+    kind, name = body.get("kind"), body.get("name", "").lower()
+    local = body.get("is_local", False)
+    if kind == "VAR_RESET_ALL":
+        yield Effect(Kind.RESET_ALL)
+    elif kind == "VAR_SET_MULTI":
+        # SET TRANSACTION ends with the transaction; SNAPSHOT, too.
+        if name == "session characteristics":
+            for option in body.get("args", []):
+                setting = option["DefElem"]["defname"]
+                yield Effect(Kind.SET, f"default_{setting}")
+    elif name in _ROLES:
+        resets = kind in {"VAR_RESET", "VAR_SET_DEFAULT"} or _is_none(name, body)
+        if not local:
+            yield Effect(Kind.RESET_ROLE if resets else Kind.ROLE, name)
+    elif name in _OF_TRANSACTION:
+        return
+    elif name == "seed":
+        yield Effect(Kind.SEED)
+    elif local:
+        yield Effect(Kind.SET_LOCAL, name)
+    elif kind in {"VAR_RESET", "VAR_SET_DEFAULT"}:
+        yield Effect(Kind.RESET, name)
+    elif kind == "VAR_SET_CURRENT":
+        yield Effect(Kind.SET_UNKNOWN, name)
+    else:
+        yield Effect(Kind.SET, name)
+
+
+def _is_none(name: str, body: Node) -> bool:
+    args = body.get("args", [])
+    return name == "role" and len(args) == 1 and _text(args[0]) == "none"
+
+
+def _transaction(body: Node) -> Iterator[Effect]:
+    kind = _TRANSACTIONS.get(body.get("kind", ""))
+    if kind is None:
+        # COMMIT PREPARED and ROLLBACK PREPARED are about another transaction.
+        return
+    yield Effect(kind, body.get("savepoint_name", ""))
+    if body.get("chain"):
+        yield Effect(Kind.BEGIN)
+
+
+def _discard(body: Node) -> Iterator[Effect]:
+    kind = _DISCARDS.get(body.get("target", ""))
+    if kind is not None:
+        yield Effect(kind)
+
+
+def _listen(body: Node) -> Iterator[Effect]:
+    yield Effect(Kind.LISTEN, body.get("conditionname", ""))
+
+
+def _unlisten(body: Node) -> Iterator[Effect]:
+    name = body.get("conditionname", "")
+    yield Effect(Kind.UNLISTEN if name else Kind.UNLISTEN_ALL, name)
+
+
+def _prepare(body: Node) -> Iterator[Effect]:
+    yield Effect(Kind.PREPARE, body.get("name", ""))
+
+
+def _execute(body: Node) -> Iterator[Effect]:
+    yield Effect(Kind.EXECUTE, body.get("name", ""))
+
+
+def _deallocate(body: Node) -> Iterator[Effect]:
+    name = body.get("name", "")
+    yield Effect(Kind.DEALLOCATE if name else Kind.DEALLOCATE_ALL, name)
+
+
+def _declare(body: Node) -> Iterator[Effect]:
+    if body.get("options", 0) & _OPENING_HOLD:
+        yield Effect(Kind.HOLD, body.get("portalname", ""))
+
+
+def _close(body: Node) -> Iterator[Effect]:
+    name = body.get("portalname", "")
+    yield Effect(Kind.CLOSE if name else Kind.CLOSE_ALL, name)
+
+
+def _load(_body: Node) -> Iterator[Effect]:
+    yield Effect(Kind.LOAD)
+
+
+_READERS: Final = {
+    "VariableSetStmt": _set,
+    "TransactionStmt": _transaction,
+    "DiscardStmt": _discard,
+    "ListenStmt": _listen,
+    "UnlistenStmt": _unlisten,
+    "PrepareStmt": _prepare,
+    "ExecuteStmt": _execute,
+    "DeallocateStmt": _deallocate,
+    "DeclareCursorStmt": _declare,
+    "ClosePortalStmt": _close,
+    "LoadStmt": _load,
+}
+
+_QUIET: Final = frozenset(
+    {
+        "SelectStmt",
+        "InsertStmt",
+        "UpdateStmt",
+        "DeleteStmt",
+        "MergeStmt",
+        "ExplainStmt",
+        "VariableShowStmt",
+        "CopyStmt",
+        "FetchStmt",
+        "NotifyStmt",
+        "LockStmt",
+        "CreateStmt",
+        "CreateTableAsStmt",
+        "ViewStmt",
+        "CreateSeqStmt",
+        "CreateSchemaStmt",
+        "DropStmt",
+        "CommentStmt",
+        "GrantStmt",
+        "CreatedbStmt",
+        "DropdbStmt",
+        "CheckPointStmt",
+        "ConstraintsSetStmt",
+    }
+)
+"""What runs no code but the functions that it names and what its writes set off."""
+
+
+def _created(kind: str, body: Node) -> list[Node]:
+    """RangeVars that come into being."""
+    if kind == "ExplainStmt":
+        kind, body = next(iter(body.get("query", {}).items()), ("", {}))
+    if kind in {"CreateTableAsStmt", "SelectStmt"}:
+        into = body.get("into") or body.get("intoClause") or {}
+        return [into.get("rel", {})]
+    if kind not in _CREATES:
+        return []
+    return [body[key] for key in ("relation", "view", "sequence") if key in body]
+
+
+_CREATES: Final = frozenset({"CreateStmt", "ViewStmt", "CreateSeqStmt", "CreateForeignTableStmt"})
+
+
+def _name(parts: list[Node]) -> str:
+    """The last word of a name that is not qualified, or by pg_catalog."""
+    words = [part["String"].get("sval", "") for part in parts if "String" in part]
+    return words[-1] if words and words[:-1] in ([], ["pg_catalog"]) else ""
+
+
+def _cast_of(node: Node) -> bool:
+    inner = node.get("TypeCast", {}).get("arg", {})
+    return "A_Const" in inner or "ParamRef" in inner
+
+
+def _text(node: Node) -> str | None:
+    """A literal's text, also behind a cast."""
+    node = node.get("TypeCast", {}).get("arg", node)
+    value = node.get("A_Const", {}).get("sval")
+    return None if value is None else str(value.get("sval", ""))
+
+
+def _boolean(node: Node) -> bool | None:
+    """A literal's truth; pg_query leaves out what is false."""
+    node = node.get("TypeCast", {}).get("arg", node)
+    constant = node.get("A_Const")
+    if constant is None:
+        return None
+    if "boolval" in constant:
+        return bool(constant["boolval"].get("boolval", False))
+    word = str(constant.get("sval", {}).get("sval", "")).strip().lower()
+    if word and any(full.startswith(word) for full in ("true", "yes", "on", "1")) and word != "o":
+        return True
+    if word and any(full.startswith(word) for full in ("false", "no", "off", "0")) and word != "o":
+        return False
+    return None

@@ -1,0 +1,142 @@
+"""Names of prepared statements, of sessions and on servers."""
+
+from __future__ import annotations
+
+import pytest
+
+from pgguard.core.prepared import MOST, Change, Names, Prepared, Stand
+from pgguard.sql.statement import Statement
+from pgguard.wire.frontend import parse_message
+
+
+def prepared(text: bytes = b"SELECT $1", oids: tuple[int, ...] = ()) -> Prepared:
+    return Prepared(parse_message(b"", text, oids)[6:], Statement(text))
+
+
+def done(stand: Stand, names: Names, name: bytes, what: Prepared | None, *, ours: bool) -> None:
+    stand.will(Change(name, what, ours))
+    stand.answered(names)
+
+
+def test_a_name_is_the_sessions_when_postgres_has_answered() -> None:
+    names, stand, one = Names(7), Stand(), prepared()
+    stand.will(Change(b"s", one, ours=False))
+    assert names.get(b"s") is None
+    assert stand.sees(names, b"s") is one
+    assert stand.finds(names, b"s") is not None
+    stand.answered(names)
+    assert names.get(b"s") is one
+    assert stand.finds(names, b"s") is not None
+
+
+def test_what_an_error_drops_was_never_there() -> None:
+    names, stand = Names(7), Stand()
+    stand.will(Change(b"s", prepared(), ours=False))
+    stand.dropped()
+    assert stand.sees(names, b"s") is None
+    assert stand.finds(names, b"s") is None
+
+
+def test_messages_of_one_batch_see_what_came_before_them() -> None:
+    names, stand, one, two = Names(7), Stand(), prepared(), prepared(b"SELECT 2")
+    done(stand, names, b"s", one, ours=False)
+    stand.will(Change(b"s", None, ours=False))
+    assert stand.sees(names, b"s") is None
+    assert stand.finds(names, b"s") is None
+    stand.will(Change(b"s", two, ours=False))
+    assert stand.sees(names, b"s") is two
+    stand.dropped()
+    stand.dropped()
+    assert stand.sees(names, b"s") is one
+
+
+def test_another_server_lacks_it_until_it_is_made_there() -> None:
+    names, one = Names(7), prepared()
+    first, second = Stand(), Stand()
+    done(first, names, b"s", one, ours=False)
+    assert second.sees(names, b"s") is one
+    assert second.finds(names, b"s") is None
+    done(second, names, b"s", one, ours=True)
+    assert second.finds(names, b"s") is not None
+
+
+def test_one_server_has_the_same_name_for_two_sessions() -> None:
+    stand, a, b = Stand(), Names(7), Names(8)
+    done(stand, a, b"s", prepared(), ours=False)
+    assert stand.finds(b, b"s") is None
+    assert a.on_server(b"s") != b.on_server(b"s")
+    assert stand.finds(a, b"s") is not None
+
+
+def test_the_unnamed_statement_is_that_of_the_session_that_made_it_last() -> None:
+    stand, a, b, one = Stand(), Names(7), Names(8), prepared()
+    done(stand, a, b"", one, ours=False)
+    assert stand.finds(a, b"") is one
+    done(stand, b, b"", prepared(), ours=False)
+    assert stand.finds(a, b"") is not one
+    assert a.get(b"") is one
+
+
+def test_a_name_may_stand_for_something_else_on_a_server_that_was_left() -> None:
+    first, second, names = Stand(), Stand(), Names(7)
+    old, new = prepared(), prepared()
+    done(first, names, b"s", old, ours=False)
+    done(second, names, b"s", new, ours=False)
+    assert names.get(b"s") is new
+    assert first.finds(names, b"s") is old
+
+
+def test_deallocate_all_takes_the_statements_of_everybody_here_but_nobodys_names() -> None:
+    stand, a, b = Stand(), Names(7), Names(8)
+    done(stand, a, b"s", prepared(), ours=False)
+    done(stand, b, b"s", prepared(), ours=False)
+    stand.cleared()
+    a.forget()
+    assert a.get(b"s") is None
+    assert b.get(b"s") is not None
+    assert stand.finds(b, b"s") is None
+
+
+@pytest.mark.parametrize("length", [1, 50, 62, 63, 64, 200])
+def test_long_names_stay_apart_as_postgres_tells_them_apart(length: int) -> None:
+    names = Names(7)
+    name = b"n" * length
+    assert len(names.on_server(name)) <= 63
+    assert (names.on_server(name) == names.on_server(name + b"x")) is (length >= 63)
+
+
+def test_errors_have_the_sessions_own_names() -> None:
+    names, stand = Names(7), Stand()
+    long = b"l" * 60
+    for name in (b"s", long):
+        done(stand, names, name, prepared(), ours=False)
+    for name in (b"s", long):
+        said = b'prepared statement "%b" already exists' % names.on_server(name)
+        assert names.as_told(said) == b'prepared statement "%b" already exists' % name
+    assert names.as_told(b"division by zero") == b"division by zero"
+
+
+def test_a_statement_is_made_again_with_the_types_that_it_had() -> None:
+    one = prepared(b"SELECT $1, $2", (23,))
+    assert one.parse(b"n") == parse_message(b"n", b"SELECT $1, $2", (23,))
+    one.types = (23, 25)
+    assert one.parse(b"n") == parse_message(b"n", b"SELECT $1, $2", (23, 25))
+
+
+def test_a_server_keeps_those_that_were_used_last() -> None:
+    names, stand = Names(7), Stand()
+    for number in range(MOST + 2):
+        done(stand, names, b"s%d" % number, prepared(), ours=False)
+    assert stand.finds(names, b"s0") is not None
+    assert list(stand.surplus()) == [names.on_server(b"s1"), names.on_server(b"s2")]
+    assert len(stand) == MOST
+    assert stand.finds(names, b"s0") is not None
+    assert stand.finds(names, b"s1") is None
+
+
+def test_a_session_that_has_laid_them_bare_uses_its_own_names() -> None:
+    names = Names(7)
+    names.bare = True
+    assert names.on_server(b"s") == b"s"
+    names.forget()
+    assert names.on_server(b"s") != b"s"

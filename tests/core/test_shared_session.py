@@ -1,0 +1,173 @@
+"""A session without a server, and what it says with one."""
+
+from __future__ import annotations
+
+import pytest
+from shared import Shared
+
+from pgguard.core.shared_session import NEEDS_SERVER
+from pgguard.core.states import SessionState
+from pgguard.tenancy.catalogue import Catalogue
+
+SELECT = 'Query "SELECT 1"'
+
+
+def idle(shared: Shared):
+    """A session that has no server, and the one that has."""
+    other = shared.session()
+    session = shared.session()
+    assert session.state is SessionState.IDLE
+    return session, other
+
+
+def test_what_needs_no_server_is_answered_without_one() -> None:
+    shared = Shared()
+    session, _ = idle(shared)
+    shared.says(session, "Sync", 'Close S "x"', 'Close P ""', "Flush", "CopyDone", "Sync")
+    assert shared.heard(session) == [
+        "ReadyForQuery I",
+        "CloseComplete",
+        "CloseComplete",
+        "ReadyForQuery I",
+    ]
+    assert session.state is SessionState.IDLE
+    shared.says(session, "Terminate")
+    assert session.state is SessionState.CLOSED
+    shared.world.end()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        SELECT,
+        'Parse "" "SELECT 1"',
+        'Bind "" ""',
+        'Describe S "x"',
+        'Execute "" 0',
+    ],
+)
+def test_what_asks_for_a_server_gets_one(line: str) -> None:
+    shared = Shared()
+    session, _ = idle(shared)
+    shared.says(session, line)
+    assert session.state is SessionState.WAITING
+    server = shared.connect()
+    assert session.shared is server
+    assert shared.heard(server)[-1].split()[0] in {line.split()[0], "Describe"}
+    shared.world.end()
+
+
+def test_the_types_that_ask_for_a_server_are_those_of_the_rule() -> None:
+    assert bytes(sorted(NEEDS_SERVER)) == b"BDEFPQ"
+
+
+def test_a_chunk_that_is_cut_anywhere_is_the_same_to_the_server() -> None:
+    from notation import FRONTEND, encode
+
+    lines = [
+        'Parse "s" "SELECT $1"',
+        'Bind "" "s" "x"',
+        'Execute "" 0',
+        "Sync",
+        'Query "SELECT 2"',
+    ]
+    data = b"".join(encode(line, FRONTEND) for line in lines)
+    seen = set()
+    for cut in range(len(data)):
+        shared = Shared()
+        session = shared.session()
+        server = session.shared
+        for piece in (data[:cut], data[cut:]):
+            if piece:
+                shared.world.receive(session, piece)
+        seen.add(tuple(shared.heard(server)))
+        shared.world.end()
+    assert len(seen) == 1
+
+
+def test_what_follows_a_fast_reply_that_is_due_follows_at_once() -> None:
+    shared = Shared()
+    session = shared.session()
+    server = session.shared
+    shared.hub.gate.catalogue_read(session.database, Catalogue())
+    shared.says(session, SELECT)
+    shared.done(server)
+    shared.heard(server)
+    shared.says(session, SELECT)
+    shared.says(session, 'Parse "s" "SELECT 2"', "Sync")
+    said = [line.split()[0] for line in shared.heard(server)]
+    assert said == ["Query", "Parse", "Describe", "Sync"]
+    shared.heard(session)
+    shared.done(server)
+    shared.says(server, "ParseComplete", "ParameterDescription", "NoData", "ReadyForQuery I")
+    told = [line.split()[0] for line in shared.heard(session)]
+    assert told == ["CommandComplete", "ReadyForQuery", "ParseComplete", "ReadyForQuery"]
+    shared.world.end()
+
+
+def test_the_data_of_a_copy_that_went_the_fast_way_is_not_held() -> None:
+    shared = Shared()
+    session = shared.session()
+    server = session.shared
+    shared.hub.gate.catalogue_read(session.database, Catalogue())
+    copy = 'Query "COPY (SELECT 1) TO STDOUT"'
+    shared.says(session, copy)
+    shared.heard(server)
+    shared.says(session, 'CopyData "x"', "CopyDone")
+    assert shared.heard(server) == ['CopyData "x"', "CopyDone"]
+    shared.world.end()
+
+
+def test_a_refusal_after_login_is_an_error_and_the_session_lives_on() -> None:
+    shared = Shared(connection_limit=1, pool_timeout=2.0, on_self_starvation="wait")
+    session, other = idle(shared)
+    shared.says(other, 'Query "BEGIN"')
+    shared.done(other.shared, "BEGIN", "T")
+    shared.says(session, 'Parse "" "SELECT 1"', 'Bind "" ""', "Sync", SELECT)
+    shared.world.wait(2.5)
+    lines = [line for line in shared.heard(session) if not line.startswith("Notice")]
+    assert lines[0].startswith("ErrorResponse ERROR 53300")
+    assert lines[1:] == ["ReadyForQuery I"]
+    # The Query behind the batch asks anew.
+    assert session.state is SessionState.WAITING
+    shared.done(other.shared, "COMMIT")
+    shared.world.end()
+
+
+def test_a_batch_whose_sync_comes_after_its_refusal_is_dropped_up_to_it() -> None:
+    shared = Shared(connection_limit=1, pool_timeout=2.0, on_self_starvation="wait")
+    session, other = idle(shared)
+    shared.says(other, 'Query "BEGIN"')
+    shared.done(other.shared, "BEGIN", "T")
+    shared.says(session, 'Parse "" "SELECT 1"')
+    shared.world.wait(2.5)
+    assert shared.heard(session)[-1].startswith("ErrorResponse ERROR 53300")
+    shared.says(session, 'Bind "" ""')
+    assert shared.heard(session) == []
+    shared.says(session, "Sync")
+    assert shared.heard(session) == ["ReadyForQuery I"]
+    shared.world.end()
+
+
+def test_a_cancel_of_one_that_waits_withdraws_its_ticket() -> None:
+    shared = Shared(connection_limit=1)
+    session, other = idle(shared)
+    shared.says(other, 'Query "BEGIN"')
+    shared.done(other.shared, "BEGIN", "T")
+    shared.says(session, SELECT)
+    assert shared.hub.cancel_request(session.pid, session.secret_key) is None
+    error, ready = shared.heard(session)
+    assert error.startswith("ErrorResponse ERROR 57014")
+    assert ready == "ReadyForQuery I"
+    assert not session.client.share.queue
+    shared.world.end()
+
+
+def test_one_that_leaves_while_its_statement_runs_is_served_to_the_end_by_the_server() -> None:
+    shared = Shared()
+    session = shared.session()
+    server = session.shared
+    shared.says(session, SELECT, "Terminate")
+    assert shared.heard(server) == [SELECT, "Terminate"]
+    assert not shared.world.net.asked("cancel")
+    shared.world.end()

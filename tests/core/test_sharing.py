@@ -1,0 +1,202 @@
+"""Who has which server: links that rest, spare servers, room."""
+
+from __future__ import annotations
+
+from shared import Shared
+
+from pgguard.core.states import SessionState
+from pgguard.pool.servers import ServerState
+
+BEGIN = 'Query "BEGIN"'
+SELECT = 'Query "SELECT 1"'
+
+
+def servers(shared: Shared) -> list[ServerState]:
+    return sorted((server.state for server in shared.hub.servers), key=lambda state: state.value)
+
+
+def test_a_session_that_rests_keeps_its_server_while_nobody_needs_it() -> None:
+    shared = Shared()
+    session = shared.session()
+    assert session.state is SessionState.LINKED
+    server = session.shared
+    for _ in range(3):
+        shared.says(session, SELECT)
+        assert shared.heard(server) == [SELECT]
+        shared.done(server)
+        assert session.shared is server
+    shared.world.end()
+
+
+def test_whoever_asks_in_vain_gets_the_server_that_has_rested_longest() -> None:
+    shared = Shared(connection_limit=2)
+    first, second = shared.session(), shared.session()
+    one = first.shared
+    shared.says(second, SELECT)
+    third = shared.connect() if second.server is None else second.shared
+    shared.world.wait(0.2)
+    shared.done(third)
+    newcomer = shared.session()
+    assert newcomer.state is SessionState.IDLE
+    shared.says(newcomer, SELECT)
+    assert newcomer.shared is one
+    assert first.state is SessionState.IDLE
+    shared.done(one)
+    assert shared.hub.admission.held == 2
+    shared.world.end()
+
+
+def test_a_transaction_is_not_interrupted_and_lets_go_when_it_is_over() -> None:
+    shared = Shared(connection_limit=1)
+    first = shared.session()
+    server = first.shared
+    second = shared.session()
+    shared.says(first, BEGIN)
+    shared.done(server, "BEGIN", "T")
+    shared.says(second, SELECT)
+    assert second.state is SessionState.WAITING
+    shared.heard(server)
+    shared.says(first, 'Query "COMMIT"')
+    assert shared.heard(server) == ['Query "COMMIT"']
+    shared.done(server, "COMMIT")
+    assert second.shared is server
+    assert shared.heard(server) == [SELECT]
+    shared.done(server)
+    assert shared.heard(second) == ['CommandComplete "SELECT 1"', "ReadyForQuery I"]
+    shared.world.end()
+
+
+def test_a_session_that_ends_leaves_a_spare_server_for_the_next() -> None:
+    shared = Shared()
+    session = shared.session()
+    server = session.shared
+    shared.says(session, "Terminate")
+    assert servers(shared) == [ServerState.IDLE]
+    assert shared.hub.admission.held == 0
+    other = shared.session()
+    shared.says(other, SELECT)
+    assert other.shared is server
+    assert not shared.world.net.asked("dial")[1:]
+    shared.world.end()
+
+
+def test_a_session_that_ends_within_a_transaction_takes_its_server_with_it() -> None:
+    shared = Shared()
+    session = shared.session()
+    server = session.shared
+    shared.says(session, BEGIN)
+    shared.done(server, "BEGIN", "T")
+    shared.says(session, "Terminate")
+    assert server.state is ServerState.CLOSING
+    assert shared.hub.admission.held == 1
+    shared.world.eof(server)
+    shared.world.reset(server)
+    assert shared.hub.admission.held == 0
+    shared.world.end()
+
+
+def test_another_client_gets_a_server_only_after_a_reset() -> None:
+    shared = Shared(total=1)
+    a = shared.session("a.py")
+    server = a.shared
+    b = shared.session("b.py")
+    shared.says(b, SELECT)
+    assert b.shared is server
+    reset, name = shared.heard(server)
+    assert "RESET ALL" in reset
+    assert "DISCARD TEMP" in reset
+    assert name == "Query \"SET application_name = 'b.py'\""
+    shared.says(server, 'CommandComplete "RESET"', "ReadyForQuery I")
+    assert shared.heard(server) == []
+    shared.says(server, 'CommandComplete "SET"', "ReadyForQuery I")
+    assert shared.heard(server) == [SELECT]
+    assert shared.heard(b) == []
+    shared.done(server)
+    assert shared.heard(b) == ['CommandComplete "SELECT 1"', "ReadyForQuery I"]
+    shared.world.end()
+
+
+def test_a_setting_follows_its_session() -> None:
+    shared = Shared(connection_limit=1)
+    a = shared.session()
+    server = a.shared
+    shared.says(a, "Query \"SET lock_timeout = '3s'\"")
+    shared.done(server, "SET")
+    b = shared.session()
+    shared.heard(server)
+    shared.says(b, SELECT)
+    assert shared.heard(server) == ['Query "RESET \\"lock_timeout\\""']
+    shared.done(server, "RESET")
+    assert shared.heard(server) == [SELECT]
+    shared.done(server)
+    shared.says(a, SELECT)
+    assert shared.heard(server) == ["Query \"SET lock_timeout = '3s'\""]
+    shared.done(server, "SET")
+    assert shared.heard(server) == [SELECT]
+    shared.world.end()
+
+
+def test_a_server_with_a_dotted_name_is_closed_rather_than_lent_to_a_stranger() -> None:
+    shared = Shared(connection_limit=1)
+    a = shared.session()
+    server = a.shared
+    shared.says(a, "Query \"SET app.tenant = 'x'\"")
+    shared.done(server, "SET")
+    b = shared.session()
+    shared.says(b, SELECT)
+    assert server.state is ServerState.CLOSING
+    assert b.state is SessionState.WAITING
+    shared.world.eof(server)
+    shared.world.reset(server)
+    new = shared.connect()
+    assert b.shared is new
+    assert shared.heard(new) == [SELECT]
+    shared.world.end()
+
+
+def test_a_pinned_session_keeps_its_server_and_the_other_is_refused_in_words() -> None:
+    shared = Shared(connection_limit=1, pool_timeout=5.0, on_self_starvation="wait")
+    a = shared.session()
+    shared.says(a, 'Query "LISTEN x"')
+    shared.done(a.shared, "LISTEN")
+    b = shared.session()
+    shared.says(b, SELECT)
+    check = shared.heard(a.shared)[-1]
+    assert "pg_listening_channels" in check
+    row = 'DataRow "0" "1" "0" "0" "0" NULL "none" ""'
+    shared.says(a.shared, row, 'CommandComplete "SELECT 1"', "ReadyForQuery I")
+    assert shared.heard(a) == ['CommandComplete "LISTEN"', "ReadyForQuery I"]
+    assert b.state is SessionState.WAITING
+    shared.world.wait(5.2)
+    (error, ready) = [line for line in shared.heard(b) if not line.startswith("Notice")]
+    assert error.startswith("ErrorResponse ERROR 53300")
+    assert ready == "ReadyForQuery I"
+    assert b.state is SessionState.IDLE
+    shared.world.end()
+
+
+def test_what_a_check_finds_to_be_nothing_pins_no_more() -> None:
+    shared = Shared(connection_limit=1)
+    a = shared.session()
+    server = a.shared
+    shared.says(a, 'Query "DO $$BEGIN END$$"')
+    shared.done(server, "DO")
+    b = shared.session()
+    shared.says(b, SELECT)
+    row = 'DataRow "0" "0" "0" "0" "0" NULL "none" ""'
+    shared.says(server, row, 'CommandComplete "SELECT 1"', "ReadyForQuery I")
+    assert b.shared is server
+    shared.world.end()
+
+
+def test_roles_that_change_leave_no_server_as_it_is() -> None:
+    shared = Shared()
+    a, b = shared.session(), shared.session()
+    shared.says(b, SELECT)
+    shared.done(shared.connect())
+    shared.says(b, "Terminate")
+    shared.says(a, 'Query "ALTER ROLE app SET lock_timeout = 1"')
+    shared.done(a.shared, "ALTER ROLE")
+    assert a.state is SessionState.IDLE
+    assert servers(shared) == [ServerState.CLOSING, ServerState.CLOSING]
+    shared.world.end()

@@ -1,0 +1,139 @@
+"""What a session says, as a server gets it that may lack what the session has."""
+
+from __future__ import annotations
+
+from shared import Shared
+
+
+def words(lines: list[str]) -> list[str]:
+    return [line.split()[0] for line in lines]
+
+
+def prepared(shared: Shared, name: str = "s", text: str = "SELECT $1"):
+    """A session with one prepared statement, answered."""
+    session = shared.session()
+    server = session.shared
+    shared.says(session, f'Parse "{name}" "{text}"', "Sync")
+    shared.heard(server)
+    shared.says(server, "ParseComplete", "ParameterDescription 25", "NoData", "ReadyForQuery I")
+    assert shared.heard(session) == ["ParseComplete", "ReadyForQuery I"]
+    return session, server
+
+
+def test_a_name_stands_under_another_and_its_types_are_asked_for() -> None:
+    shared = Shared()
+    session = shared.session()
+    server = session.shared
+    shared.says(session, 'Parse "s" "SELECT $1"', "Sync")
+    parse, describe, sync = shared.heard(server)
+    name = parse.split('"')[1]
+    assert name != "s"
+    assert name.endswith(".s")
+    assert describe == f'Describe S "{name}"'
+    assert sync == "Sync"
+    shared.world.end()
+
+
+def test_a_bind_is_renamed_and_nothing_is_made_again_where_it_stands() -> None:
+    shared = Shared()
+    session, server = prepared(shared)
+    shared.says(session, 'Bind "" "s" "x"', 'Execute "" 0', "Sync")
+    bind, execute, sync = shared.heard(server)
+    assert bind.startswith('Bind "" "pgg')
+    assert (execute, sync) == ('Execute "" 0', "Sync")
+    shared.world.end()
+
+
+def test_a_server_that_lacks_the_statement_is_given_it_with_its_types() -> None:
+    shared = Shared()
+    session, server = prepared(shared)
+    server.stand.cleared()
+    shared.says(session, 'Bind "" "s" "x"', 'Execute "" 0', "Sync")
+    parse, bind, *_ = shared.heard(server)
+    assert parse.endswith('"SELECT $1" 25')
+    assert bind.split('"')[3] == parse.split('"')[1]
+    shared.says(
+        server, "ParseComplete", "BindComplete", 'DataRow "x"', 'CommandComplete "SELECT 1"'
+    )
+    shared.says(server, "ReadyForQuery I")
+    assert words(shared.heard(session)) == [
+        "BindComplete",
+        "DataRow",
+        "CommandComplete",
+        "ReadyForQuery",
+    ]
+    shared.world.end()
+
+
+def test_after_ddl_a_statement_is_compared_before_it_is_bound() -> None:
+    shared = Shared()
+    session, server = prepared(shared)
+    server.stand.cleared()
+    shared.hub.sharing.catalogue_changed(session.database)
+    shared.says(session, 'Bind "" "s" "x"', 'Execute "" 0', "Sync")
+    assert words(shared.heard(server)) == ["Parse", "Describe", "Flush"]
+    shared.says(server, "ParseComplete", "ParameterDescription 25", "NoData")
+    assert words(shared.heard(server)) == ["Bind", "Execute", "Sync"]
+    shared.says(server, "BindComplete", 'CommandComplete "SELECT 1"', "ReadyForQuery I")
+    assert words(shared.heard(session)) == ["BindComplete", "CommandComplete", "ReadyForQuery"]
+    shared.world.end()
+
+
+def test_a_statement_that_returns_something_else_fails_in_the_words_of_postgres() -> None:
+    shared = Shared()
+    session, server = prepared(shared)
+    server.stand.cleared()
+    shared.hub.sharing.catalogue_changed(session.database)
+    shared.says(session, 'Bind "" "s" "x"', 'Execute "" 0', "Sync")
+    shared.heard(server)
+    shared.world.receive(
+        server,
+        b"1\0\0\0\4" + b"t\0\0\0\6\0\0" + b"T\0\0\0\x1b\0\1id\0" + bytes(18),
+    )
+    bind, execute, sync = shared.heard(server)
+    assert bind.split('"')[3] not in {"s", ""}
+    shared.says(server, 'ErrorResponse ERROR 26000 "no such statement"', "ReadyForQuery I")
+    error, ready = shared.heard(session)
+    assert "0A000" in error
+    assert "cached plan must not change result type" in error
+    assert (execute, sync, ready) == ('Execute "" 0', "Sync", "ReadyForQuery I")
+    shared.world.end()
+
+
+def test_an_unknown_name_goes_as_it_is_so_that_the_error_is_postgres_own() -> None:
+    shared = Shared()
+    session = shared.session()
+    server = session.shared
+    shared.says(session, 'Bind "" "none"', 'Describe S "none"', 'Close S "none"', "Sync")
+    assert shared.heard(server) == [
+        'Bind "" "none"',
+        'Describe S "none"',
+        'Close S "none"',
+        "Sync",
+    ]
+    shared.world.end()
+
+
+def test_the_unnamed_statement_is_made_again_on_another_server() -> None:
+    shared = Shared()
+    session = shared.session()
+    server = session.shared
+    shared.says(session, 'Parse "" "SELECT 7"', "Sync")
+    shared.says(server, "ParseComplete", "ReadyForQuery I")
+    shared.heard(server)
+    server.stand.unnamed = None
+    shared.says(session, 'Bind "" ""', 'Execute "" 0', "Sync")
+    assert words(shared.heard(server)) == ["Parse", "Bind", "Execute", "Sync"]
+    shared.world.end()
+
+
+def test_a_name_in_sql_lays_the_statements_bare() -> None:
+    shared = Shared()
+    session, server = prepared(shared)
+    shared.says(session, "Query \"EXECUTE s('x')\"")
+    assert shared.heard(server) == [
+        'Query "DEALLOCATE ALL"',
+        'Parse "s" "SELECT $1" 25',
+        "Query \"EXECUTE s('x')\"",
+    ]
+    shared.world.end()

@@ -1,0 +1,71 @@
+"""The texts that we run ourselves: each means one thing, whatever is put into it."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+
+from pgguard.core import upkeep
+from pgguard.wire.frontend import query_text
+
+NASTY = ["plain", "it's", "back\\slash", "both\\'", '"', "é 漢字", "$1", "; DROP TABLE x --", ""]
+
+
+@pytest.mark.parametrize("text", NASTY)
+@pytest.mark.parametrize("standard", ["on", "off"])
+def test_a_literal_is_its_text_whatever_the_session_makes_of_backslashes(
+    postgres, text: str, standard: str
+) -> None:
+    options = f"-c standard_conforming_strings={standard} -c escape_string_warning=off"
+    with psycopg.connect(postgres.url, options=options) as connection:
+        row = connection.execute(b"SELECT " + upkeep.literal(text)).fetchone()
+    assert row == (text,)
+
+
+def test_what_a_text_of_ours_says_is_what_postgres_does(postgres) -> None:
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        connection.execute(upkeep.name_application("it's"))
+        assert connection.execute("SHOW application_name").fetchone() == ("it's",)
+        connection.execute("SET lock_timeout = '3s'")
+        connection.execute(upkeep.reset("lock_timeout"))
+        assert connection.execute("SHOW lock_timeout").fetchone() == ("0",)
+        connection.execute(upkeep.mark("app.tenant"))
+        assert connection.execute("SHOW app.tenant").fetchone() == ("",)
+        connection.execute(upkeep.reset("app.tenant"))
+        connection.execute('PREPARE "a""b" AS SELECT 1')
+        connection.execute(upkeep.deallocate(b'a"b'))
+
+
+def test_the_reset_leaves_nothing_but_prepared_statements(postgres) -> None:
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        for text in (
+            "SET lock_timeout = '3s'",
+            "LISTEN a",
+            "SELECT pg_advisory_lock(1)",
+            "CREATE TEMP TABLE a (b int)",
+            "BEGIN; DECLARE c CURSOR WITH HOLD FOR SELECT 1; COMMIT",
+            "SET ROLE pg_monitor",
+            "PREPARE p AS SELECT 1",
+        ):
+            connection.execute(text)
+        before = connection.execute(upkeep.CHECK).fetchone()
+        assert before is not None
+        assert before[:5] == (1, 1, 1, 1, 1)
+        assert set(before[5].split()) >= {"lock_timeout"}
+        assert before[6:] == ("pg_monitor", "role")
+        connection.execute(upkeep.RESET)
+        after = connection.execute(upkeep.CHECK).fetchone()
+        assert after == (0, 0, 1, 0, 0, None, "none", "")
+
+
+def test_the_check_has_a_reason_for_each_of_its_columns(postgres) -> None:
+    with psycopg.connect(postgres.url) as connection:
+        cursor = connection.execute(upkeep.CHECK)
+        assert cursor.description is not None
+        assert len(cursor.description) == len(upkeep.COLUMNS)
+
+
+def test_several_texts_are_one_query() -> None:
+    message = upkeep.query([b"RESET a; ", b"SET b = 1"])
+    assert message[:1] == b"Q"
+    assert query_text(message[5:]) == b"RESET a; SET b = 1"

@@ -1,0 +1,413 @@
+"""Sessions that share too few servers, each held against a server of its own.
+
+Whatever a session says is also said, whole and at once, to a model of Postgres that only it talks
+to; what it hears must be what that one answers, byte for byte and in order, however the bytes on
+both sides are cut, delayed and mixed with those of others. ParameterStatus alone is compared by the
+last word. At the end everybody is served, nothing is left, and nothing of one session's state is on
+a server that another one got, or the replies of that one would have differed.
+"""
+
+from __future__ import annotations
+
+from random import Random
+from typing import TYPE_CHECKING
+
+from core_fakes import World
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from model_server import ModelServer
+
+from pgguard.core.login import Method
+from pgguard.core.states import SessionState
+from pgguard.pool.servers import ServerState
+from pgguard.tenancy.catalogue import Catalogue
+from pgguard.wire import frontend
+from pgguard.wire.scan import message
+
+if TYPE_CHECKING:
+    from pgguard.core.shared_server import SharedServer
+    from pgguard.core.shared_session import SharedSession
+
+TELLING = b"S"
+"""ParameterStatus: may come more often than directly, and at other times."""
+LONG = 10_000.0
+
+TEXTS = (
+    "BEGIN",
+    "BEGIN",
+    "COMMIT",
+    "COMMIT",
+    "ROLLBACK",
+    "SAVEPOINT s",
+    "ROLLBACK TO SAVEPOINT s",
+    "RELEASE s",
+    "SELECT 1/0",
+    "SELECT FROM",
+    "SET lock_timeout = 1",
+    "SET lock_timeout = 2",
+    "SET statement_timeout = 3",
+    "SET LOCAL lock_timeout = 4",
+    "SET application_name = 'own'",
+    "RESET lock_timeout",
+    "RESET ALL",
+    "RESET application_name",
+    "SHOW lock_timeout",
+    "SHOW lock_timeout",
+    "SHOW statement_timeout",
+    "SHOW application_name",
+    "LISTEN a",
+    "UNLISTEN *",
+    "SELECT pg_listening_channels()",
+    "SELECT pg_advisory_lock(1)",
+    "SELECT pg_advisory_unlock(1)",
+    "SELECT pg_advisory_unlock_all()",
+    "PREPARE p AS SELECT 'prepared'",
+    "EXECUTE p",
+    "DEALLOCATE p",
+    "DEALLOCATE ALL",
+    "DISCARD ALL",
+)
+BATCHES = (
+    "SELECT pg_advisory_unlock_all(); CLOSE ALL; UNLISTEN *; RESET ALL",
+    "SET lock_timeout = 5; SELECT 1/0",
+    "BEGIN; SET lock_timeout = 6; COMMIT",
+    "SET lock_timeout = 7; SHOW lock_timeout",
+)
+NAMES = (b"", b"a", b"b")
+SYNC = frontend.sync()
+FLUSH = frontend.flush()
+COPY_ENDS = (message(ord("c")), message(ord("f"), b"no\0"))
+
+
+def execution(name: bytes, *values: bytes) -> bytes:
+    return (
+        frontend.bind_message(b"", name, list(values))
+        + frontend.describe_message(ord("P"), b"")
+        + frontend.execute_message(b"")
+    )
+
+
+class Sayings:
+    """What sessions say next, whole; no token twice."""
+
+    def __init__(self, rng: Random) -> None:
+        self.rng = rng
+        self._tokens = 0
+
+    def token(self) -> bytes:
+        self._tokens += 1
+        return b"%06d" % self._tokens
+
+    def text(self) -> bytes:
+        if self.rng.random() < 0.4:
+            return b"SELECT '" + self.token() + b"'"
+        return self.rng.choice(TEXTS).encode()
+
+    def next(self) -> bytes:
+        """One to three batches."""
+        return b"".join(self._one() for _ in range(self.rng.choice((1, 1, 1, 2, 3))))
+
+    def _one(self) -> bytes:
+        return self.rng.choices(
+            (self.simple, self.several, self.usual, self.pipelined, self.prepares, self.executes,
+             self.names, self.copies, self.copies_extended, lambda: SYNC),
+            (4, 1, 4, 2, 2, 3, 1, 1, 1, 1),
+        )[0]()  # fmt: skip
+
+    def simple(self) -> bytes:
+        return frontend.query(self.text())
+
+    def several(self) -> bytes:
+        return frontend.query(self.rng.choice(BATCHES).encode())
+
+    def usual(self) -> bytes:
+        """As libpq and most drivers send it."""
+        return frontend.parse_message(b"", self.text()) + execution(b"") + SYNC
+
+    def pipelined(self) -> bytes:
+        parse = frontend.parse_message(b"", b"SELECT $1::text")
+        times = range(self.rng.randint(1, 3))
+        return b"".join(parse + execution(b"", self.token()) for _ in times) + SYNC
+
+    def prepares(self) -> bytes:
+        text = self.rng.choice((b"SELECT $1::text", b"SELECT $1::text", self.text()))
+        end = self.rng.choice((SYNC, FLUSH))
+        return frontend.parse_message(self.rng.choice(NAMES), text) + end
+
+    def executes(self) -> bytes:
+        values = [self.token()] if self.rng.random() < 0.8 else []
+        return execution(self.rng.choice(NAMES), *values) + self.rng.choice((SYNC, SYNC, FLUSH))
+
+    def names(self) -> bytes:
+        what = self.rng.choice((frontend.describe_message, frontend.close_message))
+        return what(self.rng.choice(b"SP"), self.rng.choice(NAMES)) + SYNC
+
+    def copies(self) -> bytes:
+        data = message(ord("d"), b"row\n") * self.rng.randint(0, 3)
+        return frontend.query(b"COPY t FROM STDIN") + data + self.rng.choice(COPY_ENDS)
+
+    def copies_extended(self) -> bytes:
+        data = message(ord("d"), b"row\n") + self.rng.choice(COPY_ENDS) + SYNC
+        early = self.rng.choice((b"", SYNC, FLUSH))
+        parse = frontend.parse_message(b"", b"COPY t FROM STDIN")
+        return parse + execution(b"") + early + data
+
+
+class Direct:
+    """One session, and its private server."""
+
+    def __init__(self, session: SharedSession, name: str) -> None:
+        self.session = session
+        self.model = ModelServer(name)
+        self.unsent = b""
+        self.wanted: list[bytes] = []
+        self.came: list[bytes] = []
+        self.told = name
+        self.rest = b""
+        self.logged_in = False
+        self.hurt = False
+        """Its server was killed: nobody owes it anything any more."""
+
+    def said(self, data: bytes) -> None:
+        self.unsent += data
+        self.wanted += [one for one in split(self.model.feed(data)) if one[:1] != TELLING]
+
+    def hears(self, data: bytes) -> None:
+        self.rest += data
+        for one in split(self.rest):
+            self.rest = self.rest[len(one) :]
+            if one[:1] == TELLING:
+                name, value = one[5:-1].split(b"\0")
+                if name == b"application_name":
+                    self.told = value.decode()
+            elif self.logged_in:
+                self.came.append(one)
+            else:
+                self.logged_in = one[:1] == b"Z"
+        if not self.hurt:
+            assert self.came == self.wanted[: len(self.came)], self.difference()
+
+    def difference(self) -> str:
+        at = next(
+            (
+                i
+                for i, pair in enumerate(zip(self.came, self.wanted, strict=False))
+                if len(set(pair)) > 1
+            ),
+            min(len(self.came), len(self.wanted)),
+        )
+        return f"{self.session}: wanted {self.wanted[at : at + 4]}, came {self.came[at : at + 4]}"
+
+    @property
+    def served(self) -> bool:
+        return self.logged_in and not self.unsent and (self.hurt or self.came == self.wanted)
+
+
+def split(data: bytes) -> list[bytes]:
+    """The whole messages at the beginning."""
+    found = []
+    while len(data) >= 5 and len(data) >= 1 + int.from_bytes(data[1:5], "big"):
+        end = 1 + int.from_bytes(data[1:5], "big")
+        found.append(data[:end])
+        data = data[end:]
+    return found
+
+
+class Scene:
+    """Sessions, the hub, and a model of Postgres behind each of its servers."""
+
+    def __init__(self, rng: Random, *, total: int, cap: int, sessions: int) -> None:
+        self.rng = rng
+        self.sayings = Sayings(rng)
+        self.world = World(
+            sharing=True, method=Method.TRUST, total=total, connection_limit=cap,
+            pool_timeout=LONG, total_timeout=LONG, self_starvation_after=LONG,
+        )  # fmt: skip
+        self.models: dict[SharedServer, ModelServer] = {}
+        self.pending: dict[SharedServer, bytes] = {}
+        self.sessions: list[Direct] = []
+        for _ in range(sessions):
+            self.connect()
+
+    def _alive(self) -> list[Direct]:
+        return [one for one in self.sessions if one.session.state not in OVER]
+
+    # What happens
+
+    def connect(self) -> None:
+        name = self.rng.choice(("a.py", "a.py", "b.py"))
+        session = self.world.enter(application_name=name)
+        self.sessions.append(Direct(session, name))
+        self._settle()
+        self.world.hub.gate.catalogue_read("shop", Catalogue())
+
+    def say(self) -> None:
+        speakers = [one for one in self._alive() if not one.unsent and one.session.greeted]
+        if speakers:
+            one = self.rng.choice(speakers)
+            one.said(self.sayings.next())
+            self._send(one, self.rng.choice((0, 0, self.rng.randint(1, 60))))
+
+    def say_on(self) -> None:
+        late = [one for one in self._alive() if one.unsent]
+        if late:
+            self._send(self.rng.choice(late), self.rng.choice((0, self.rng.randint(1, 60))))
+
+    def answer(self) -> None:
+        self._dials()
+        self._work()
+        waiting = [server for server, data in self.pending.items() if data]
+        if waiting:
+            self._deliver(self.rng.choice(waiting), self.rng.choice((1, 3, 7, 20, 1000)))
+        self._listen()
+
+    def answer_all(self) -> None:
+        self._settle()
+
+    def tick(self) -> None:
+        self.world.wait(0.1)
+        self._listen()
+
+    def leave(self) -> None:
+        """One goes, and another one comes."""
+        alive = self._alive()
+        if not alive:
+            self.connect()
+            return
+        one = self.rng.choice(alive)
+        cut_off = bool(one.unsent)
+        one.hurt, one.unsent = True, b""
+        how = self.rng.choice(("terminate", "reset", "eof"))
+        if how == "terminate" and not cut_off:
+            self.world.receive(one.session, frontend.terminate())
+        elif how == "eof":
+            self.world.eof(one.session)
+        else:
+            self.world.reset(one.session)
+        if len(self._alive()) < 6:
+            self.connect()
+
+    def kill(self) -> None:
+        servers = [server for server in self.models if self.world.alive(server)]
+        if servers:
+            self._lose(self.rng.choice(servers))
+
+    def step(self) -> None:
+        self.rng.choices(
+            (self.say, self.say_on, self.answer, self.answer_all, self.tick, self.leave, self.kill),
+            (8, 4, 8, 2, 1, 0.3, 0.2),
+        )[0]()
+
+    # How it happens
+
+    def _speakers(self) -> list[Direct]:
+        return [one for one in self._alive() if not one.unsent and one.session.greeted]
+
+    def _send(self, one: Direct, cut: int) -> None:
+        now, one.unsent = (one.unsent[:cut], one.unsent[cut:]) if cut else (one.unsent, b"")
+        if now:
+            self.world.receive(one.session, now)
+        self._listen()
+
+    def _dials(self) -> int:
+        """Connect what is being dialled."""
+        new = (s for s in self.world.hub.servers if s not in self.world.outs)
+        waiting = sorted(new, key=lambda server: server.id)
+        for server in waiting:
+            name = server.begun_as
+            self.models[server] = ModelServer(name)
+            self.pending[server] = b""
+            self.world.connect(server, application_name=name, server_version="18.1")
+        return len(waiting)
+
+    def _work(self) -> int:
+        """Every server reads what it was sent and answers, as far as its socket has room."""
+        done = 0
+        for server, model in list(self.models.items()):
+            out = self.world.outs[server]
+            said = out.take()
+            done += len(said)
+            self.pending[server] += model.feed(said)
+            server.cancelling = False
+            if (model.ended or out.ended or out.closed) and not self.pending[server]:
+                self._lose(server)
+                done += 1
+        return done
+
+    def _lose(self, server: SharedServer) -> None:
+        owner = server.session
+        for one in self.sessions:
+            one.hurt = one.hurt or one.session is owner
+        del self.models[server], self.pending[server]
+        self.world.eof(server)
+        self._listen()
+
+    def _deliver(self, server: SharedServer, size: int) -> None:
+        data = self.pending[server]
+        self.pending[server] = data[size:]
+        self.world.receive(server, data[:size])
+
+    def _listen(self) -> None:
+        for one in self.sessions:
+            one.hears(self.world.outs[one.session].take())
+
+    def _settle(self) -> None:
+        for _ in range(1000):
+            moved = self._dials() + self._work()
+            for server in [server for server, data in self.pending.items() if data]:
+                self._deliver(server, len(self.pending[server]))
+                moved += 1
+            self._listen()
+            if not moved:
+                return
+        raise AssertionError("it does not come to rest")
+
+    # The end
+
+    def end(self) -> None:
+        for one in self._alive():
+            self._send(one, 0)
+        while alive := self._alive():
+            self._settle()
+            self.world.wait(0.2)
+            self._settle()
+            served = [one for one in alive if one.served]
+            assert served, f"nobody is served: {[one.difference() for one in alive]}"
+            for one in served:
+                if not one.hurt:
+                    self._is_told(one)
+                assert one.served, one.difference()
+                one.hurt = True
+                self.world.receive(one.session, frontend.terminate())
+                self.world.reset(one.session)
+        self._settle()
+        for server in self.world.hub.servers:
+            assert server.state is ServerState.IDLE or server.state is ServerState.CLOSING
+        self.world.end()
+
+    def _is_told(self, one: Direct) -> None:
+        """The parameters are what they would be, once every batch has ended."""
+        one.said(SYNC)
+        self._send(one, 0)
+        self._settle()
+        assert one.told == one.model.state.settings["application_name"], one.session
+
+
+OVER = (SessionState.CLOSING, SessionState.CLOSED)
+
+
+@settings(max_examples=int(__import__("os").environ.get("EX", "60")), report_multiple_bugs=False)
+@given(
+    st.randoms(use_true_random=False) if 0 else st.integers(0, 10**9).map(Random),
+    st.integers(2, 4),
+    st.integers(1, 3),
+    st.integers(2, 6),
+    st.integers(1, 150),
+)
+def test_each_session_hears_what_a_server_of_its_own_would_say(
+    rng: Random, total: int, cap: int, sessions: int, steps: int
+) -> None:
+    scene = Scene(rng, total=total, cap=cap, sessions=sessions)
+    for _ in range(steps):
+        scene.step()
+    scene.end()
