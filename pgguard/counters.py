@@ -57,11 +57,23 @@ class Histogram:
         return both
 
 
+class PinTally:
+    """How often a client's sessions were pinned for one reason, and by which statement first."""
+
+    __slots__ = ("number", "statement")
+
+    def __init__(self, statement: str) -> None:
+        self.number = 0
+        self.statement = statement
+        """Its literals masked."""
+
+
 class ClientCounters:
     """What is counted per client."""
 
     __slots__ = (
         "peak_sessions",
+        "pins",
         "refusals",
         "sessions",
         "statements",
@@ -78,6 +90,8 @@ class ClientCounters:
         """Executions by `findings.Verdict`."""
         self.refusals: dict[str, int] = {}
         """By reason: cap, total, max_waiting, max_sessions, self_starvation, draining, upstream."""
+        self.pins: dict[str, PinTally] = {}
+        """By reason."""
         self.waits = 0
         """Tickets that had to wait and were granted or refused."""
         self.waited = 0.0

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pgguard.record.findings import Recorder
     from pgguard.record.subject import Hub
 
-VIEWS = ("clients", "servers", "waiters", "findings")
+VIEWS = ("clients", "servers", "waiters", "pins", "findings")
 
 ROWS = 50
 """Rows of JSON in one step."""
@@ -45,6 +45,7 @@ pgguard
 /api/v1/clients          who is connected, with caps and waits
 /api/v1/servers          connections to Postgres
 /api/v1/waiters          sessions that wait for a connection
+/api/v1/pins             sessions that keep their connection, and why
 /api/v1/findings         what is wrong so far
 POST /-/reload           read the settings again (needs the token)"""
 
@@ -132,6 +133,8 @@ class Routes:
         if view == "waiters":
             waiting = views.waiter_order(self._hub)
             return (views.waiter_row(position, session, now) for position, session in waiting)
+        if view == "pins":
+            return (views.pin_row(*pinned, now) for pinned in views.pin_order(self._hub))
         return (finding.to_dict() for finding in self._findings())
 
     async def _page(self, steps: Iterator[bytes]) -> bytes:

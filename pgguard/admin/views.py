@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pgguard.findings import Finding
-    from pgguard.record.subject import Client, Hub, Server, Session
+    from pgguard.record.subject import Client, Hub, Pin, Reason, Server, Session
 
 Row = dict[str, Any]
 
@@ -64,6 +64,18 @@ COLUMNS: dict[str, dict[str, str]] = {
         "address": "where it comes from",
         "pid": "process behind a loopback address, or null",
     },
+    "pins": {
+        "session": "number of the session",
+        "client": "its client",
+        "reason": "why it keeps its server connection",
+        "what": "the same in words",
+        "age": "seconds since the reason came up",
+        "statement": "statement that brought it, literals masked",
+        "user": "its user",
+        "database": "its database",
+        "server": "number of the server connection, or null",
+        "pid": "process of Postgres, or null",
+    },
     "findings": {
         "code": "code of the rule: see pgguard explain",
         "class": "kind of finding",
@@ -99,6 +111,11 @@ def waiters(hub: Hub, now: float) -> list[Row]:
     return [waiter_row(position, session, now) for position, session in waiter_order(hub)]
 
 
+def pins(hub: Hub, now: float) -> list[Row]:
+    """One row per session that keeps its server and reason: client by client, oldest first."""
+    return [pin_row(*pinned, now) for pinned in pin_order(hub)]
+
+
 def findings(found: Iterable[Finding]) -> list[Row]:
     """One row per finding, in the order given."""
     return [finding.to_dict() for finding in found]
@@ -120,6 +137,12 @@ def waiter_order(hub: Hub) -> list[tuple[int, Session]]:
         for _, queue in groupby(waiting, key=lambda session: session.client.key)
         for numbered in enumerate(queue, 1)
     ]
+
+
+def pin_order(hub: Hub) -> list[tuple[Session, Reason, Pin]]:
+    pinned = [session for session in hub.sessions if session.pinned]
+    pinned.sort(key=lambda session: (session.client.key, session.id))
+    return [(session, *of) for session in pinned for of in session.pinned.items()]
 
 
 def client_row(client: Client) -> Row:
@@ -173,6 +196,22 @@ def waiter_row(position: int, session: Session, now: float) -> Row:
         "application_name": session.application_name,
         "address": session.address,
         "pid": None if process is None else process.pid,
+    }
+
+
+def pin_row(session: Session, reason: Reason, pin: Pin, now: float) -> Row:
+    server = session.server
+    return {
+        "session": session.id,
+        "client": session.client.key,
+        "reason": reason.name.lower(),
+        "what": reason.value,
+        "age": _age(pin.since, now),
+        "statement": pin.text,
+        "user": session.user,
+        "database": session.database,
+        "server": None if server is None else server.id,
+        "pid": None if server is None else server.pid,
     }
 
 

@@ -96,7 +96,7 @@ def checked(session: SharedSession, server: SharedServer, now: float) -> None:
         if there:
             found.add(reason)
     for reason in found:
-        session.pins.add(reason, "", now, "found by a check")
+        session.pin(reason, "found by a check")
     if session.unverified:
         # What was sent behind the check may have done what the check has not found.
         return

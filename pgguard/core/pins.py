@@ -8,16 +8,17 @@ with nothing else.
 from __future__ import annotations
 
 from enum import Enum
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from pgguard.sql.session_effects import Effect, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 
 class Reason(Enum):
-    """Reasons, in the words of reports."""
+    """Reasons, in the words of reports; in lower case the names are those of metrics."""
 
     ROLE = "SET ROLE or SESSION AUTHORIZATION"
     TEMPORARY = "temporary table, view or sequence"
@@ -91,6 +92,10 @@ class Pin:
         self.since = since
         self.text = text
         self.names: set[str] = set()
+
+
+UNPINNED: Final[Mapping[Reason, Pin]] = MappingProxyType({})
+"""The reasons of a session that has none."""
 
 
 class Pins:

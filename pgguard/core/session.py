@@ -18,6 +18,7 @@ from pgguard.core.ahead import HELD_LIMIT, has_left
 from pgguard.core.entry import Entrance
 from pgguard.core.gate import concerns_databases
 from pgguard.core.malformed import EXPECTED
+from pgguard.core.pins import UNPINNED
 from pgguard.core.pipeline import COPY_END, MANY
 from pgguard.core.states import SessionState
 from pgguard.errors import ProtocolViolation
@@ -62,6 +63,8 @@ _NOTHING_MORE: dict[str, str] = {}
 
 class Session:
     """One frontend connection of a client."""
+
+    pinned = UNPINNED
 
     __slots__ = (
         "__weakref__",

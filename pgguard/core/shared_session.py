@@ -77,6 +77,7 @@ class SharedSession(Session):
         "named",
         "names",
         "pid",
+        "pinned",
         "pins",
         "pool",
         "told",
@@ -92,6 +93,7 @@ class SharedSession(Session):
         self.names = Names(number)
         self.tracked = Tracked()
         self.pins = Pins()
+        self.pinned = self.pins.reasons
         self.dotted: set[str] = set()
         """Settings with a dot that it has made, if only for a transaction (T24)."""
         self.named = ""
@@ -292,7 +294,7 @@ class SharedSession(Session):
             return b""
         kinds = {effect.kind for effect in statement.session}
         if Kind.NAMES_PREPARED in kinds or (kinds & _NAMING and len(self.names)):
-            self.pins.add(Reason.NAMES, "", self.hub.clock(), statement.masked)
+            self.pin(Reason.NAMES, statement.masked)
             return self.shared.lay_bare(self)
         return b""
 
@@ -310,16 +312,14 @@ class SharedSession(Session):
         # What has not been read may do anything.
         effects = statement.session if statement.facts is not None else _ANYTHING
         if effects:
-            now = self.hub.clock()
-            for reason in self.pins.brought(effects, now, statement.masked):
-                self.hub.sharing.pinned(self, reason, now)
+            self._brought(effects, statement.masked)
             self.batch.append(Sent(effects, text, parameters))
             self.unverified = True
             self.shared.may_mark(effects)
 
     def calls_function(self) -> None:
         """FunctionCall: by its OID it may be anything."""
-        self.pins.brought(_ANYTHING, self.hub.clock(), "FunctionCall")
+        self._brought(_ANYTHING, "FunctionCall")
         self.batch.append(Sent(_ANYTHING, b"", parameters=True))
 
     def promised(self) -> None:
@@ -342,7 +342,16 @@ class SharedSession(Session):
             self.batch[:0] = first
 
     def pin_for_life(self, why: str) -> None:
-        self.pins.add(Reason.OBJECT, "", self.hub.clock(), why)
+        self.pin(Reason.OBJECT, why)
+
+    def pin(self, reason: Reason, text: str, name: str = "") -> None:
+        """The session keeps its server for `reason` from now on; `text` says what brought it."""
+        if self.pins.add(reason, name, self.hub.clock(), text):
+            self.hub.sharing.pinned(self, reason)
+
+    def _brought(self, effects: tuple[Effect, ...], text: str) -> None:
+        for reason in self.pins.brought(effects, self.hub.clock(), text):
+            self.hub.sharing.pinned(self, reason)
 
     def settled(self, *, failed: bool, status: str) -> None:
         """The oldest batch was answered; `failed` = with an error."""
@@ -353,7 +362,7 @@ class SharedSession(Session):
         if failed:
             if kinds & _SETS and kinds & _TRANSACTION:
                 # Some of it may have been committed before the error.
-                self.pins.add(Reason.UNCLEAR, "", self.hub.clock(), "a batch that failed half-way")
+                self.pin(Reason.UNCLEAR, "a batch that failed half-way")
             return
         for sent in batch:
             self._learn(sent, status)
@@ -372,7 +381,7 @@ class SharedSession(Session):
             self.dotted.add(name)
         if kind in (Kind.SET, Kind.RESET):
             if kind is Kind.SET and (not alone or sent.parameters):
-                self.pins.add(Reason.SETTING, name, self.hub.clock(), "a setting beside others")
+                self.pin(Reason.SETTING, "a setting beside others", name)
                 return
             if status != "I":
                 tracked.begin()

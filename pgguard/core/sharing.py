@@ -21,6 +21,7 @@ from pgguard.core.pins import Reason
 from pgguard.core.pipeline import QUERY_OURS
 from pgguard.core.pools import Pool, Pools
 from pgguard.core.states import SessionState
+from pgguard.counters import PinTally
 from pgguard.errors import Refusal
 from pgguard.pool.admission import TicketState
 from pgguard.pool.servers import ServerState, move
@@ -71,7 +72,7 @@ class Sharing:
         hub = self._hub
         now = hub.clock()
         if session.relay is not None:
-            session.pins.add(Reason.RELAYED, "", now, "relayed login")
+            session.pin(Reason.RELAYED, "relayed login")
         pool = session.pool = self._pools.of(session)
         session.pid = next(self._pids)
         session.named = session.application_name
@@ -358,8 +359,15 @@ class Sharing:
         for other in self._hub.servers:
             cast("SharedServer", other).doubt = "roles have changed"
 
-    def pinned(self, session: SharedSession, reason: Reason, now: float) -> None:
-        self._hub.emit(events.Pinned(now, session.id, session.client.key, reason.value))
+    def pinned(self, session: SharedSession, reason: Reason) -> None:
+        """A reason is new: counted for the client, with the first statement that brought it."""
+        pin = session.pins.reasons[reason]
+        tallies = session.client.counters.pins
+        tally = tallies.get(reason.name.lower())
+        if tally is None:
+            tally = tallies[reason.name.lower()] = PinTally(pin.text)
+        tally.number += 1
+        self._hub.emit(events.Pinned(pin.since, session.id, session.client.key, reason.value))
 
     def unpinned(self, session: SharedSession, reason: Reason) -> None:
         now = self._hub.clock()

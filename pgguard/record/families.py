@@ -6,6 +6,7 @@ writer decides how much is done at a time. Those of a feature that is not built 
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from pgguard.findings import Verdict
@@ -59,6 +60,27 @@ def client_families(sums: Mapping[str, Sums]) -> Iterator[Family]:
             for label, of in sums.items()
             for reason, number in of.refusals.items()
         ),
+    )
+    yield Family(
+        "pinned_sessions",
+        "gauge",
+        "Sessions of a client that keep their server connection now, by reason.",
+        ("client", "reason"),
+        (
+            ((label, reason), number)
+            for label, of in sums.items()
+            for reason, number in of.pinned.items()
+        ),
+    )
+    pins = Counter[str]()
+    for of in sums.values():
+        pins.update(of.pins)
+    yield Family(
+        "pins",
+        "counter",
+        "Times that a session began to keep its server connection, by reason.",
+        ("reason",),
+        [((reason,), number) for reason, number in pins.items()],
     )
     yield Family(
         "statements",

@@ -47,13 +47,28 @@ Series = tuple[str, str, str, str, str]
 class Sums:
     """What the clients of one label have together."""
 
-    __slots__ = ("findings", "held", "limit", "peak", "refusals", "statements", "states", "waiting")
+    __slots__ = (
+        "findings",
+        "held",
+        "limit",
+        "peak",
+        "pinned",
+        "pins",
+        "refusals",
+        "statements",
+        "states",
+        "waiting",
+    )
 
     def __init__(self) -> None:
         self.states: dict[str, int] = {}
         self.held = self.peak = self.limit = self.waiting = 0
         self.statements = [0] * VERDICTS
         self.refusals: dict[str, int] = {}
+        self.pinned: dict[str, int] = {}
+        """Sessions by the reasons that pin them now."""
+        self.pins: dict[str, int] = {}
+        """Times that sessions were pinned, by reason."""
         self.findings: dict[tuple[str, str], int] = {}
         """Executions by code and table."""
 
@@ -63,6 +78,8 @@ class Sums:
         for reason, number in counters.refusals.items():
             known = reason if reason in REASONS else OTHER
             self.refusals[known] = self.refusals.get(known, 0) + number
+        for reason, tally in counters.pins.items():
+            self.pins[reason] = self.pins.get(reason, 0) + tally.number
 
     def flag(self, statement: Judged, tally: Tally) -> None:
         code = statement_code(statement)
@@ -81,6 +98,8 @@ class Sums:
             self.statements[verdict] += number
         for reason, number in other.refusals.items():
             self.refusals[reason] = self.refusals.get(reason, 0) + number
+        for reason, number in other.pins.items():
+            self.pins[reason] = self.pins.get(reason, 0) + number
         for (code, table), number in other.findings.items():
             self.find(code, table, number)
 
@@ -88,6 +107,9 @@ class Sums:
         for session in client.sessions:
             state = session.state.name.lower()
             self.states[state] = self.states.get(state, 0) + 1
+            for pin in session.pinned:
+                reason = pin.name.lower()
+                self.pinned[reason] = self.pinned.get(reason, 0) + 1
         self.held += client.share.held
         self.peak += client.share.peak
         self.waiting += client.share.waiting

@@ -104,6 +104,30 @@ class Client(Protocol):
     def flagged(self) -> Flags: ...
 
 
+class Pin(Protocol):
+    """Why a session keeps its server: since when (monotonic seconds), by which statement."""
+
+    @property
+    def since(self) -> float: ...
+    @property
+    def text(self) -> str: ...
+
+
+class Reason(Named, Protocol):
+    @property
+    def value(self) -> str:
+        """In words."""
+        ...
+
+
+class Pins(Protocol):
+    """Of one session: a dictionary, of which the keys may be any `Reason`."""
+
+    def items(self) -> Iterable[tuple[Reason, Pin]]: ...
+    def __iter__(self) -> Iterator[Reason]: ...
+    def __len__(self) -> int: ...
+
+
 class Session(Protocol):
     """A frontend connection; `since` and `opened` are monotonic seconds."""
 
@@ -127,6 +151,10 @@ class Session(Protocol):
     def since(self) -> float: ...
     @property
     def opened(self) -> float: ...
+    @property
+    def server(self) -> Server | None: ...
+    @property
+    def pinned(self) -> Pins: ...
 
 
 class Server(Protocol):

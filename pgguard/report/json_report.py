@@ -8,6 +8,7 @@
                   "reason", "gaps", "errors", "advice"},
       "clients": [{"client", "sessions", "peak", "cap", "waits", "waited_max", "refused",
                    "findings"}],
+      "pins": [{"client", "reason", "number", "statement"}],
       "findings": [the objects of /api/v1/findings, worst first]
     }
 
@@ -54,6 +55,7 @@ def build(summary: RunSummary, run: Mapping[str, Any]) -> dict[str, Any]:
             "advice": summary.advice,
         },
         "clients": [asdict(row) for row in summary.clients],
+        "pins": [asdict(row) for row in summary.pins],
         "findings": [finding.to_dict() for finding in summary.findings],
     }
 

@@ -56,6 +56,16 @@ class ClientRow:
 
 
 @dataclass(slots=True)
+class PinRow:
+    """Why sessions of a client kept their server, how often, and the first statement of it."""
+
+    client: str
+    reason: str
+    number: int
+    statement: str
+
+
+@dataclass(slots=True)
 class RunSummary:
     """One run. `started` and `ended` are seconds since 1970, UTC."""
 
@@ -79,6 +89,8 @@ class RunSummary:
     """Other guards that were on the same Postgres, a line for each."""
     clients: list[ClientRow] = field(default_factory=list)
     """Busiest first."""
+    pins: list[PinRow] = field(default_factory=list)
+    """Most frequent first."""
     findings: list[Finding] = field(default_factory=list)
     """Worst first."""
     advice: list[str] = field(default_factory=list)
@@ -144,6 +156,7 @@ def summarise(
         neighbours=list(neighbours),
         one_client=_is_one_client(clients),
         clients=rows,
+        pins=_pins(clients),
         findings=list(findings),
     )
     summary.outcome = _outcome(summary)
@@ -178,6 +191,15 @@ def _row(client: Client, findings: int) -> ClientRow:
         refused=sum(counters.refusals.values()),
         findings=findings,
     )
+
+
+def _pins(clients: Sequence[Client]) -> list[PinRow]:
+    rows = [
+        PinRow(client.key, reason, tally.number, tally.statement)
+        for client in clients
+        for reason, tally in client.counters.pins.items()
+    ]
+    return sorted(rows, key=lambda row: (-row.number, row.client, row.reason))
 
 
 def _busy(row: ClientRow) -> tuple[int, int, int, str]:

@@ -118,6 +118,13 @@ def _notes(summary: RunSummary) -> list[str]:
         notes.append(f"not seen: {', '.join(summary.gaps())}")
     if summary.one_client:
         notes.append("all sessions counted as one client")
+    if summary.pins:
+        first, more = summary.pins[0], len(summary.pins) - 1
+        others = f", and {plural(more, 'other reason')}" if more else ""
+        notes.append(
+            f"kept their connection: {first.client} {first.number}x "
+            f"({first.reason}: {first.statement}){others}"
+        )
     if summary.neighbours:
         more = len(summary.neighbours) - 1
         others = f", and {more} more" if more else ""

@@ -6,7 +6,7 @@ import asyncio
 import json
 
 import pytest
-from hubs import FakeHub, FakeServer, FakeStatement, FakeTally, State
+from hubs import FakeHub, FakePin, FakeServer, FakeStatement, FakeTally, Reason, State
 from prometheus_client.openmetrics.parser import (
     text_string_to_metric_families as parse_openmetrics,
 )
@@ -23,14 +23,14 @@ TOKEN = "correct horse"
 
 
 class Site:
-    """Routes over a hub of one client, one server and one waiter."""
+    """Routes over a hub of one client, one server and one waiter that is pinned."""
 
     def __init__(self) -> None:
         self.hub = FakeHub()
         client = self.hub.client("caf\udce9", sessions=2, statements=3)
         client.flagged[FakeStatement()] = FakeTally()
         self.hub.servers.add(FakeServer(1, client))
-        self.hub.session(client, State.WAITING)
+        self.hub.session(client, State.WAITING).pinned = {Reason.LOCK: FakePin()}
         self.recorder = Recorder()
         self.ready = (True, "")
         self.reloads = 0

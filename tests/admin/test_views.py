@@ -6,10 +6,12 @@ import math
 
 from hubs import (
     FakeHub,
+    FakePin,
     FakeProcess,
     FakeServer,
     FakeStatement,
     FakeTally,
+    Reason,
     State,
 )
 
@@ -96,6 +98,32 @@ def test_a_waiter_shows_the_process_behind_it():
     assert views.waiters(hub, 10.0)[0]["pid"] == 4711
 
 
+def test_a_pin_has_its_row_client_by_client():
+    hub = FakeHub()
+    later, first = hub.session(hub.client("b")), hub.session(hub.client("a"))
+    hub.session(hub.client("a"))
+    first.pinned = {Reason.LOCK: FakePin(95.0, "select pg_advisory_lock(?)")}
+    first.server = FakeServer(7, first.client, first, pid=901)
+    later.pinned = {Reason.LISTEN: FakePin(), Reason.LOCK: FakePin()}
+    row, *others = views.pins(hub, 100.0)
+    assert row == {
+        "session": 2,
+        "client": "a",
+        "reason": "lock",
+        "what": "advisory lock",
+        "age": 5.0,
+        "statement": "select pg_advisory_lock(?)",
+        "user": "app",
+        "database": "shop",
+        "server": 7,
+        "pid": 901,
+    }
+    assert [(of["client"], of["reason"], of["pid"]) for of in others] == [
+        ("b", "listen", None),
+        ("b", "lock", None),
+    ]
+
+
 def test_an_age_is_never_negative():
     hub = FakeHub()
     hub.session(hub.client("a"), State.WAITING).since = 11.0
@@ -106,11 +134,12 @@ def test_columns_are_those_that_are_documented():
     hub = FakeHub()
     client = hub.client("a")
     hub.servers.add(FakeServer(1, client))
-    hub.session(client, State.WAITING)
+    hub.session(client, State.WAITING).pinned = {Reason.LOCK: FakePin()}
     rows = {
         "clients": views.clients(hub, 0.0),
         "servers": views.servers(hub, 0.0),
         "waiters": views.waiters(hub, 0.0),
+        "pins": views.pins(hub, 0.0),
         "findings": views.findings([Finding("PGG101", "title", "a", "remedy")]),
     }
     assert {view: list(found[0]) for view, found in rows.items()} == {

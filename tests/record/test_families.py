@@ -22,6 +22,8 @@ LABELS = {
     "client_connection_limit": ("client",),
     "client_waiting": ("client",),
     "refusals": ("client", "reason"),
+    "pinned_sessions": ("client", "reason"),
+    "pins": ("reason",),
     "statements": ("client", "verdict"),
     "server_connections": ("state",),
     "server_connections_limit": (),
@@ -50,6 +52,19 @@ def every(hub: FakeHub, sums: dict[str, Sums]) -> dict[str, Family]:
 def test_names_and_labels_are_those_of_the_surface():
     found = every(FakeHub(), {})
     assert {name: family.labels for name, family in found.items()} == LABELS
+
+
+def test_pins_are_added_up_over_clients_and_pinned_sessions_are_not():
+    one, two = Sums(), Sums()
+    one.pinned, two.pinned = {"lock": 1}, {"lock": 2, "listen": 3}
+    one.pins, two.pins = {"lock": 10}, {"lock": 5, "hold": 1}
+    found = every(FakeHub(), {"a": one, "b": two})
+    assert list(found["pinned_sessions"].samples) == [
+        (("a", "lock"), 1),
+        (("b", "lock"), 2),
+        (("b", "listen"), 3),
+    ]
+    assert list(found["pins"].samples) == [(("lock",), 15), (("hold",), 1)]
 
 
 def test_the_numbers_of_a_client_come_from_its_sums():

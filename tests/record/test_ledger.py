@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hubs import FakeClient, FakeHub, FakeStatement, FakeTally, State
+from hubs import FakeClient, FakeHub, FakePin, FakeStatement, FakeTally, Reason, State
 
 from pgguard.findings import Finding, Verdict
 from pgguard.record import ledger as module
@@ -26,6 +26,21 @@ def test_gauges_are_those_of_now():
     of = sweep(Ledger(), hub)["a"]
     assert of.states == {"linked": 2, "waiting": 1}
     assert (of.held, of.peak, of.waiting, of.limit) == (2, 5, 3, 10)
+
+
+def test_pins_of_now_are_those_of_the_sessions_and_counted_ones_stay():
+    hub, ledger = FakeHub(), Ledger()
+    client = hub.client("a")
+    hub.session(client).pinned = {Reason.LOCK: FakePin(), Reason.LISTEN: FakePin()}
+    hub.session(client).pinned = {Reason.LOCK: FakePin()}
+    client.pin("lock", "select pg_advisory_lock(?)", 7)
+    of = sweep(ledger, hub)["a"]
+    assert (of.pinned, of.pins) == ({"lock": 2, "listen": 1}, {"lock": 7})
+    del hub.clients["a"]
+    sweep(ledger, hub)
+    hub.client("a").pin("lock", "select pg_advisory_lock(?)", 1)
+    of = sweep(ledger, hub)["a"]
+    assert (of.pinned, of.pins) == ({}, {"lock": 8})
 
 
 def test_clients_beyond_the_limit_are_added_up_as_other(monkeypatch):

@@ -23,6 +23,7 @@ def summary():
     hub = FakeHub()
     client = hub.client("caf\udce9", sessions=2, statements=3)
     client.flagged[FakeStatement()] = FakeTally(2)
+    client.pin("listen", "LISTEN a", 3)
     return summarise(
         hub,
         Recorder().findings(hub),
@@ -37,7 +38,7 @@ def test_the_report_has_the_documented_keys(summary, tmp_path: Path):
     path = tmp_path / "findings.json"
     json_report.write(summary, RUN, path)
     report = json.loads(path.read_text("utf-8"))
-    assert list(report) == ["version", "run", "summary", "clients", "findings"]
+    assert list(report) == ["version", "run", "summary", "clients", "pins", "findings"]
     assert report["version"] == 1
     assert report["run"] == RUN
     assert report["summary"] == {
@@ -69,13 +70,16 @@ def test_the_report_has_the_documented_keys(summary, tmp_path: Path):
             "findings": 1,
         }
     ]
+    assert report["pins"] == [
+        {"client": "caf?", "reason": "listen", "number": 3, "statement": "LISTEN a"}
+    ]
     [found] = report["findings"]
     assert (found["code"], found["client"], found["count"]) == ("PGG101", "caf?", 2)
 
 
 def test_every_key_is_named_in_the_documentation(summary):
     report = json_report.build(summary, RUN)
-    for key in [*report, *report["summary"], *report["clients"][0]]:
+    for key in [*report, *report["summary"], *report["clients"][0], *report["pins"][0]]:
         assert f'"{key}"' in json_report.__doc__
 
 

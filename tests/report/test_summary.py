@@ -201,3 +201,15 @@ def test_a_statement_of_two_clients_that_was_not_analysed_is_one_statement(hub):
 def test_advice_about_nobody_names_nobody(hub):
     summary = run(hub, finding("PGG902", "", remedy="split the run"))
     assert summary.advice == ["split the run (PGG902)"]
+
+
+def test_pins_are_told_by_client_and_reason_the_most_frequent_first(hub):
+    hub.clients["a"].pin("listen", "LISTEN x", 2)
+    other = hub.client("b", sessions=1)
+    other.pin("lock", "select pg_advisory_lock(?)", 3)
+    other.pin("listen", "LISTEN y", 2)
+    assert [(row.client, row.reason, row.number) for row in run(hub).pins] == [
+        ("b", "lock", 3),
+        ("a", "listen", 2),
+        ("b", "listen", 2),
+    ]

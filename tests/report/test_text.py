@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgguard.findings import CODES, Finding, Relation
-from pgguard.report.summary import ClientRow, Outcome, RunSummary
+from pgguard.report.summary import ClientRow, Outcome, PinRow, RunSummary
 from pgguard.report.text import LINES, Style, essence, render, style_of, width
 
 TEXT = 'select count(*) from "Booking" where "status" = ?'
@@ -365,3 +365,11 @@ def test_other_guards_are_named():
     one, two = (f"another pgguard at h:1 (pid {pid}) holds 3 of 5" for pid in (1, 2))
     assert f"\non the same Postgres: {one}\n" in render(summary(neighbours=[one]))
     assert f"\non the same Postgres: {one}, and 1 more\n" in render(summary(neighbours=[one, two]))
+
+
+def test_who_kept_connections_most_is_told_with_the_statement():
+    lock = PinRow("a.py", "lock", 12, "select pg_advisory_lock(?)")
+    line = "kept their connection: a.py 12x (lock: select pg_advisory_lock(?))"
+    assert f"\n{line}\n" in render(summary(pins=[lock]))
+    listen = PinRow("b.py", "listen", 1, "LISTEN x")
+    assert f"\n{line}, and 1 other reason\n" in render(summary(pins=[lock, listen]))

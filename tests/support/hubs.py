@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
-from pgguard.counters import ClientCounters, ProcessCounters
+from pgguard.counters import ClientCounters, PinTally, ProcessCounters
 from pgguard.findings import Relation, Verdict
 
 
@@ -14,6 +14,11 @@ class State(Enum):
     WAITING = "waiting"
     LINKED = "linked"
     IDLE = "idle"
+
+
+class Reason(Enum):
+    LISTEN = "LISTEN"
+    LOCK = "advisory lock"
 
 
 @dataclass(eq=False)
@@ -60,6 +65,16 @@ class FakeClient:
     share: FakeShare = field(default_factory=FakeShare)
     flagged: dict[FakeStatement, FakeTally] = field(default_factory=dict)
 
+    def pin(self, reason: str, statement: str, times: int) -> None:
+        tally = self.counters.pins.setdefault(reason, PinTally(statement))
+        tally.number += times
+
+
+@dataclass
+class FakePin:
+    since: float = 90.0
+    text: str = "LISTEN a"
+
 
 @dataclass
 class FakeProcess:
@@ -79,6 +94,8 @@ class FakeSession:
     application_name: str = "tests/test_a.py"
     address: str = "127.0.0.1"
     process: FakeProcess | None = None
+    server: FakeServer | None = None
+    pinned: dict[Reason, FakePin] = field(default_factory=dict)
 
 
 @dataclass(eq=False)
