@@ -17,6 +17,7 @@ RUNS = {
     "memory": "tests.conformance.memory",
     "flood": "tests.conformance.flood.deluge",
     "pglite": "tests.conformance.pglite",
+    "sharing": "tests.conformance.sharing",
     "stress": "tests.conformance.stress.storm",
     "regress": "tests.conformance.regress.suites",
     "shutdown": "tests.conformance.shutdown",
