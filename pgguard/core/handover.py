@@ -54,10 +54,10 @@ def take_over(session: SharedSession, server: SharedServer) -> bool:
     server.dotted |= session.dotted
     resets, made = session.tracked.differences(server.settings)
     texts += [upkeep.reset(name) for name in resets] + made
-    name = session.application_name
-    if APPLICATION_NAME not in session.tracked.settings and server.application_name != name:
-        texts.append(upkeep.name_application(name))
-    server.application_name = name
+    named = server.begun_as if APPLICATION_NAME in server.settings else server.application_name
+    if APPLICATION_NAME not in session.tracked.settings and named != session.named:
+        texts.append(upkeep.name_application(session.named))
+    server.application_name = session.named
     server.settings = dict(session.tracked.settings)
     server.last_session = session
     server.client = session.client

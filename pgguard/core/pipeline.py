@@ -36,7 +36,9 @@ BATCH = 19
 """Bind, Describe, Execute and Sync, perhaps Parse before: one entry for the usual whole."""
 QUERY_OURS = 20
 """A Query of our own: nothing of its answer is passed on."""
-SYNCED = (SYNC, BATCH)
+SYNC_OURS = 21
+"""The end of a batch of our own."""
+SYNCED = (SYNC, BATCH, SYNC_OURS)
 """What ends the passing over that follows an error."""
 
 MANY = 1024

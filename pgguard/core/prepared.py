@@ -125,7 +125,7 @@ class Stand:
     `changes` are in the order of the messages that were sent.
     """
 
-    __slots__ = ("_names", "changes", "targets", "unnamed")
+    __slots__ = ("_boundary", "_done", "_names", "awaited", "changes", "targets", "unnamed")
 
     def __init__(self) -> None:
         self._names: dict[bytes, Prepared] = {}
@@ -134,6 +134,10 @@ class Stand:
         self.changes: deque[Change] = deque()
         self.targets: deque[Prepared | None] = deque()
         """For each Describe that is not answered what it is about; None = a portal, or unknown."""
+        self._done = self._boundary = 0
+        """Changes that are over, and those that were sent before the newest batch began."""
+        self.awaited: int | None = None
+        """How many must be over before the session says more."""
         self.unnamed: Prepared | None = None
         """The unnamed statement, whosever it is."""
 
@@ -165,8 +169,35 @@ class Stand:
         """A Parse or Close is about to be sent."""
         self.changes.append(change)
 
+    def batch_ends(self) -> None:
+        """A Sync or a Query has ended what the session has sent."""
+        self._boundary = self._done + len(self.changes)
+
+    def must_wait(self, names: Names, name: bytes) -> bool:
+        """Whether it depends on the fate of a batch before this one what the name means."""
+        before = self._boundary - self._done
+        if before <= 0:
+            return False
+        places = [at for at, one in enumerate(self.changes) if one.name == name]
+        if not places or places[-1] >= before:
+            return False
+        newest = self.changes[places[-1]]
+        if not (newest.ours or names.get(name)) and (name or newest.prepared is None):
+            # Where the change is not made Postgres does not find the name, as it should.
+            return False
+        self.awaited = self._boundary
+        return True
+
+    def awaits_no_more(self) -> bool:
+        """Whether what was awaited is over now."""
+        if self.awaited is None or self._done < self.awaited:
+            return False
+        self.awaited = None
+        return True
+
     def answered(self, names: Names) -> None:
         """The oldest change has been answered by ParseComplete or CloseComplete."""
+        self._done += 1
         name, prepared, ours = self.changes.popleft()
         if not ours:
             names.put(name, prepared)
@@ -178,13 +209,24 @@ class Stand:
         if prepared is not None:
             self._names[stands] = prepared
 
+    def parse_failed(self, names: Names) -> None:
+        """The oldest change is the Parse that an error has answered."""
+        if not self.changes[0].name:
+            # The unnamed statement goes before the new one is looked at (exec_parse_message).
+            self.unnamed = None
+            if not self.changes[0].ours:
+                names.put(b"", None)
+
     def dropped(self) -> None:
         """An error: the oldest change will not be answered."""
+        self._done += 1
         self.changes.popleft()
 
-    def cleared(self) -> None:
-        """DEALLOCATE ALL or DISCARD ALL: nothing stands here, of nobody."""
+    def cleared(self) -> list[bytes]:
+        """Nothing stands here any more, of nobody. Returns what did."""
+        names = list(self._names)
         self._names.clear()
+        return names
 
     def surplus(self) -> Iterator[bytes]:
         """Server names to close, those used longest ago first."""

@@ -28,6 +28,7 @@ from pgguard.core.pipeline import (
     QUERY,
     QUERY_OURS,
     READY,
+    SYNC_OURS,
 )
 from pgguard.wire import backend, codes
 from pgguard.wire.codes import BACKEND_LIMIT
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
 _header = Struct(">BI").unpack_from
 
-OURS = frozenset({PARSE_OURS, DESCRIBE_OURS, CLOSE_OURS, QUERY_OURS})
+OURS = frozenset({PARSE_OURS, DESCRIBE_OURS, CLOSE_OURS, QUERY_OURS, SYNC_OURS})
 
 CHANGING = frozenset({PARSE_NAMED, PARSE_OURS, CLOSE_NAMED, CLOSE_OURS, QUERY, BATCH, QUERY_OURS})
 """Entries whose answer changes what stands on the server."""
@@ -192,7 +193,12 @@ class Walker:
             # Its ReadyForQuery comes, and then nobody trusts this server any more.
             server.doubt = server.doubt or "a text of ours failed"
             return message(codes.ERROR_RESPONSE, told) if server.fatal else b""
+        if entries and entries[0] in (PARSE_NAMED, PARSE_OURS):
+            server.stand.parse_failed(server.names)
         self._drop()
+        if entries and entries[0] == SYNC_OURS and not server.fatal:
+            # Whoever needs what we could not make there is told when he does.
+            return b""
         return message(codes.ERROR_RESPONSE, told)
 
     def _drop(self) -> None:

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, cast
 
 from pgguard.core import upkeep
 from pgguard.core.handover import APPLICATION_NAME
-from pgguard.core.pipeline import BATCH, PARSE_OURS, QUERY, QUERY_OURS, READY, SYNCED
+from pgguard.core.pins import Reason
+from pgguard.core.pipeline import BATCH, PARSE_OURS, QUERY, QUERY_OURS, READY, SYNC_OURS, SYNCED
 from pgguard.core.prepared import Change, Names, Prepared, Stand
 from pgguard.core.replies import CHANGING, DESCRIBING, Walker
 from pgguard.core.server import Server
 from pgguard.errors import ProtocolViolation
 from pgguard.pool.servers import ServerState
 from pgguard.sql.session_effects import Effect, Kind
-from pgguard.wire import backend, codes
+from pgguard.wire import backend, codes, frontend
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -88,9 +89,9 @@ class SharedServer(Server):
         """Settings that the server has beside its startup ones, by the text that made them."""
         self.dotted: set[str] = set()
         """Settings with a dot that were ever made on it: no reset removes them (T24)."""
-        self.begun_as = session.application_name
+        self.begun_as = session.named
         """The application_name that a reset goes back to."""
-        self.application_name: str | None = session.application_name
+        self.application_name: str | None = session.named
         """None = a reset has taken its session's away."""
         self.sequences_of: SharedSession | None = None
         self.last_session: SharedSession | None = session
@@ -132,7 +133,8 @@ class SharedServer(Server):
             self.hub.upstream.condemned(self)
             return
         self.hub.sharing.cancel_now(self)
-        if compared and self.comparing is None and session.waits:
+        over = compared and self.comparing is None
+        if (over or self.stand.awaits_no_more()) and session.waits:
             session.go_on()
         if not self.pipeline.entries and self.walker.between_messages:
             self.walking = False
@@ -181,7 +183,11 @@ class SharedServer(Server):
 
     def lay_bare(self, session: SharedSession) -> bytes:
         """Text of ours: the session's statements under their own names, and no others (T19)."""
-        text = self.run(upkeep.query([b"DEALLOCATE ALL"]))
+        clear = [b"DEALLOCATE ALL"]
+        if Reason.PREPARE in session.pins.reasons:
+            # Those made by PREPARE are its own.
+            clear = [upkeep.deallocate(name) for name in self.stand.cleared()] or [b"SELECT"]
+        text = self.run(upkeep.query(clear))
         self.stand.cleared()
         session.names.bare = True
         pieces = [text]
@@ -189,7 +195,8 @@ class SharedServer(Server):
             self.stand.will(Change(name, prepared, ours=True))
             self.pipeline.entries.append(PARSE_OURS)
             pieces.append(prepared.parse(name))
-        return b"".join(pieces)
+        self.pipeline.entries.append(SYNC_OURS)
+        return b"".join(pieces) + frontend.sync()
 
     # What its session is learned to have done
 
@@ -284,6 +291,11 @@ class SharedServer(Server):
         Returns what the session has to be told beside.
         """
         now = self.ready_at = self.hub.clock()
+        if self.pipeline.entries[0] == SYNC_OURS:
+            self.pipeline.ready()
+            self.become(status)
+            self.failed = self.noted = self.batch_failed = False
+            return b""
         if self.pipeline.entries[0] == QUERY_OURS:
             self.stand.answered(self.names)
             self.ours -= 1
@@ -344,6 +356,7 @@ class SharedServer(Server):
                     tracked.rollback()
                 else:
                     tracked.commit()
+                self.settings = dict(tracked.settings)
 
 
 def without_formats(description: bytes) -> bytes:

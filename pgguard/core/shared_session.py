@@ -58,6 +58,8 @@ class Sent(NamedTuple):
 
     effects: tuple[Effect, ...]
     text: bytes
+    masked: str
+    """The text without its literals, for those who ask why a server is kept."""
     parameters: bool
     """Some of it came with Bind, so that the text does not say it all."""
 
@@ -253,6 +255,7 @@ class SharedSession(Session):
     def go_on(self) -> None:
         """What was held can be sent now."""
         self.waits = False
+        self.shared.stand.awaited = None
         held, self.held = self.held, b""
         if len(held) > HELD_LIMIT and not self.paused:
             self.out.resume_reading()
@@ -285,18 +288,20 @@ class SharedSession(Session):
             judge.judge(statement)
         return statement
 
+    def lays_bare(self, statement: Statement) -> bool:
+        """Whether the names of its prepared statements must be its own for that statement (T19)."""
+        if self.names.bare or self.unsynced or not statement.session:
+            # Within a batch we can run nothing: there it finds none of the names.
+            return False
+        kinds = {effect.kind for effect in statement.session}
+        return Kind.NAMES_PREPARED in kinds or bool(kinds & _NAMING and len(self.names))
+
     def prepare_for(self, statement: Statement) -> bytes:
         """What must be sent before a statement that names prepared statements in SQL (T19)."""
-        if self.names.bare or not statement.session or self.shared.status == "E":
+        if self.shared.status == "E" or not self.lays_bare(statement):
             return b""
-        if self.unsynced:
-            # A Query would end the batch: here such a statement finds none of the names.
-            return b""
-        kinds = {effect.kind for effect in statement.session}
-        if Kind.NAMES_PREPARED in kinds or (kinds & _NAMING and len(self.names)):
-            self.pin(Reason.NAMES, statement.masked)
-            return self.shared.lay_bare(self)
-        return b""
+        self.pin(Reason.NAMES, statement.masked)
+        return self.shared.lay_bare(self)
 
     def sends(self, statement: Statement, text: bytes, *, parameters: bool) -> None:
         """An execution is about to be sent."""
@@ -313,24 +318,31 @@ class SharedSession(Session):
         effects = statement.session if statement.facts is not None else _ANYTHING
         if effects:
             self._brought(effects, statement.masked)
-            self.batch.append(Sent(effects, text, parameters))
+            self.batch.append(Sent(effects, text, statement.masked, parameters))
             self.unverified = True
             self.shared.may_mark(effects)
 
     def calls_function(self) -> None:
         """FunctionCall: by its OID it may be anything."""
         self._brought(_ANYTHING, "FunctionCall")
-        self.batch.append(Sent(_ANYTHING, b"", parameters=True))
+        self.batch.append(Sent(_ANYTHING, b"", "FunctionCall", parameters=True))
 
     def promised(self) -> None:
         """A message was added that ReadyForQuery answers."""
         self.batches.append(self.batch)
         self.batch = []
 
-    def clears_names(self) -> bool:
-        """Whether the newest batch takes all prepared statements away."""
-        return bool(self.batches) and any(
-            effect.kind in _CLEARING for sent in self.batches[-1] for effect in sent.effects
+    def must_settle(self) -> bool:
+        """Whether the newest batch takes away what the next one depends on: all prepared
+        statements, or the application_name where the server began with another one."""
+        if not self.batches or not self.batches[-1]:
+            return False
+        other = self.shared.begun_as != self.named
+        return any(
+            effect.kind in _CLEARING
+            or (other and (effect.kind is Kind.RESET_ALL or effect == _RENAMING))
+            for sent in self.batches[-1]
+            for effect in sent.effects
         )
 
     def joined(self) -> None:
@@ -340,6 +352,7 @@ class SharedSession(Session):
             self.batches[0][:0] = first
         else:
             self.batch[:0] = first
+            self.unsynced = True
 
     def pin_for_life(self, why: str) -> None:
         self.pin(Reason.OBJECT, why)
@@ -371,8 +384,14 @@ class SharedSession(Session):
         alone = len(sent.effects) == 1
         for effect in sent.effects:
             self._learn_one(effect, sent, status, alone=alone)
-        for reason in self.pins.ended(sent.effects):
-            self.hub.sharing.unpinned(self, reason)
+        ended = self.pins.ended(sent.effects)
+        if ended:
+            # What is on its way may bring them again.
+            for later in [one for batch in (*self.batches, self.batch) for one in batch]:
+                self.pins.brought(later.effects, self.hub.clock(), later.masked)
+        for reason in ended:
+            if reason not in self.pins.reasons:
+                self.hub.sharing.unpinned(self, reason)
 
     def _learn_one(self, effect: Effect, sent: Sent, status: str, *, alone: bool) -> None:
         kind, name = effect
@@ -454,5 +473,6 @@ class SharedSession(Session):
 
 _ENDS_BATCH = frozenset({codes.SYNC, codes.QUERY, codes.FUNCTION_CALL})
 _MARKING = frozenset({Kind.SET, Kind.SET_LOCAL, Kind.SET_UNKNOWN})
+_RENAMING = Effect(Kind.RESET, handover.APPLICATION_NAME)
 _CLEARING = frozenset({Kind.DEALLOCATE_ALL, Kind.DISCARD_ALL})
 _NAMING = frozenset({Kind.EXECUTE, Kind.DEALLOCATE})

@@ -274,6 +274,8 @@ class Sharing:
             session.links_failed = 0
         if server.checking:
             handover.checked(session, server, self._hub.clock())
+        if server.application_name is None:
+            handover.name(session, server)
         if session.waits:
             session.go_on()
             self.cancel_now(server)
@@ -288,8 +290,6 @@ class Sharing:
         if server.doubt and server.status == "I":
             self.spoiled(server)
             return
-        if server.application_name is None:
-            handover.name(session, server)
         if self._hub.admission.waits:
             if self._rests(server):
                 self.let_go(server)

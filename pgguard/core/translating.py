@@ -67,6 +67,10 @@ def translate(session: SharedSession, server: SharedServer, data: bytes) -> None
             session.held, session.waits = chunk[pos:], True
             chunk, pos = b"", 0
             break
+        if _must_wait(session, server, kind, chunk[pos:after]):
+            session.held, session.waits = chunk[pos:], True
+            chunk, pos = b"", 0
+            break
         pieces.append(_translate(session, server, kind, chunk[pos:after], whole=whole))
         if kind in _BATCHED:
             session.unsynced = True
@@ -75,11 +79,13 @@ def translate(session: SharedSession, server: SharedServer, data: bytes) -> None
             pos = len(chunk)
             break
         pos = after
-        if not session.unsynced and session.clears_names():
-            # Which of its names there are then is known when that is done; the rest waits.
-            session.held, session.waits = chunk[pos:], True
-            chunk, pos = b"", 0
-            break
+        if not session.unsynced:
+            server.stand.batch_ends()
+            if session.must_settle():
+                # Which of its names there are then is known when that is done; the rest waits.
+                session.held, session.waits = chunk[pos:], True
+                chunk, pos = b"", 0
+                break
     session.partial = chunk[pos:]
     text = b"".join(pieces)
     if session.must_wait and session.hub.close_services(server):
@@ -90,6 +96,34 @@ def translate(session: SharedSession, server: SharedServer, data: bytes) -> None
     session.must_wait = False
     if len(server.pipeline.entries) > pipeline.MANY:
         server.doubt = server.doubt or "too much was owed at once"
+
+
+def _must_wait(session: SharedSession, server: SharedServer, kind: int, raw: bytes) -> bool:
+    """Whether what comes of a message is known only when something else has been answered."""
+    if not server.pipeline.entries:
+        return False
+    name = _named(kind, raw)
+    if name is not None and server.stand.must_wait(session.names, name):
+        return True
+    if kind == codes.QUERY:
+        text = raw[5:-1]
+    elif kind == codes.PARSE:
+        text = raw[raw.find(b"\0", 5) + 1 :].partition(b"\0")[0]
+    else:
+        return False
+    return len(raw) <= WHOLE and session.lays_bare(session.look_up(text, whole=True))
+
+
+def _named(kind: int, raw: bytes) -> bytes | None:
+    """The statement that a message means; None if it means none."""
+    if kind == codes.BIND:
+        start = raw.find(b"\0", 5) + 1
+        return raw[start : raw.find(b"\0", start)]
+    if kind == codes.PARSE:
+        return raw[5 : raw.find(b"\0", 5)] or None
+    if kind in (codes.DESCRIBE, codes.CLOSE) and raw[5:6] == b"S":
+        return raw[6:-1]
+    return None
 
 
 def _must_be_whole(kind: int, length: int, there: int) -> bool:

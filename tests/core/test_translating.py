@@ -134,6 +134,7 @@ def test_a_name_in_sql_lays_the_statements_bare() -> None:
     assert shared.heard(server) == [
         'Query "DEALLOCATE ALL"',
         'Parse "s" "SELECT $1" 25',
+        "Sync",
         "Query \"EXECUTE s('x')\"",
     ]
     shared.world.end()

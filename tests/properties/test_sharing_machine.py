@@ -54,7 +54,6 @@ TEXTS = (
     "SHOW lock_timeout",
     "SHOW lock_timeout",
     "SHOW statement_timeout",
-    "SHOW application_name",
     "LISTEN a",
     "UNLISTEN *",
     "SELECT pg_listening_channels()",
@@ -150,7 +149,8 @@ class Sayings:
         data = message(ord("d"), b"row\n") + self.rng.choice(COPY_ENDS) + SYNC
         early = self.rng.choice((b"", SYNC, FLUSH))
         parse = frontend.parse_message(b"", b"COPY t FROM STDIN")
-        return parse + execution(b"") + early + data
+        # Nobody is to begin another copy with that statement: what follows would be no data.
+        return parse + execution(b"") + early + data + frontend.close_message(ord("S"), b"") + SYNC
 
 
 class Direct:
@@ -374,7 +374,8 @@ class Scene:
             served = [one for one in alive if one.served]
             assert served, f"nobody is served: {[one.difference() for one in alive]}"
             for one in served:
-                if not one.hurt:
+                if not one.hurt and one.session.state is SessionState.LINKED:
+                    # Others may have to wait for those who are still here.
                     self._is_told(one)
                 assert one.served, one.difference()
                 one.hurt = True
@@ -387,10 +388,14 @@ class Scene:
 
     def _is_told(self, one: Direct) -> None:
         """The parameters are what they would be, once every batch has ended."""
-        one.said(SYNC)
-        self._send(one, 0)
-        self._settle()
-        assert one.told == one.model.state.settings["application_name"], one.session
+        for last in (SYNC + frontend.query(b"ROLLBACK"), frontend.query(b"SHOW application_name")):
+            if one.session.state is SessionState.LINKED:
+                one.said(last)
+                self._send(one, 0)
+                self._settle()
+        assert one.told == one.model.state.settings["application_name"], (
+            f"{one.session}: told {one.told}, is {one.model.state.settings}"
+        )
 
 
 OVER = (SessionState.CLOSING, SessionState.CLOSED)

@@ -194,6 +194,14 @@ class ModelServer:
     def _copy(self, kind: str, body: bytes) -> None:
         if kind == "d":
             self._copied += 1
+        elif kind not in "cfSH":
+            # What Postgres does not expect there ends the copy, and is lost.
+            self._copying, simple = "", self._copying == "simple"
+            said = f"unexpected message type 0x{ord(kind):02X} during COPY from stdin"
+            self._failed(Failure("08P01", said))
+            self._skipping = not simple
+            if simple:
+                self._ready()
         elif kind in "cf":
             simple, self._copying = self._copying == "simple", ""
             if kind == "c":
@@ -401,7 +409,13 @@ class ModelServer:
 _ABORTED = "current transaction is aborted, commands ignored until end of transaction block"
 _NO_UNNAMED = "unnamed prepared statement does not exist"
 _NO_MORE_THAN_WORDS = frozenset(
-    {"CLOSE ALL", "DISCARD SEQUENCES", "DISCARD TEMP", "SET SESSION AUTHORIZATION DEFAULT"}
+    {
+        "SELECT",
+        "CLOSE ALL",
+        "DISCARD SEQUENCES",
+        "DISCARD TEMP",
+        "SET SESSION AUTHORIZATION DEFAULT",
+    }
 )
 
 
