@@ -8,16 +8,29 @@ last is lent first, so that those that nobody needs grow old and are closed.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from pgguard.core.shared_server import SharedServer
     from pgguard.core.shared_session import SharedSession
     from pgguard.core.types import Client
 
 APPLICATION_NAME = "application_name"
+
+MOST = 1000
+"""Statements of which a pool knows what Postgres makes of them; those learned first go."""
+LONGEST = 16384
+"""Bytes of a statement that is remembered so."""
+
+
+class Parsed(NamedTuple):
+    """What Postgres has made of a statement: see `prepared.Prepared`."""
+
+    types: tuple[int, ...]
+    rows: bytes
+    epoch: int
 
 
 @dataclass(slots=True, eq=False)
@@ -31,6 +44,21 @@ class Pool:
     """Postgres has let somebody in, and said what follows."""
     parameters: dict[str, str] = field(default_factory=dict)
     """What Postgres says at login."""
+    _parsed: dict[tuple[object, ...], Parsed] = field(default_factory=dict)
+
+    def learn(self, body: bytes, settings: Mapping[str, bytes], parsed: Parsed) -> None:
+        """Postgres has parsed `body` (what follows the name in a Parse) under these settings."""
+        if len(body) <= LONGEST:
+            key = (body, *settings.items())
+            self._parsed.pop(key, None)
+            self._parsed[key] = parsed
+            if len(self._parsed) > MOST:
+                del self._parsed[next(iter(self._parsed))]
+
+    def recall(self, body: bytes, settings: Mapping[str, bytes], epoch: int) -> Parsed | None:
+        """What came of it, if no DDL can have changed that since (T18)."""
+        parsed = self._parsed.get((body, *settings.items()))
+        return parsed if parsed is not None and parsed.epoch == epoch else None
 
 
 class Pools:

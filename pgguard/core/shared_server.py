@@ -13,6 +13,7 @@ from pgguard.core import upkeep
 from pgguard.core.handover import APPLICATION_NAME
 from pgguard.core.pins import Reason
 from pgguard.core.pipeline import BATCH, PARSE_OURS, QUERY, QUERY_OURS, READY, SYNC_OURS, SYNCED
+from pgguard.core.pools import Parsed
 from pgguard.core.prepared import Change, Names, Prepared, Stand
 from pgguard.core.replies import CHANGING, DESCRIBING, Walker
 from pgguard.core.server import Server
@@ -248,6 +249,13 @@ class SharedServer(Server):
                 self.changed = prepared
                 return
         prepared.rows, prepared.epoch = rows, epoch
+        session = cast("SharedSession | None", self.session)
+        if session is None or prepared.types is None or not prepared.body:
+            return
+        if self.status == "I" and not session.batch and not any(session.batches):
+            # In a transaction it may stand on what others do not see.
+            parsed = Parsed(prepared.types, rows, epoch)
+            self.pool.learn(prepared.body, session.tracked.settings, parsed)
 
     def types_told(self, body: bytes) -> None:
         """ParameterDescription: how Postgres has resolved the types of the statement (T18)."""

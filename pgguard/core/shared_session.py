@@ -210,11 +210,12 @@ class SharedSession(Session):
             if length < 4 or length > FRONTEND_LIMIT[kind]:
                 self.hub.session_violated(self, BAD_LENGTH % kind)
                 return
-            if kind in NEEDS_SERVER:
+            after = pos + 1 + length
+            alone = kind == codes.PARSE and held.startswith(_SYNC, after)
+            if kind in NEEDS_SERVER and not (alone and self._parses(held[pos + 5 : after])):
                 self.held = held[pos:]
                 self.hub.sharing.want(self)
                 return
-            after = pos + 1 + length
             if after > len(held):
                 break
             if kind == codes.TERMINATE:
@@ -232,6 +233,26 @@ class SharedSession(Session):
             if body[:1] == b"S":
                 self.names.put(body[1:-1], None)
             self.write(backend.message(codes.CLOSE_COMPLETE, b""))
+
+    def _parses(self, body: bytes) -> bool:
+        """A Parse of which Postgres has told the pool what comes of it: it is made when it is
+        bound. So a thread that prepares for one session, while its others hold all servers, does
+        not wait for itself."""
+        name, _, parse = body.partition(b"\0")
+        if name and self.names.get(name) is not None:
+            # Postgres is to say that the name is taken.
+            return False
+        epoch = self.hub.sharing.epoch(self.database)
+        parsed = self.pool.recall(parse, self.tracked.settings, epoch)
+        if parsed is None:
+            return False
+        statement = self.look_up(parse.partition(b"\0")[0], whole=True)
+        if self.lays_bare(statement):
+            return False
+        self.last = statement
+        self.names.put(name, Prepared(parse, statement, *parsed))
+        self.write(_PARSED)
+        return True
 
     def drop_batch(self) -> None:
         """What was refused is not answered any more: up to its Sync, or the Query alone (T6)."""
@@ -471,6 +492,8 @@ class SharedSession(Session):
         return holding.stuck_since(self)
 
 
+_SYNC = b"S\0\0\0\4"
+_PARSED = backend.message(codes.PARSE_COMPLETE, b"")
 _ENDS_BATCH = frozenset({codes.SYNC, codes.QUERY, codes.FUNCTION_CALL})
 _MARKING = frozenset({Kind.SET, Kind.SET_LOCAL, Kind.SET_UNKNOWN})
 _RENAMING = Effect(Kind.RESET, handover.APPLICATION_NAME)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from shared import Shared
 
 from pgguard.core.shared_session import NEEDS_SERVER
 from pgguard.core.states import SessionState
 from pgguard.tenancy.catalogue import Catalogue
+
+if TYPE_CHECKING:
+    from pgguard.core.shared_server import SharedServer
 
 SELECT = 'Query "SELECT 1"'
 
@@ -170,4 +175,87 @@ def test_one_that_leaves_while_its_statement_runs_is_served_to_the_end_by_the_se
     shared.says(session, SELECT, "Terminate")
     assert shared.heard(server) == [SELECT, "Terminate"]
     assert not shared.world.net.asked("cancel")
+    shared.world.end()
+
+
+PARSE = 'Parse "s" "SELECT $1"'
+TYPES = ["ParameterDescription 23", 'RowDescription "x" 23']
+
+
+def parsed(shared: Shared) -> SharedServer:
+    """A server on which somebody has prepared what others prepare, too."""
+    first = shared.session()
+    shared.says(first, PARSE, "Sync")
+    server = first.shared
+    shared.says(server, "ParseComplete", *TYPES, "ReadyForQuery I")
+    return server
+
+
+def test_what_the_pool_has_parsed_is_prepared_without_a_server_and_made_when_it_is_bound() -> None:
+    shared = Shared(connection_limit=2)
+    server = parsed(shared)
+    session = shared.session()
+    shared.says(server.shared, 'Query "BEGIN"')
+    shared.done(server, "BEGIN", "T")
+    shared.says(session, PARSE, "Sync")
+    assert session.state is SessionState.IDLE
+    assert shared.heard(session) == ["ParseComplete", "ReadyForQuery I"]
+    shared.says(session, 'Bind "" "s" "1"', 'Execute "" 0', "Sync")
+    other = shared.connect()
+    assert session.shared is other
+    said = [line.split()[0] for line in shared.heard(other)]
+    assert said[-4:] == ["Parse", "Bind", "Execute", "Sync"]
+    shared.world.end()
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ['Parse "s" "SELECT $1"', "Flush"],
+        ['Parse "s" "SELECT $1"', 'Bind "" "s" "1"', 'Execute "" 0', "Sync"],
+        ['Parse "s" "SELECT $1" 25', "Sync"],
+        ['Parse "s" "SELECT 2"', "Sync"],
+    ],
+)
+def test_what_is_not_just_that_needs_a_server(lines: list[str]) -> None:
+    shared = Shared(connection_limit=2)
+    server = parsed(shared)
+    session = shared.session()
+    shared.says(server.shared, 'Query "BEGIN"')
+    shared.done(server, "BEGIN", "T")
+    shared.says(session, *lines)
+    assert session.state is SessionState.WAITING
+    shared.world.end()
+
+
+def test_it_is_parsed_by_postgres_again_after_ddl_and_under_other_settings() -> None:
+    for change in ("ddl", "setting", "name"):
+        shared = Shared(connection_limit=2)
+        server = parsed(shared)
+        session = shared.session()
+        if change == "ddl":
+            shared.hub.sharing.catalogue_changed("shop")
+        elif change == "setting":
+            session.tracked.set("search_path", b"SET search_path = other")
+        else:
+            shared.says(session, PARSE, "Sync")
+            assert session.state is SessionState.IDLE
+        shared.says(server.shared, 'Query "BEGIN"')
+        shared.done(server, "BEGIN", "T")
+        shared.says(session, PARSE, "Sync")
+        assert session.state is SessionState.WAITING
+        shared.world.end()
+
+
+def test_what_was_parsed_in_a_transaction_is_not_for_others() -> None:
+    shared = Shared(connection_limit=2)
+    first = shared.session()
+    shared.says(first, 'Query "BEGIN"')
+    server = first.shared
+    shared.done(server, "BEGIN", "T")
+    shared.says(first, PARSE, "Sync")
+    shared.says(server, "ParseComplete", *TYPES, "ReadyForQuery T")
+    session = shared.session()
+    shared.says(session, PARSE, "Sync")
+    assert session.state is SessionState.WAITING
     shared.world.end()
