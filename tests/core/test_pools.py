@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
-
-import pytest
+from typing import TYPE_CHECKING, Any
 
 from pgguard.core import pools as module
 from pgguard.core.pools import Parsed, Pool, Pools
+
+if TYPE_CHECKING:
+    import pytest
 
 
 @dataclass(eq=False)
