@@ -63,6 +63,7 @@ def hub_settings(settings: Settings) -> HubSettings:
         login_timeout=settings.listen.login_timeout,
         sharing=settings.pool.mode == "transparent",
         spare_for=settings.pool.idle_timeout,
+        restless=settings.pool.restless,
         total=limits.total,
     )
 

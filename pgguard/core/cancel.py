@@ -13,6 +13,10 @@ from typing import Generic, TypeVar
 
 S = TypeVar("S")
 
+FIRST_INVENTED = 4_194_305
+"""Above what Linux lets a process have: what is told where servers are shared is no backend's pid
+(transparency T28)."""
+
 SECRET_3_0 = 4
 SECRET_3_2 = 32
 """Bytes of the secret in each protocol version (manual, BackendKeyData)."""
@@ -41,6 +45,10 @@ class CancelKeys(Generic[S]):
             if hmac.compare_digest(known, secret):
                 return session
         return None
+
+    def holder(self, pid: int) -> S | None:
+        """Who was told this pid."""
+        return next((session for _, session in self._keys.get(pid, ())), None)
 
     def __len__(self) -> int:
         return sum(len(entries) for entries in self._keys.values())

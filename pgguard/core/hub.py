@@ -159,6 +159,8 @@ class Hub:
 
     def role_known(self, session: Session, role: Role | None) -> None:
         """What pg_authid says of the session's user; None if it could not be read after all."""
+        if self.shares and role is not None:
+            self.sharing.role_seen(session.user, role)
         if session.entrance is not None and session.state is SessionState.LOGIN:
             session.entrance.known(role)
 

@@ -103,9 +103,20 @@ class Pools:
         spare.remove(server)
         return True
 
-    def take(self, session: SharedSession, *, at_cap: bool) -> SharedServer | None:
-        """A server for the session; `at_cap`: its client may have no more than it has now."""
-        fit = [s for s in reversed(session.pool.spare) if _fits(s, session, at_cap=at_cap)]
+    def take(
+        self, session: SharedSession, *, at_cap: bool, restless: bool = False
+    ) -> SharedServer | None:
+        """A server for the session; `at_cap`: its client may have no more than it has now.
+
+        `restless`: the one that has rested longest, whosever it was.
+        """
+        spare = session.pool.spare
+        if restless:
+            oldest = next((s for s in spare if _fits(s, session, at_cap=at_cap)), None)
+            if oldest is not None:
+                spare.remove(oldest)
+            return oldest
+        fit = [s for s in reversed(spare) if _fits(s, session, at_cap=at_cap)]
         found = next(
             (server for server in fit if server.last_session is session),
             next((server for server in fit if server.client is session.client), None),
@@ -113,7 +124,7 @@ class Pools:
         if found is None and fit:
             found = fit[0]
         if found is not None:
-            session.pool.spare.remove(found)
+            spare.remove(found)
         return found
 
     def take_oldest(self, client: Client | None = None) -> SharedServer | None:

@@ -85,6 +85,9 @@ class Role:
     why: str = ""
     iterations: int = DEFAULT_ITERATIONS
     """Of verifiers that are made now, and so of the mock challenge (`scram_iterations`)."""
+    begins: str = ""
+    """What a session of the role begins as: its row, and the settings of roles and databases. Only
+    that it has changed is looked at (transparency T26)."""
 
 
 def role_of(found: bool, verifier: str | None, expired: bool, iterations: int) -> Role:

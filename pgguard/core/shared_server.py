@@ -135,7 +135,8 @@ class SharedServer(Server):
             return
         self.hub.sharing.cancel_now(self)
         over = compared and self.comparing is None
-        if (over or self.stand.awaits_no_more()) and session.waits:
+        # In a copy nothing more is answered before what is held has been sent.
+        if session.waits and (over or self.copy_in or self.stand.awaits_no_more()):
             session.go_on()
         if not self.pipeline.entries and self.walker.between_messages:
             self.walking = False

@@ -10,17 +10,18 @@ from __future__ import annotations
 
 from collections import deque
 from struct import Struct
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, cast
 
 from pgguard.core import handover, holding
 from pgguard.core.ahead import HELD_LIMIT, has_left
 from pgguard.core.gate import concerns_databases
+from pgguard.core.learning import CLEARING, Sent, learn
 from pgguard.core.malformed import BAD_LENGTH
 from pgguard.core.pins import Pins, Reason
 from pgguard.core.prepared import Names, Prepared
 from pgguard.core.session import USUAL_TAIL, Session
 from pgguard.core.states import SessionState
-from pgguard.core.tracked import RESET, Tracked
+from pgguard.core.tracked import Tracked
 from pgguard.core.translating import translate
 from pgguard.sql.cache import DIGITS
 from pgguard.sql.effects import ANY, SEQUENCES
@@ -46,22 +47,6 @@ NEEDS_SERVER = frozenset(b"QPBDEF")
 """Query, Parse, Bind, Describe, Execute, FunctionCall (T5)."""
 
 _ANYTHING = (Effect(Kind.CODE),)
-
-_TRANSACTION = frozenset(
-    {Kind.BEGIN, Kind.COMMIT, Kind.ROLLBACK, Kind.SAVEPOINT, Kind.RELEASE, Kind.ROLLBACK_TO}
-)
-_SETS = frozenset({Kind.SET, Kind.SET_UNKNOWN, Kind.RESET, Kind.RESET_ALL, Kind.DISCARD_ALL})
-
-
-class Sent(NamedTuple):
-    """A statement on its way that leaves something behind."""
-
-    effects: tuple[Effect, ...]
-    text: bytes
-    masked: str
-    """The text without its literals, for those who ask why a server is kept."""
-    parameters: bool
-    """Some of it came with Bind, so that the text does not say it all."""
 
 
 class SharedSession(Session):
@@ -324,8 +309,16 @@ class SharedSession(Session):
         self.pin(Reason.NAMES, statement.masked)
         return self.shared.lay_bare(self)
 
-    def sends(self, statement: Statement, text: bytes, *, parameters: bool) -> None:
-        """An execution is about to be sent."""
+    def signals(self, statement: Statement) -> bool:
+        """Whether it may name the pid of a session (T28)."""
+        return any(effect.kind is Kind.SIGNAL for effect in statement.session)
+
+    def keeps(self, statement: Statement) -> bool:
+        """Whether it makes a setting, which is kept by its text."""
+        return len(statement.session) == 1 and statement.session[0].kind is Kind.SET
+
+    def sends(self, statement: Statement, text: bytes, *, parameters: bool = False) -> None:
+        """An execution is about to be sent; `parameters`: the text does not say it all."""
         judge = self.judge
         assert judge is not None
         if statement.effects & (SEQUENCES | ANY):
@@ -360,7 +353,7 @@ class SharedSession(Session):
             return False
         other = self.shared.begun_as != self.named
         return any(
-            effect.kind in _CLEARING
+            effect.kind in CLEARING
             or (other and (effect.kind is Kind.RESET_ALL or effect == _RENAMING))
             for sent in self.batches[-1]
             for effect in sent.effects
@@ -390,62 +383,8 @@ class SharedSession(Session):
     def settled(self, *, failed: bool, status: str) -> None:
         """The oldest batch was answered; `failed` = with an error."""
         batch = self.batches.popleft() if self.batches else []
-        if not batch:
-            return
-        kinds = {effect.kind for sent in batch for effect in sent.effects}
-        if failed:
-            if kinds & _SETS and kinds & _TRANSACTION:
-                # Some of it may have been committed before the error.
-                self.pin(Reason.UNCLEAR, "a batch that failed half-way")
-            return
-        for sent in batch:
-            self._learn(sent, status)
-
-    def _learn(self, sent: Sent, status: str) -> None:
-        alone = len(sent.effects) == 1
-        for effect in sent.effects:
-            self._learn_one(effect, sent, status, alone=alone)
-        ended = self.pins.ended(sent.effects)
-        if ended:
-            # What is on its way may bring them again.
-            for later in [one for batch in (*self.batches, self.batch) for one in batch]:
-                self.pins.brought(later.effects, self.hub.clock(), later.masked)
-        for reason in ended:
-            if reason not in self.pins.reasons:
-                self.hub.sharing.unpinned(self, reason)
-
-    def _learn_one(self, effect: Effect, sent: Sent, status: str, *, alone: bool) -> None:
-        kind, name = effect
-        tracked, server = self.tracked, self.shared
-        if "." in name and kind in _MARKING:
-            self.dotted.add(name)
-        if kind in (Kind.SET, Kind.RESET):
-            if kind is Kind.SET and (not alone or sent.parameters):
-                self.pin(Reason.SETTING, "a setting beside others", name)
-                return
-            if status != "I":
-                tracked.begin()
-            tracked.set(name, RESET if kind is Kind.RESET else sent.text)
-            server.has_set(name, RESET if kind is Kind.RESET else sent.text)
-        elif kind in (Kind.RESET_ALL, Kind.DISCARD_ALL):
-            if status != "I":
-                tracked.begin()
-            tracked.reset_all()
-            server.has_reset()
-        elif kind is Kind.SAVEPOINT:
-            tracked.begin()
-            tracked.savepoint(name)
-        elif kind is Kind.RELEASE:
-            tracked.release(name)
-        elif kind is Kind.ROLLBACK_TO:
-            tracked.rollback_to(name)
-        elif kind is Kind.ROLES:
-            self.hub.sharing.roles_changed()
-        elif kind is Kind.SEQUENCE_READ:
-            self.client.reads_sequences = True
-        if kind in _CLEARING:
-            self.names.forget()
-            server.stand.cleared()
+        if batch:
+            learn(self, batch, failed=failed, status=status)
 
     # Link and unlink
 
@@ -487,7 +426,8 @@ class SharedSession(Session):
 
     def stuck_since(self) -> float | None:
         server = self.server
-        if server is not None and self.pins and not server.pipeline.entries:
+        keeps = self.pins or self.unsynced or self.partial or self.skip
+        if server is not None and keeps and not server.pipeline.entries:
             return max(self.last_byte, server.ready_at)
         return holding.stuck_since(self)
 
@@ -495,7 +435,5 @@ class SharedSession(Session):
 _SYNC = b"S\0\0\0\4"
 _PARSED = backend.message(codes.PARSE_COMPLETE, b"")
 _ENDS_BATCH = frozenset({codes.SYNC, codes.QUERY, codes.FUNCTION_CALL})
-_MARKING = frozenset({Kind.SET, Kind.SET_LOCAL, Kind.SET_UNKNOWN})
 _RENAMING = Effect(Kind.RESET, handover.APPLICATION_NAME)
-_CLEARING = frozenset({Kind.DEALLOCATE_ALL, Kind.DISCARD_ALL})
 _NAMING = frozenset({Kind.EXECUTE, Kind.DEALLOCATE})

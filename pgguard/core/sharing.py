@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, cast
 
 from pgguard import events
 from pgguard.core import handover
+from pgguard.core.cancel import FIRST_INVENTED
 from pgguard.core.gate import readable
 from pgguard.core.login import Method
 from pgguard.core.pins import Reason
@@ -29,12 +30,14 @@ from pgguard.wire import backend
 
 if TYPE_CHECKING:
     from pgguard.core.hub import Hub
+    from pgguard.core.secrets import Role
+    from pgguard.core.session import Session
     from pgguard.core.shared_server import SharedServer
     from pgguard.core.shared_session import SharedSession
     from pgguard.pool.admission import Ticket
 
-FIRST_PID = 4_194_305
-"""Above what Linux lets a process have: no backend's pid (T28)."""
+ROLES_LIMIT = 1_000
+"""Users of whom it is remembered what their sessions begin as."""
 
 NAME_LIMIT = 63
 """Bytes of an application_name that Postgres keeps (NAMEDATALEN - 1)."""
@@ -52,7 +55,7 @@ def _need(server: SharedServer) -> tuple[bool, float, int]:
 class Sharing:
     """The links of all sessions that share servers."""
 
-    __slots__ = ("_epochs", "_hub", "_pids", "_pools", "_starting", "closing", "nowhere")
+    __slots__ = ("_epochs", "_hub", "_pids", "_pools", "_roles", "_starting", "closing", "nowhere")
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
@@ -60,7 +63,8 @@ class Sharing:
         self._starting: deque[Ticket] = deque()
         """Granted, but their servers cannot be connected before another one is closed."""
         self._epochs: dict[str, int] = {}
-        self._pids = count(FIRST_PID)
+        self._roles: dict[str, str] = {}
+        self._pids = count(FIRST_INVENTED)
         self.closing: set[SharedServer] = set()
         """Spare servers whose end a statement about databases awaits."""
         self.nowhere = Pool(())
@@ -215,7 +219,8 @@ class Sharing:
         mine = sum(1 for other in hub.servers if other.client is client)
         at_cap = mine >= client.limits.connection_limit
         if session.greeted or self._lets_in(session):
-            server = self._pools.take(session, at_cap=at_cap)
+            restless = hub.settings.restless
+            server = self._pools.take(session, at_cap=at_cap, restless=restless)
             if server is not None:
                 self._link(server, session, ticket)
                 return
@@ -232,14 +237,10 @@ class Sharing:
             hub.upstream.dial(session, ticket)
 
     def _link(self, server: SharedServer, session: SharedSession, ticket: Ticket) -> None:
-        before = server.client
         move(server, ServerState.LINKED)
         server.since = now = self._hub.clock()
         server.ticket = ticket
         session.link(server, now)
-        if before is not session.client:
-            # Its former client has room for one more now.
-            self.start()
 
     def connected(self, server: SharedServer) -> None:
         """The dial of its first session has ended well."""
@@ -290,7 +291,7 @@ class Sharing:
         if server.doubt and server.status == "I":
             self.spoiled(server)
             return
-        if self._hub.admission.waits:
+        if self._hub.admission.waits or self._hub.settings.restless:
             if self._rests(server):
                 self.let_go(server)
             else:
@@ -351,6 +352,15 @@ class Sharing:
         self._epochs[database] = self.epoch(database) + 1
         self.start()
 
+    def role_seen(self, user: str, role: Role) -> None:
+        """Each login of a role whose verifier is read: has somebody changed what it begins as?"""
+        before = self._roles.get(user, role.begins)
+        if len(self._roles) >= ROLES_LIMIT:
+            self._roles.clear()
+        self._roles[user] = role.begins
+        if before != role.begins:
+            self.roles_changed()
+
     def roles_changed(self) -> None:
         """What a role may, or begins with, has changed: no server that is there knows it (T26)."""
         self._pools.forget()
@@ -388,6 +398,15 @@ class Sharing:
             server.cancel_later = bool(session.held) or len(server.pipeline.entries) > 1
             return None
         return server
+
+    def cancel_waiting(self, session: Session) -> None:
+        """Somebody else has the session's statement canceled, which has no server yet."""
+        if session.state is SessionState.WAITING:
+            self._cancelled(cast("SharedSession", session))
+
+    def spare_pid(self) -> int | None:
+        """The backend of a server that nobody has."""
+        return next((server.pid for server in self._pools.spare()), None)
 
     def cancel_now(self, server: SharedServer) -> None:
         """Nothing of ours runs any more: a cancel that has come meanwhile is due."""

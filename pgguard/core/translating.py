@@ -12,9 +12,11 @@ from __future__ import annotations
 from struct import Struct
 from typing import TYPE_CHECKING
 
-from pgguard.core import pipeline
+from pgguard.core import pipeline, upkeep
 from pgguard.core.malformed import break_off
 from pgguard.core.prepared import Change, Prepared
+from pgguard.core.signals import in_bind, in_text
+from pgguard.errors import ProtocolViolation
 from pgguard.wire import backend, codes, frontend
 from pgguard.wire.codes import FRONTEND_LIMIT, KNOWN_FRONTEND
 from pgguard.wire.scan import message
@@ -33,6 +35,9 @@ NAMES = 2048
 
 
 _BATCHED = frozenset({codes.PARSE, codes.BIND, codes.DESCRIBE, codes.EXECUTE, codes.CLOSE})
+
+_TEXTS = frozenset({25, 1043})
+"""OIDs of text and varchar (pg_type)."""
 
 _NOWHERE = b"\x01"
 """The name of a statement that no session makes: to bind it fails as to bind an unknown one."""
@@ -181,18 +186,22 @@ def _query(session: SharedSession, server: SharedServer, raw: bytes, *, whole: b
         server.pipeline.mixed = True
     server.pipeline.entries.append(pipeline.QUERY)
     session.last = statement
-    session.sends(statement, text, parameters=False)
+    session.sends(statement, text)
     session.promised()
     # A simple Query destroys the unnamed statement (T17).
     server.stand.will(Change(b"", None, ours=False))
+    if session.signals(statement):
+        raw = frontend.query(in_text(session, text))
     return before + raw
 
 
 def _parse(session: SharedSession, server: SharedServer, raw: bytes, *, whole: bool) -> bytes:
     name, _, body = raw[5:].partition(b"\0")
-    text = body.partition(b"\0")[0]
+    text, _, types = body.partition(b"\0")
     statement = session.look_up(text, whole=whole)
     session.last = statement
+    if whole and session.signals(statement):
+        body = in_text(session, text) + b"\0" + types
     prepared = Prepared(body if whole else b"", statement)
     before = session.prepare_for(statement)
     if name and server.stand.sees(session.names, name) is not None:
@@ -283,13 +292,35 @@ def _bind(session: SharedSession, server: SharedServer, raw: bytes) -> bytes:
     before += ensure(session, server, name)
     server.pipeline.entries.append(pipeline.BIND)
     text = prepared.body.partition(b"\0")[0]
-    session.sends(prepared.statement, text, parameters=raw[name_end + 1 : name_end + 5] != bytes(4))
+    if raw[name_end + 1 : name_end + 5] == bytes(4):
+        session.sends(prepared.statement, text)
+    elif session.keeps(prepared.statement) and (full := _with_values(prepared, text, raw)):
+        session.sends(prepared.statement, full)
+    else:
+        session.sends(prepared.statement, text, parameters=True)
+    if session.signals(prepared.statement):
+        raw = in_bind(session, text, raw)
     if not name:
         return before + raw
     stands = session.names.on_server(name)
     length = int.from_bytes(raw[1:5], "big") + len(stands) - len(name)
     head = b"B" + length.to_bytes(4, "big") + raw[5 : portal_end + 1]
     return before + head + stands + raw[name_end:]
+
+
+def _with_values(prepared: Prepared, text: bytes, raw: bytes) -> bytes | None:
+    """The text with what a Bind gives it, so that the setting it makes can be made again (T20)."""
+    try:
+        _, _, formats, values, _ = frontend.decode_bind(raw[5:])
+    except ProtocolViolation:
+        # Not whole, or what Postgres will refuse.
+        return None
+    if any(formats):
+        # Texts are the same in both formats; of anything else the type would have to be known.
+        types = prepared.types or ()
+        if len(types) != len(values) or set(types) - _TEXTS:
+            return None
+    return upkeep.with_values(text, values)
 
 
 def _describe(session: SharedSession, server: SharedServer, raw: bytes) -> bytes:

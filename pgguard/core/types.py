@@ -158,5 +158,7 @@ class HubSettings:
     """Sessions share servers (pool.mode = transparent)."""
     spare_for: float = 30.0
     """Seconds that a server is kept for which nobody has a use (pool.idle_timeout)."""
+    restless: bool = False
+    """Sessions let go after each transaction, and get what has rested longest (for tests)."""
     total: int | None = None
     """`limits.total`; None = read from the server."""

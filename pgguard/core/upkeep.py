@@ -7,13 +7,14 @@ passed on (core/replies).
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 from pgguard.core.pins import Reason
 from pgguard.wire import frontend
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 RESET: Final = (
     b"RESET ALL; CLOSE ALL; UNLISTEN *; SELECT pg_catalog.pg_advisory_unlock_all(); "
@@ -40,6 +41,10 @@ CHECK: Final = b"""SELECT
 """One row: advisory locks, channels, SQL-level statements, cursors WITH HOLD, temporary relations,
 the names of settings made in the session, the role (T23)."""
 
+
+_PARAMETER: Final = re.compile(rb"\$([1-9][0-9]{0,4})\b")
+_NOT_PLAIN: Final = (b"$$", b"\\", b'"', b"--", b"/*", b"\0")
+"""Where one of these stands a text is not cut into constants and the rest so easily."""
 
 COLUMNS: Final = (
     Reason.LOCK,
@@ -81,6 +86,29 @@ def mark(name: str) -> bytes:
 def deallocate(name: bytes) -> bytes:
     """DEALLOCATE of a name of ours."""
     return b'DEALLOCATE "' + name.replace(b'"', b'""') + b'"'
+
+
+def with_values(text: bytes, values: Sequence[bytes | None]) -> bytes | None:
+    """A text with constants in the place of its parameters, so that it can be run again without
+    them; None where that is not as simple as it looks."""
+    if any(mark in text for mark in _NOT_PLAIN):
+        return None
+    pieces = text.split(b"'")
+    # What stands between quotes, at odd places, is a constant; two quotes in a row change nothing.
+    if len(pieces) % 2 == 0:
+        return None
+
+    def value(found: re.Match[bytes]) -> bytes:
+        bound = values[int(found[1]) - 1]
+        if bound is None:
+            return b"NULL"
+        return literal(bound.decode("utf-8", "surrogateescape"))
+
+    try:
+        pieces[::2] = [_PARAMETER.sub(value, piece) for piece in pieces[::2]]
+    except IndexError:
+        return None
+    return b"'".join(pieces)
 
 
 def query(texts: Iterable[bytes]) -> bytes:

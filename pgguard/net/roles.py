@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pgguard.core.secrets import Role, role_of
@@ -33,7 +34,11 @@ INSUFFICIENT_PRIVILEGE = "42501"
 ROLES_QUERY = (
     "SELECT asked.place, role.rolname IS NOT NULL, role.rolpassword,"
     " coalesce(role.rolvaliduntil OPERATOR(pg_catalog.<) pg_catalog.now(), false),"
-    " coalesce(pg_catalog.current_setting('scram_iterations', true), '4096')"
+    " coalesce(pg_catalog.current_setting('scram_iterations', true), '4096'),"
+    " pg_catalog.concat_ws(' ', role.oid, role.rolcanlogin, role.rolsuper,"
+    " (SELECT pg_catalog.string_agg(made.setting::pg_catalog.text, ' ' ORDER BY made.setting)"
+    " FROM (SELECT one AS setting FROM pg_catalog.pg_db_role_setting AS one"
+    " WHERE one.setrole OPERATOR(pg_catalog.=) ANY (ARRAY[0::pg_catalog.oid, role.oid])) AS made))"
     " FROM pg_catalog.unnest($1::pg_catalog.text[]) WITH ORDINALITY AS asked(name, place)"
     " LEFT JOIN pg_catalog.pg_authid AS role"
     " ON role.rolname OPERATOR(pg_catalog.=) asked.name::pg_catalog.name"
@@ -126,10 +131,9 @@ class Roles:
 def _understood(rows: Rows, count: int) -> list[Role]:
     """Raises ValueError, IndexError or TypeError for rows that were not asked for."""
     roles: list[Role | None] = [None] * count
-    for place, found, verifier, expired, iterations in rows:
-        roles[int(place or 0) - 1] = role_of(
-            found == "t", verifier, expired == "t", int(iterations or 0)
-        )
+    for place, found, verifier, expired, iterations, begins in rows:
+        role = role_of(found == "t", verifier, expired == "t", int(iterations or 0))
+        roles[int(place or 0) - 1] = replace(role, begins=begins or "")
     if None in roles:
         raise ValueError("a role is missing")
     return [role for role in roles if role is not None]

@@ -215,10 +215,11 @@ class Clients(Section):
 
 class Pool(Section):
     mode: Literal["session", "transparent"] = "session"
-    """`session`: one server connection for each session, closed with it; `transparent`: sessions
-    share server connections, one has its own only while it needs one."""
+    """`session`: one server connection for each session; `transparent`: sessions share them."""
     idle_timeout: Positive = 30.0
     """How long `transparent` keeps a server connection that nobody has a use for."""
+    restless: bool = False
+    """For tests of pgguard: each transaction of `transparent` gets what has rested longest."""
 
 
 class Upstream(Section):

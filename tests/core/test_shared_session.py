@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING
 import pytest
 from shared import Shared
 
+from pgguard.core import handover
+from pgguard.core.pins import Reason
+from pgguard.core.prepared import Prepared
 from pgguard.core.shared_session import NEEDS_SERVER
 from pgguard.core.states import SessionState
 from pgguard.tenancy.catalogue import Catalogue
 
 if TYPE_CHECKING:
     from pgguard.core.shared_server import SharedServer
+    from pgguard.core.shared_session import SharedSession
 
 SELECT = 'Query "SELECT 1"'
 
@@ -258,4 +262,122 @@ def test_what_was_parsed_in_a_transaction_is_not_for_others() -> None:
     session = shared.session()
     shared.says(session, PARSE, "Sync")
     assert session.state is SessionState.WAITING
+    shared.world.end()
+
+
+# What is on its way counts
+
+
+def alone() -> tuple[Shared, SharedSession, SharedServer]:
+    shared = Shared()
+    session = shared.session()
+    server = session.shared
+    shared.hub.gate.catalogue_read(session.database, Catalogue())
+    return shared, session, server
+
+
+def test_an_end_that_is_answered_late_ends_nothing_that_was_sent_behind_it() -> None:
+    shared, session, server = alone()
+    shared.says(session, 'Query "SELECT pg_advisory_unlock_all()"')
+    shared.says(session, 'Query "SELECT pg_advisory_lock(1)"')
+    shared.done(server)
+    assert Reason.LOCK in session.pins.reasons
+    shared.done(server)
+    assert Reason.LOCK in session.pins.reasons
+    shared.world.end()
+
+
+def test_a_check_says_nothing_of_what_was_sent_behind_it() -> None:
+    shared, session, server = alone()
+    shared.says(session, "Query \"DO 'BEGIN END'\"")
+    shared.done(server, "DO")
+    handover.check(session, server)
+    shared.says(session, 'Query "LISTEN a"')
+    shared.says(server, 'DataRow "0" "0" "0" "0" "0" NULL "none" ""', 'CommandComplete "SELECT 1"')
+    shared.says(server, "ReadyForQuery I")
+    shared.done(server, "LISTEN")
+    assert Reason.LISTEN in session.pins.reasons
+    shared.world.end()
+
+
+def test_a_reset_that_is_rolled_back_leaves_the_setting_on_the_server() -> None:
+    shared, session, server = alone()
+    for text, tag, status in (
+        ("SET lock_timeout = 1", "SET", "I"),
+        ("BEGIN", "BEGIN", "T"),
+        ("RESET lock_timeout", "RESET", "T"),
+        ("ROLLBACK", "ROLLBACK", "I"),
+    ):
+        shared.says(session, f'Query "{text}"')
+        shared.done(server, tag, status)
+    assert server.settings == session.tracked.settings == {"lock_timeout": b"SET lock_timeout = 1"}
+    shared.world.end()
+
+
+def test_what_comes_behind_the_end_of_all_names_waits_until_it_is_done() -> None:
+    shared, session, server = alone()
+    shared.says(session, 'Parse "s" "SELECT 7"', "Sync")
+    shared.says(server, "ParseComplete", "ParameterDescription", "NoData", "ReadyForQuery I")
+    shared.heard(server)
+    shared.says(session, 'Query "DEALLOCATE ALL"', 'Bind "" "s"', "Sync")
+    assert shared.heard(server) == ['Query "DEALLOCATE ALL"']
+    shared.done(server, "DEALLOCATE ALL")
+    assert shared.heard(server) == ['Bind "" "s"', "Sync"]
+    shared.world.end()
+
+
+def test_the_data_of_a_copy_is_not_held_behind_the_sync_that_it_makes_void() -> None:
+    shared, session, server = alone()
+    server.begun_as = "other.py"
+    shared.says(session, 'Parse "" "RESET ALL"', 'Bind "" ""', 'Execute "" 0')
+    shared.says(session, 'Parse "" "COPY t FROM STDIN"', 'Bind "" ""', 'Execute "" 0', "Sync")
+    shared.says(session, 'CopyData "x"', "CopyDone", "Sync")
+    shared.says(server, "ParseComplete", "BindComplete", 'CommandComplete "RESET"')
+    shared.says(server, "ParseComplete", "BindComplete")
+    shared.heard(server)
+    shared.world.receive(server, b"G\0\0\0\7\0\0\0")
+    assert shared.heard(server) == ['CopyData "x"', "CopyDone", "Sync"]
+    shared.world.end()
+
+
+def test_the_unnamed_statement_of_another_session_is_closed_before_it_could_be_bound() -> None:
+    shared = Shared(connection_limit=1)
+    first = shared.session()
+    server = first.shared
+    shared.says(first, 'Parse "" "SELECT 7"', "Sync")
+    shared.says(server, "ParseComplete", "ReadyForQuery I")
+    second = shared.session()
+    shared.heard(server)
+    shared.says(second, 'Bind "" ""', 'Execute "" 0', "Sync")
+    assert shared.heard(server) == ['Close S ""', 'Bind "" ""', 'Execute "" 0', "Sync"]
+    shared.world.end()
+
+
+def test_the_end_of_a_batch_that_failed_before_its_sync_is_told() -> None:
+    shared, session, server = alone()
+    shared.says(session, 'Bind "" "none"', "Flush")
+    shared.says(server, 'ErrorResponse ERROR 26000 "no"')
+    server.stand.unnamed = None
+    statement = shared.hub.gate.judge("shop").statement(b"SELECT 7", readable=True)
+    session.names.unnamed = Prepared(b"SELECT 7\0\0\0", statement)
+    shared.says(session, 'Bind "" ""', "Sync")
+    shared.heard(session)
+    shared.says(server, "ReadyForQuery I")
+    assert shared.heard(session) == ["ReadyForQuery I"]
+    shared.world.end()
+
+
+@pytest.mark.parametrize("what", ["rests", "pinned", "unsynced", "half"])
+def test_who_keeps_a_server_without_saying_anything_is_stuck(what: str) -> None:
+    shared, session, server = alone()
+    if what == "pinned":
+        session.pin(Reason.LISTEN, "LISTEN a")
+    elif what == "unsynced":
+        shared.says(session, 'Parse "" "SELECT 7"', "Flush")
+        shared.says(server, "ParseComplete")
+    elif what == "half":
+        shared.world.receive(session, b"Q\0\0")
+    said = shared.world.clock.now
+    shared.world.clock.now += 5.0
+    assert session.stuck_since() == (None if what == "rests" else said)
     shared.world.end()

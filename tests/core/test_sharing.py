@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, cast
+
 from shared import Shared
 
+from pgguard.core.login import Method
+from pgguard.core.secrets import Role
 from pgguard.core.states import SessionState
 from pgguard.pool.servers import ServerState
+
+if TYPE_CHECKING:
+    from pgguard.core.shared_session import SharedSession
 
 BEGIN = 'Query "BEGIN"'
 SELECT = 'Query "SELECT 1"'
@@ -199,4 +206,99 @@ def test_roles_that_change_leave_no_server_as_it_is() -> None:
     shared.done(a.shared, "ALTER ROLE")
     assert a.state is SessionState.IDLE
     assert servers(shared) == [ServerState.CLOSING, ServerState.CLOSING]
+    shared.world.end()
+
+
+# Nobody waits for ever
+
+
+def test_a_tick_finds_who_could_let_go() -> None:
+    shared = Shared(connection_limit=1)
+    a = shared.session()
+    server = a.shared
+    b = shared.session()
+    server.cancelling = True
+    shared.says(b, SELECT)
+    assert b.state is SessionState.WAITING
+    # Nobody says when a cancel of ours is over.
+    server.cancelling = False
+    shared.world.wait(0.1)
+    assert b.shared is server
+    shared.world.end()
+
+
+def test_a_spare_server_that_nobody_needs_is_closed_after_a_while() -> None:
+    shared = Shared(spare_for=5.0)
+    shared.says(shared.session(), "Terminate")
+    shared.world.wait(4.9)
+    assert servers(shared) == [ServerState.IDLE]
+    shared.world.wait(0.3)
+    assert servers(shared) == [ServerState.CLOSING]
+    shared.world.end()
+
+
+# Logins
+
+
+def test_whose_login_postgres_conducts_gets_no_server_that_somebody_else_has_logged_in_on() -> None:
+    shared = Shared()
+    shared.says(shared.session(), "Terminate")
+    (spare,) = shared.hub.servers
+    shared.hub.upstream.methods.forget("app", "shop")
+    shared.world.method = Method.SCRAM
+    session = shared.world.enter()
+    assert session.relay is not None
+    assert len(shared.world.net.asked("dial")) == 2
+    assert session.server is None
+    assert spare.state is ServerState.IDLE
+    shared.world.end()
+
+
+def test_a_session_that_is_greeted_on_a_spare_server_is_told_everything() -> None:
+    shared = Shared(total=1)
+    first = cast("SharedSession", shared.world.enter(application_name="a.py"))
+    second = cast("SharedSession", shared.world.enter(application_name="b.py"))
+    assert not second.greeted
+    server = shared.connect(server_version="18.1", application_name="a.py")
+    assert first.shared is server
+    shared.says(first, "Terminate")
+    told = shared.world.outs[second].take()
+    assert b"server_version\0" in told
+    assert b"application_name\0b.py\0" in told
+    assert second.greeted
+    shared.world.end()
+
+
+# What others did is not told
+
+
+def test_parameters_that_our_own_texts_change_and_change_back_are_not_told() -> None:
+    shared = Shared(total=1)
+    a = shared.session("a.py")
+    server = a.shared
+    b = shared.session("b.py")
+    shared.says(b, SELECT)
+    shared.says(server, 'ParameterStatus "application_name" "a.py"', 'CommandComplete "RESET"')
+    shared.says(server, "ReadyForQuery I")
+    shared.says(server, 'ParameterStatus "application_name" "b.py"', 'CommandComplete "SET"')
+    shared.says(server, "ReadyForQuery I")
+    shared.done(server)
+    assert shared.heard(b) == ['CommandComplete "SELECT 1"', "ReadyForQuery I"]
+    shared.world.end()
+
+
+def test_a_role_that_somebody_has_changed_gets_no_server_that_does_not_know_it() -> None:
+    shared = Shared()
+    first = shared.session()
+    server = first.shared
+    shared.hub.role_known(first, Role(None, begins="10 t"))
+    shared.hub.role_known(first, Role(None, begins="10 t"))
+    assert not server.doubt
+    shared.hub.role_known(first, Role(None, begins="10 t search_path=x"))
+    assert server.doubt
+    assert not server.pool.known
+    shared.says(first, SELECT)
+    shared.done(server)
+    assert server.state is ServerState.CLOSING
+    assert first.state is SessionState.IDLE
     shared.world.end()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from shared import Shared
 
+from pgguard.tenancy.catalogue import Catalogue
+
 
 def words(lines: list[str]) -> list[str]:
     return [line.split()[0] for line in lines]
@@ -137,4 +139,19 @@ def test_a_name_in_sql_lays_the_statements_bare() -> None:
         "Sync",
         "Query \"EXECUTE s('x')\"",
     ]
+    shared.world.end()
+
+
+def test_a_setting_made_with_a_bound_value_is_made_again_with_it() -> None:
+    shared = Shared(connection_limit=1)
+    session = shared.session()
+    server = session.shared
+    shared.hub.gate.catalogue_read(session.database, Catalogue(builtins=frozenset({"set_config"})))
+    shared.says(session, 'Parse "" "SELECT set_config(\'lock_timeout\', $1, false)"')
+    shared.says(session, 'Bind "" "" "7s"', 'Execute "" 0', "Sync")
+    shared.says(server, "ParseComplete", "BindComplete", 'DataRow "7s"')
+    shared.says(server, 'CommandComplete "SELECT 1"', "ReadyForQuery I")
+    assert not session.pins
+    text = b"SELECT set_config('lock_timeout', '7s', false)"
+    assert session.tracked.settings == {"lock_timeout": text}
     shared.world.end()

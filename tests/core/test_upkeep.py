@@ -69,3 +69,31 @@ def test_several_texts_are_one_query() -> None:
     message = upkeep.query([b"RESET a; ", b"SET b = 1"])
     assert message[:1] == b"Q"
     assert query_text(message[5:]) == b"RESET a; SET b = 1"
+
+
+@pytest.mark.parametrize(
+    ("text", "values", "made"),
+    [
+        (
+            b"SELECT set_config('a.b', $1, false)",
+            [b"it's"],
+            b"SELECT set_config('a.b', 'it''s', false)",
+        ),
+        (b"SELECT set_config($2, $1, false)", [None, b"x"], b"SELECT set_config('x', NULL, false)"),
+        (b"SELECT set_config('$1', $1, false)", [b"$1"], b"SELECT set_config('$1', '$1', false)"),
+        (
+            b"SELECT set_config('a''$1', $1, false)",
+            [b"v"],
+            b"SELECT set_config('a''$1', 'v', false)",
+        ),
+        (b"SELECT set_config('a', $2, false)", [b"x"], None),
+        (b"SELECT set_config('a', $$$1$$, false)", [b"x"], None),
+        (b"SELECT set_config('a', $1, false) -- it's", [b"x"], None),
+        (b"SELECT set_config(E'\\'', $1, false)", [b"x"], None),
+        (b"SELECT \"set_config\"('a', $1, false)", [b"x"], None),
+    ],
+)
+def test_bound_values_become_constants(
+    text: bytes, values: list[bytes | None], made: bytes | None
+) -> None:
+    assert upkeep.with_values(text, values) == made

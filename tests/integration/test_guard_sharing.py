@@ -165,6 +165,69 @@ def test_a_cancel_ends_the_statement_of_its_session_and_of_no_other(shared: Runn
         session.close()
 
 
+@pytest.mark.parametrize("unlinked", [False, True])
+def test_a_session_is_ended_by_the_pid_that_its_driver_knows(
+    shared: RunningGuard, unlinked: bool
+) -> None:
+    victim, *others = (shared.connect("signals") for _ in range(3))
+    victim.execute("SELECT 1")
+    pid = victim.info.backend_pid
+    assert pid > 4_194_304
+    if unlinked:
+        for other in others:
+            other.execute("SELECT 1")
+    answer = others[0].execute("SELECT pg_terminate_backend(%s)", [pid]).fetchone()
+    # Where the session had no server, it needs a spare one to be answered as by Postgres.
+    assert unlinked or answer == (True,)
+    if answer == (True,):
+        with pytest.raises(psycopg.OperationalError, match="administrator command"):
+            victim.execute("SELECT 1")
+    for session in (victim, *others):
+        session.close()
+
+
+def test_settings_made_with_bound_values_follow_their_session(shared: RunningGuard) -> None:
+    sessions = [shared.connect("bound") for _ in range(4)]
+    for number, session in enumerate(sessions):
+        session.execute("SELECT set_config('lock_timeout', %s, false)", [f"{number + 1}s"])
+    for number, session in enumerate(sessions * 2):
+        row = session.execute("SHOW lock_timeout").fetchone()
+        assert row == (f"{number % 4 + 1}s",)
+    pinned = [dict(s.pinned) for s in shared.client("bound").sessions if s.pinned]
+    assert pinned == []
+    for session in sessions:
+        session.close()
+
+
+def test_every_session_on_another_server_each_time_sees_only_its_own(
+    start_guard: Callable[..., RunningGuard], postgres: EmbeddedPostgres
+) -> None:
+    guard = start_guard(
+        postgres.url, pool__mode="transparent", pool__restless=True, limits__connection_limit=3
+    )
+    sessions = [guard.connect("restless") for _ in range(5)]
+    for number, session in enumerate(sessions):
+        session.execute(f"SET lock_timeout = {number + 1}")
+        session.prepare_threshold = 1
+    first, second, third, *_ = sessions
+    with first.transaction(), second.transaction(), third.transaction():
+        for session in (first, second, third):
+            session.execute("SELECT 1")
+    pids = set()
+    for number, session in enumerate(sessions * 4):
+        row = session.execute("SELECT current_setting('lock_timeout'), %s", [number]).fetchone()
+        assert row == (f"{number % 5 + 1}ms", number)
+        pids.add(shared_pid(guard))
+    assert len(pids) == 3
+    for session in sessions:
+        session.close()
+
+
+def shared_pid(guard: RunningGuard) -> int:
+    """The server that was let go last."""
+    return guard.ask(lambda it: max(it.hub.servers, key=lambda server: server.rested).pid)
+
+
 def _running(guard: Any, name: str) -> bool:
     client = guard.hub.clients.get(name)
     return any(s.server is not None and s.server.due for s in client.sessions)

@@ -101,6 +101,31 @@ async def test_what_is_read_is_what_stands_there_now(looking: Looking, database:
         assert bool(role.secret) is not bool(why)
 
 
+async def test_what_a_session_begins_as_changes_with_its_role_and_its_settings(
+    looking: Looking, database: Any
+) -> None:
+    seen = []
+    for statement in (
+        "CREATE ROLE begins LOGIN PASSWORD 'secret'",
+        "SELECT 1",
+        "ALTER ROLE begins SET search_path = a",
+        f"ALTER DATABASE {database.name} SET lock_timeout = 7",
+        f"ALTER ROLE begins IN DATABASE {database.name} SET lock_timeout = 8",
+        "ALTER ROLE begins NOLOGIN",
+        (
+            "DROP OWNED BY begins; ALTER ROLE begins RESET ALL; DROP ROLE begins;"
+            "CREATE ROLE begins NOLOGIN PASSWORD 'secret'"
+        ),
+    ):
+        await execute(database, statement)
+        (role,) = await looking.look("begins")
+        assert role is not None
+        seen.append(role.begins)
+    await execute(database, "DROP ROLE begins")
+    assert seen[0] == seen[1]
+    assert len(set(seen)) == len(seen) - 1
+
+
 async def test_whose_role_may_not_read_pg_authid_is_told_once_and_asked_again_much_later(
     database: Any, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -216,11 +216,13 @@ def split(data: bytes) -> list[bytes]:
 class Scene:
     """Sessions, the hub, and a model of Postgres behind each of its servers."""
 
-    def __init__(self, rng: Random, *, total: int, cap: int, sessions: int) -> None:
+    def __init__(
+        self, rng: Random, *, total: int, cap: int, sessions: int, restless: bool = False
+    ) -> None:
         self.rng = rng
         self.sayings = Sayings(rng)
         self.world = World(
-            sharing=True, method=Method.TRUST, total=total, connection_limit=cap,
+            sharing=True, restless=restless, method=Method.TRUST, total=total, connection_limit=cap,
             pool_timeout=LONG, total_timeout=LONG, self_starvation_after=LONG,
         )  # fmt: skip
         self.models: dict[SharedServer, ModelServer] = {}
@@ -401,18 +403,19 @@ class Scene:
 OVER = (SessionState.CLOSING, SessionState.CLOSED)
 
 
-@settings(max_examples=int(__import__("os").environ.get("EX", "60")), report_multiple_bugs=False)
+@settings(max_examples=200)
 @given(
-    st.randoms(use_true_random=False) if 0 else st.integers(0, 10**9).map(Random),
-    st.integers(2, 4),
-    st.integers(1, 3),
-    st.integers(2, 6),
-    st.integers(1, 150),
+    rng=st.integers(0, 2**32).map(Random),
+    total=st.integers(2, 4),
+    cap=st.integers(1, 3),
+    sessions=st.integers(2, 6),
+    steps=st.integers(30, 120),
+    restless=st.booleans(),
 )
 def test_each_session_hears_what_a_server_of_its_own_would_say(
-    rng: Random, total: int, cap: int, sessions: int, steps: int
+    rng: Random, total: int, cap: int, sessions: int, steps: int, restless: bool
 ) -> None:
-    scene = Scene(rng, total=total, cap=cap, sessions=sessions)
+    scene = Scene(rng, total=total, cap=cap, sessions=sessions, restless=restless)
     for _ in range(steps):
         scene.step()
     scene.end()

@@ -1,0 +1,100 @@
+"""What a session has left behind, learned when Postgres has said that it was done.
+
+Laws: a batch that ended in an error has done nothing, but for what only Postgres can tell; effects
+count in the order of their texts; an end that is answered late ends nothing that was sent behind
+it; a setting whose value is not known pins (transparency T20, T21).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from pgguard.core.pins import Reason
+from pgguard.core.tracked import RESET
+from pgguard.sql.session_effects import Effect, Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pgguard.core.shared_session import SharedSession
+
+CLEARING = frozenset({Kind.DEALLOCATE_ALL, Kind.DISCARD_ALL})
+"""What takes all prepared statements away."""
+
+_MARKING = frozenset({Kind.SET, Kind.SET_LOCAL, Kind.SET_UNKNOWN})
+_TRANSACTION = frozenset(
+    {Kind.BEGIN, Kind.COMMIT, Kind.ROLLBACK, Kind.SAVEPOINT, Kind.RELEASE, Kind.ROLLBACK_TO}
+)
+_SETS = frozenset({Kind.SET, Kind.SET_UNKNOWN, Kind.RESET, Kind.RESET_ALL, Kind.DISCARD_ALL})
+
+
+class Sent(NamedTuple):
+    """A statement on its way that leaves something behind."""
+
+    effects: tuple[Effect, ...]
+    text: bytes
+    masked: str
+    """The text without its literals, for those who ask why a server is kept."""
+    parameters: bool
+    """Some of it came with Bind, so that the text does not say it all."""
+
+
+def learn(session: SharedSession, batch: Sequence[Sent], *, failed: bool, status: str) -> None:
+    """A batch was answered; `failed` = with an error, `status` = that of its ReadyForQuery."""
+    if failed:
+        kinds = {effect.kind for sent in batch for effect in sent.effects}
+        if kinds & _SETS and kinds & _TRANSACTION:
+            # Some of it may have been committed before the error.
+            session.pin(Reason.UNCLEAR, "a batch that failed half-way")
+        return
+    for sent in batch:
+        alone = len(sent.effects) == 1
+        for effect in sent.effects:
+            _learn(session, effect, sent, status, alone=alone)
+        _end_pins(session, sent)
+
+
+def _end_pins(session: SharedSession, sent: Sent) -> None:
+    ended = session.pins.ended(sent.effects)
+    if not ended:
+        return
+    # What is on its way may bring them again.
+    for later in [one for batch in (*session.batches, session.batch) for one in batch]:
+        session.pins.brought(later.effects, session.hub.clock(), later.masked)
+    for reason in ended:
+        if reason not in session.pins.reasons:
+            session.hub.sharing.unpinned(session, reason)
+
+
+def _learn(session: SharedSession, effect: Effect, sent: Sent, status: str, *, alone: bool) -> None:
+    kind, name = effect
+    tracked, server = session.tracked, session.shared
+    if "." in name and kind in _MARKING:
+        session.dotted.add(name)
+    if kind in (Kind.SET, Kind.RESET):
+        if kind is Kind.SET and (not alone or sent.parameters):
+            session.pin(Reason.SETTING, "a setting beside others", name)
+            return
+        if status != "I":
+            tracked.begin()
+        tracked.set(name, RESET if kind is Kind.RESET else sent.text)
+        server.has_set(name, RESET if kind is Kind.RESET else sent.text)
+    elif kind in (Kind.RESET_ALL, Kind.DISCARD_ALL):
+        if status != "I":
+            tracked.begin()
+        tracked.reset_all()
+        server.has_reset()
+    elif kind is Kind.SAVEPOINT:
+        tracked.begin()
+        tracked.savepoint(name)
+    elif kind is Kind.RELEASE:
+        tracked.release(name)
+    elif kind is Kind.ROLLBACK_TO:
+        tracked.rollback_to(name)
+    elif kind is Kind.ROLES:
+        session.hub.sharing.roles_changed()
+    elif kind is Kind.SEQUENCE_READ:
+        session.client.reads_sequences = True
+    if kind in CLEARING:
+        session.names.forget()
+        server.stand.cleared()

@@ -1,0 +1,101 @@
+"""Signals by a pid that we have invented reach the session that was told it."""
+
+from __future__ import annotations
+
+import pytest
+from shared import Shared
+
+from pgguard.core.signals import in_bind, in_text
+from pgguard.core.states import SessionState
+from pgguard.wire.frontend import bind_message, decode_bind
+
+
+def test_the_pid_is_that_of_the_server_which_the_session_has_now() -> None:
+    shared = Shared()
+    session = shared.session()
+    pid, real = session.pid, session.shared.pid
+    assert pid > 4_194_304 > real
+    said = b"SELECT pg_terminate_backend(%d), pg_cancel_backend( %d , 5)"
+    assert in_text(session, said % (pid, pid)) == said % (real, real)
+    shared.world.end()
+
+
+@pytest.mark.parametrize("pid", [1234, 99_999_999, 4_194_304])
+def test_what_means_no_session_of_ours_goes_as_it_is(pid: int) -> None:
+    shared = Shared()
+    session = shared.session()
+    said = b"SELECT pg_terminate_backend(%d)" % pid
+    assert in_text(session, said) == said
+    shared.world.end()
+
+
+@pytest.mark.parametrize(
+    ("formats", "encode"),
+    [
+        ((), lambda pid: b"%d" % pid),
+        ((0,), lambda pid: b"%d" % pid),
+        ((1,), lambda pid: pid.to_bytes(4, "big")),
+        ((0, 1), lambda pid: pid.to_bytes(8, "big")),
+    ],
+)
+def test_the_pid_may_be_bound(formats: tuple[int, ...], encode) -> None:
+    shared = Shared()
+    session = shared.session()
+    place = 1 if len(formats) == 2 else 0
+    text = b"SELECT pg_cancel_backend($%d)" % (place + 1)
+    values = [b"first", encode(session.pid)][1 - place :]
+    made = in_bind(session, text, bind_message(b"p", b"s", values, formats, (1,)))
+    portal, name, told, others, results = decode_bind(made[5:])
+    assert (portal, name, told, results) == (b"p", b"s", formats, (1,))
+    assert others[place] == encode(session.shared.pid)
+    shared.world.end()
+
+
+def test_a_session_without_a_server_is_ended_by_us_and_a_spare_server_by_postgres() -> None:
+    shared = Shared()
+    first = shared.session()
+    idle = shared.session()
+    gone = shared.session()
+    shared.says(gone, 'Query "SELECT 1"')
+    spare = shared.connect()
+    shared.done(spare)
+    shared.says(gone, "Terminate")
+    assert idle.state is SessionState.IDLE
+    said = in_text(first, b"SELECT pg_terminate_backend(%d)" % idle.pid)
+    assert said == b"SELECT pg_terminate_backend(%d)" % spare.pid
+    shared.world.settle()
+    assert idle.state is SessionState.CLOSED
+    assert b"C57P01\0" in shared.world.outs[idle].written
+    shared.world.end()
+
+
+def test_a_session_that_waits_is_cancelled_by_us() -> None:
+    shared = Shared(connection_limit=1)
+    first = shared.session()
+    waiting = shared.session()
+    other = shared.session("b.py")
+    shared.says(other, 'Query "SELECT 1"')
+    shared.done(shared.connect())
+    shared.says(other, "Terminate")
+    shared.says(first, 'Query "BEGIN"')
+    shared.done(first.shared, "BEGIN", "T")
+    shared.says(waiting, 'Query "SELECT 1"')
+    assert waiting.state is SessionState.WAITING
+    in_text(first, b"SELECT pg_cancel_backend(%d)" % waiting.pid)
+    assert waiting.state is SessionState.IDLE
+    assert "57014" in shared.heard(waiting)[0]
+    shared.world.end()
+
+
+def test_a_query_that_signals_is_sent_with_the_real_pid() -> None:
+    shared = Shared()
+    session = shared.session()
+    server = session.shared
+    shared.says(session, f'Query "SELECT pg_terminate_backend({session.pid})"')
+    assert shared.heard(server) == [f'Query "SELECT pg_terminate_backend({server.pid})"']
+    assert not session.pins
+    shared.done(server)
+    shared.says(session, 'Parse "" "SELECT pg_cancel_backend($1)"')
+    shared.says(session, f'Bind "" "" "{session.pid}"', 'Execute "" 0', "Sync")
+    assert f'Bind "" "" "{server.pid}"' in shared.heard(server)
+    shared.world.end()
