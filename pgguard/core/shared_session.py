@@ -176,6 +176,8 @@ class SharedSession(Session):
             dropped = min(self.drop_next, len(data))
             self.drop_next -= dropped
             data = data[dropped:]
+            if self.drop_next:
+                return
         self.held += data
         if self.dropping:
             self.drop_batch()
@@ -243,13 +245,15 @@ class SharedSession(Session):
         """What was refused is not answered any more: up to its Sync, or the Query alone (T6)."""
         held = self.held
         pos = 0
+        alone = not self.dropping and held[:1] in (b"Q", b"F")
         self.dropping = True
         while self.dropping and len(held) - pos >= 5:
             kind, length = _header(held, pos)
             if kind == codes.TERMINATE:
                 self.hub.end_session(self, "closed by the client")
                 return
-            self.dropping = kind not in _ENDS_BATCH
+            # A Query in the wake of an extended message is passed over, too, as by Postgres.
+            self.dropping = not alone and kind != codes.SYNC
             pos += 1 + length
         # The rest of a message that has not come whole is dropped when it comes.
         self.drop_next = max(0, pos - len(held))
@@ -434,6 +438,5 @@ class SharedSession(Session):
 
 _SYNC = b"S\0\0\0\4"
 _PARSED = backend.message(codes.PARSE_COMPLETE, b"")
-_ENDS_BATCH = frozenset({codes.SYNC, codes.QUERY, codes.FUNCTION_CALL})
 _RENAMING = Effect(Kind.RESET, handover.APPLICATION_NAME)
 _NAMING = frozenset({Kind.EXECUTE, Kind.DEALLOCATE})

@@ -218,7 +218,7 @@ class Player:
 
     def _cancel(self, name: str, key: str = "right") -> None:
         session = self.named[name]
-        pid = session.server.pid if session.server else 0
+        pid = getattr(session, "pid", 0) or (session.server.pid if session.server else 0)
         secret = session.secret_key if key == "right" else bytes(4)
         server = self.world.hub.cancel_request(pid, secret)
         if server is not None:
