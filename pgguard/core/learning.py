@@ -70,7 +70,7 @@ def _learn(session: SharedSession, effect: Effect, sent: Sent, status: str, *, a
     kind, name = effect
     tracked, server = session.tracked, session.shared
     if "." in name and kind in _MARKING:
-        session.dotted.add(name)
+        session.dotted |= {name}
     if kind in (Kind.SET, Kind.RESET):
         if kind is Kind.SET and (not alone or sent.parameters):
             session.pin(Reason.SETTING, "a setting beside others", name)

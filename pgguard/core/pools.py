@@ -44,7 +44,23 @@ class Pool:
     """Postgres has let somebody in, and said what follows."""
     parameters: dict[str, str] = field(default_factory=dict)
     """What Postgres says at login."""
+    _told: dict[str, dict[str, str]] = field(default_factory=dict)
     _parsed: dict[tuple[object, ...], Parsed] = field(default_factory=dict)
+
+    def told_to(self, name: str) -> dict[str, str]:
+        """What Postgres says at the login of a session with this application_name: one dictionary
+        for all of them, which nobody changes."""
+        told = self._told.get(name)
+        if told is None:
+            if len(self._told) >= MOST:
+                self._told.clear()
+            told = self._told[name] = {**self.parameters, APPLICATION_NAME: name}
+        return told
+
+    def knows(self, parameters: dict[str, str]) -> None:
+        """Postgres has let somebody in, and said this."""
+        self.known, self.parameters = True, parameters
+        self._told.clear()
 
     def learn(self, body: bytes, settings: Mapping[str, bytes], parsed: Parsed) -> None:
         """Postgres has parsed `body` (what follows the name in a Parse) under these settings."""

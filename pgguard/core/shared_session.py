@@ -8,7 +8,6 @@ has done it, and the server stays as long as it hides anything (T20, T21, T23).
 
 from __future__ import annotations
 
-from collections import deque
 from struct import Struct
 from typing import TYPE_CHECKING, cast
 
@@ -46,6 +45,7 @@ SHUTDOWN = "57P01"
 NEEDS_SERVER = frozenset(b"QPBDEF")
 """Query, Parse, Bind, Describe, Execute, FunctionCall (T5)."""
 
+_NONE: frozenset[str] = frozenset()
 _ANYTHING = (Effect(Kind.CODE),)
 
 
@@ -81,7 +81,7 @@ class SharedSession(Session):
         self.tracked = Tracked()
         self.pins = Pins()
         self.pinned = self.pins.reasons
-        self.dotted: set[str] = set()
+        self.dotted = _NONE
         """Settings with a dot that it has made, if only for a transaction (T24)."""
         self.named = ""
         """The application_name that it began with."""
@@ -106,7 +106,7 @@ class SharedSession(Session):
         """The pid that the client was told."""
         self.batch: list[Sent] = []
         """What has been sent since the last Sync, Query or FunctionCall."""
-        self.batches: deque[list[Sent]] = deque()
+        self.batches: list[list[Sent]] = []
         """The same of those that are not answered yet."""
 
     @property
@@ -365,7 +365,7 @@ class SharedSession(Session):
 
     def joined(self) -> None:
         """The oldest Sync that is not answered will not be: its batch goes on (T14)."""
-        first = self.batches.popleft()
+        first = self.batches.pop(0)
         if self.batches:
             self.batches[0][:0] = first
         else:
@@ -386,7 +386,7 @@ class SharedSession(Session):
 
     def settled(self, *, failed: bool, status: str) -> None:
         """The oldest batch was answered; `failed` = with an error."""
-        batch = self.batches.popleft() if self.batches else []
+        batch = self.batches.pop(0) if self.batches else []
         if batch:
             learn(self, batch, failed=failed, status=status)
 
@@ -415,7 +415,7 @@ class SharedSession(Session):
 
     def greet(self) -> None:
         """The login is complete without a server: what Postgres has said to others of its kind."""
-        parameters = {**self.pool.parameters, handover.APPLICATION_NAME: self.named}
+        parameters = self.pool.told_to(self.named)
         said = (backend.parameter_status(name, value) for name, value in parameters.items())
         self._greet(b"".join(said), parameters)
 

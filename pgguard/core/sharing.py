@@ -244,8 +244,7 @@ class Sharing:
 
     def connected(self, server: SharedServer) -> None:
         """The dial of its first session has ended well."""
-        pool = server.pool
-        pool.known, pool.parameters = True, server.parameters
+        server.pool.knows(server.parameters)
 
     def failed_to_link(self, session: SharedSession, server: SharedServer) -> None:
         """What makes the server the session's has failed: it is closed, and another one tried."""

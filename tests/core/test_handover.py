@@ -36,7 +36,7 @@ def test_names_with_a_dot_leave_on_the_next_server_what_they_left_on_the_first()
     shared = Shared()
     session = shared.session()
     server = session.shared
-    session.dotted = {"app.tenant"}
+    session.dotted = frozenset({"app.tenant"})
     handover.take_over(session, server)
     assert shared.heard(server) == [
         "Query \"SELECT pg_catalog.set_config('app.tenant', '', true)\""

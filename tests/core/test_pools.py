@@ -110,3 +110,12 @@ def test_what_is_recalled_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         pool.learn(body, {}, PARSED)
     known = [body for body in (b"one", b"two", b"three", b"x" * 21) if pool.recall(body, {}, 5)]
     assert known == [b"one", b"three"]
+
+
+def test_all_sessions_of_one_name_are_told_the_same_dictionary() -> None:
+    pool = Pool(())
+    pool.knows({"server_version": "18", "application_name": "first"})
+    assert pool.told_to("a.py") == {"server_version": "18", "application_name": "a.py"}
+    assert pool.told_to("a.py") is pool.told_to("a.py")
+    pool.knows({"server_version": "19"})
+    assert pool.told_to("a.py") == {"server_version": "19", "application_name": "a.py"}
