@@ -182,7 +182,8 @@ class Stand:
         if not places or places[-1] >= before:
             return False
         newest = self.changes[places[-1]]
-        if not (newest.ours or names.get(name)) and (name or newest.prepared is None):
+        missing = bool(name) or (newest.prepared is None and self.unnamed is None)
+        if missing and not newest.ours and names.get(name) is None:
             # Where the change is not made Postgres does not find the name, as it should.
             return False
         self.awaited = self._boundary

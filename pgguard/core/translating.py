@@ -110,6 +110,9 @@ def _must_wait(session: SharedSession, server: SharedServer, kind: int, raw: byt
     name = _named(kind, raw)
     if name is not None and server.stand.must_wait(session.names, name):
         return True
+    if kind == codes.BIND and name is not None:
+        prepared = server.stand.sees(session.names, name)
+        return prepared is not None and session.lays_bare(prepared.statement)
     if kind == codes.QUERY:
         text = raw[5:-1]
     elif kind == codes.PARSE:
@@ -259,6 +262,9 @@ def _made_again(session: SharedSession, server: SharedServer, raw: bytes) -> byt
     name = rest.partition(b"\0")[0]
     prepared = server.stand.sees(session.names, name)
     if prepared is None or prepared.rows is None or server.changed is prepared:
+        return b""
+    if server.batch_failed:
+        # Postgres passes over whatever comes before the Sync, and would answer none of it.
         return b""
     if prepared.epoch == session.hub.sharing.epoch(session.database):
         return b""

@@ -140,3 +140,39 @@ def test_a_session_that_has_laid_them_bare_uses_its_own_names() -> None:
     assert names.on_server(b"s") == b"s"
     names.forget()
     assert names.on_server(b"s") != b"s"
+
+
+OLD, NEW = prepared(), prepared()
+
+
+@pytest.mark.parametrize(
+    ("name", "had", "server_has", "change", "waits"),
+    [
+        # Where the change is not made Postgres finds nothing, as it should.
+        (b"s", None, None, Change(b"s", NEW, ours=False), False),
+        (b"s", None, None, Change(b"s", None, ours=False), False),
+        (b"", None, None, Change(b"", None, ours=False), False),
+        # Where it is not made the name means what it meant before, here or nowhere.
+        (b"s", OLD, None, Change(b"s", None, ours=False), True),
+        (b"s", OLD, None, Change(b"s", OLD, ours=True), True),
+        (b"", OLD, OLD, Change(b"", None, ours=False), True),
+        (b"", None, None, Change(b"", NEW, ours=False), True),
+        # The unnamed statement here may be somebody else's.
+        (b"", None, OLD, Change(b"", None, ours=False), True),
+    ],
+)
+def test_what_a_name_means_is_waited_for_while_an_earlier_batch_may_fail(
+    name: bytes, had: Prepared | None, server_has: Prepared | None, change: Change, waits: bool
+) -> None:
+    names, stand = Names(7), Stand()
+    names.put(name, had)
+    stand.unnamed = server_has
+    stand.will(change)
+    assert not stand.must_wait(names, name)
+    stand.batch_ends()
+    assert stand.must_wait(names, name) is waits
+    stand.will(Change(name, NEW, ours=False))
+    assert not stand.must_wait(names, name)
+    stand.answered(names)
+    assert stand.awaits_no_more() is waits
+    assert not stand.awaits_no_more()

@@ -155,3 +155,20 @@ def test_a_setting_made_with_a_bound_value_is_made_again_with_it() -> None:
     text = b"SELECT set_config('lock_timeout', '7s', false)"
     assert session.tracked.settings == {"lock_timeout": text}
     shared.world.end()
+
+
+def test_behind_an_error_nothing_is_compared_that_postgres_would_not_answer() -> None:
+    shared = Shared()
+    session, server = prepared(shared)
+    other = server.stand.cleared()
+    assert other
+    shared.says(session, 'Bind "" "none"', "Flush")
+    shared.says(server, 'ErrorResponse ERROR 26000 "no"')
+    shared.hub.sharing.catalogue_changed("shop")
+    shared.heard(server)
+    shared.says(session, 'Bind "" "s" "x"', "Sync")
+    assert words(shared.heard(server)) == ["Parse", "Bind", "Sync"]
+    shared.heard(session)
+    shared.says(server, "ReadyForQuery I")
+    assert shared.heard(session) == ["ReadyForQuery I"]
+    shared.world.end()

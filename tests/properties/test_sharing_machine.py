@@ -72,7 +72,7 @@ BATCHES = (
     "BEGIN; SET lock_timeout = 6; COMMIT",
     "SET lock_timeout = 7; SHOW lock_timeout",
 )
-NAMES = (b"", b"a", b"b")
+NAMES = (b"", b"a", b"a", b"b")
 SYNC = frontend.sync()
 FLUSH = frontend.flush()
 COPY_ENDS = (message(ord("c")), message(ord("f"), b"no\0"))
@@ -110,7 +110,7 @@ class Sayings:
         return self.rng.choices(
             (self.simple, self.several, self.usual, self.pipelined, self.prepares, self.executes,
              self.names, self.copies, self.copies_extended, lambda: SYNC),
-            (4, 1, 4, 2, 2, 3, 1, 1, 1, 1),
+            (4, 1, 4, 2, 4, 8, 1, 1, 1, 1),
         )[0]()  # fmt: skip
 
     def simple(self) -> bytes:
@@ -294,11 +294,23 @@ class Scene:
         if servers:
             self._lose(self.rng.choice(servers))
 
+    def change(self) -> None:
+        """Somebody has changed the catalogue, if nothing that these statements return."""
+        self.world.hub.sharing.catalogue_changed("shop")
+        self._listen()
+
     def step(self) -> None:
-        self.rng.choices(
-            (self.say, self.say_on, self.answer, self.answer_all, self.tick, self.leave, self.kill),
-            (8, 4, 8, 2, 1, 0.3, 0.2),
-        )[0]()
+        weighted = {
+            self.say: 8.0,
+            self.say_on: 4.0,
+            self.answer: 8.0,
+            self.answer_all: 2.0,
+            self.tick: 1.0,
+            self.change: 1.0,
+            self.leave: 0.3,
+            self.kill: 0.2,
+        }
+        self.rng.choices(list(weighted), list(weighted.values()))[0]()
 
     # How it happens
 
