@@ -11,14 +11,14 @@ from __future__ import annotations
 from struct import Struct
 from typing import TYPE_CHECKING, cast
 
-from pgguard.core import handover, holding
+from pgguard.core import handover, holding, usual
 from pgguard.core.ahead import HELD_LIMIT, has_left
 from pgguard.core.gate import concerns_databases
 from pgguard.core.learning import CLEARING, Sent, learn
 from pgguard.core.malformed import BAD_LENGTH
 from pgguard.core.pins import Pins, Reason
 from pgguard.core.prepared import Names, Prepared
-from pgguard.core.session import USUAL_TAIL, Session
+from pgguard.core.session import Session
 from pgguard.core.states import SessionState
 from pgguard.core.tracked import Tracked
 from pgguard.core.translating import translate
@@ -121,9 +121,7 @@ class SharedSession(Session):
         if server is None or self.waits or self.held_back is not None:
             self.last_byte = self.hub.clock()
             self._receive_unlinked(data)
-        elif not self.skip and not self.partial and self._is_usual(server, data):
-            super().receive(data)
-        else:
+        elif self.skip or self.partial or not usual.send(self, server, data):
             self.last_byte = now = self.hub.clock()
             self.counters.received_bytes += len(data)
             if not server.pipeline.entries:
@@ -134,39 +132,6 @@ class SharedSession(Session):
             translate(self, server, data)
             if self.leaving:
                 self.hub.end_session(self, "closed by the client")
-
-    def _is_usual(self, server: SharedServer, data: bytes) -> bool:
-        """One whole Query, or the batch of an unnamed statement, that leaves nothing behind."""
-        if server.walking or self.unsynced or self.judge is None or len(data) < 6:
-            return False
-        version = self.judge.version
-        if data[0] == 0x51:  # Query
-            if _length(data, 1)[0] != len(data) - 1:
-                return False
-            text = data[5:-1]
-        elif data[0] == 0x50 and data[5] == 0 and data.endswith(USUAL_TAIL):  # Parse
-            after = 1 + _length(data, 1)[0]
-            end = len(data)
-            if not (
-                after + 29 <= end
-                and data[after] == 0x42
-                and _length(data, after + 1)[0] == end - 23 - after
-                and _names(data, after + 5)[0] == 0
-            ):
-                return False
-            text = data[6 : data.find(b"\0", 6)]
-        else:
-            return False
-        statement = self.exact.get(text) or self.numbered.get(text.translate(DIGITS))
-        if statement is None or statement.clean != version:
-            return False
-        if statement.effects & SEQUENCES:
-            server.sequences_of = self
-        if data[0] == 0x51:
-            self.names.unnamed = server.stand.unnamed = None
-        else:
-            self.names.unnamed = server.stand.unnamed = Prepared(data[6:after], statement)
-        return True
 
     def _receive_unlinked(self, data: bytes) -> None:
         if self.state is SessionState.CLOSING or self.entrance is not None:
