@@ -38,7 +38,9 @@ QUERY_OURS = 20
 """A Query of our own: nothing of its answer is passed on."""
 SYNC_OURS = 21
 """The end of a batch of our own."""
-SYNCED = (SYNC, BATCH, SYNC_OURS)
+BATCH_NAMED = 22
+"""As BATCH, of a prepared statement that has a name, and nothing else is owed."""
+SYNCED = (SYNC, BATCH, SYNC_OURS, BATCH_NAMED)
 """What ends the passing over that follows an error."""
 
 MANY = 1024
@@ -79,7 +81,7 @@ class Pipeline:
         """Extended messages were sent, but the Sync that ends them was not."""
         entries = self.entries
         if self.skipping:
-            return SYNC not in entries and BATCH not in entries
+            return not any(entry in entries for entry in (SYNC, BATCH, BATCH_NAMED))
         return bool(entries) and entries[-1] < READY
 
     def failed(self) -> None:
@@ -163,7 +165,7 @@ class Pipeline:
         begun = ended = False
         for entry in self.entries:
             taken += 1
-            if entry == BATCH:
+            if entry in (BATCH, BATCH_NAMED):
                 begun = True
                 kept.append(EXECUTE)
                 continue

@@ -165,6 +165,14 @@ class Stand:
             self._names[stands] = found
         return found
 
+    def has(self, stands: bytes, prepared: Prepared) -> bool:
+        """Whether it stands here under that name, nothing being on its way."""
+        if self._names.get(stands) is not prepared or self.changes:
+            return False
+        if len(self._names) > MOST // 2:
+            self._names[stands] = self._names.pop(stands)
+        return True
+
     def will(self, change: Change) -> None:
         """A Parse or Close is about to be sent."""
         self.changes.append(change)

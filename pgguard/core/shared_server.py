@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, cast
 from pgguard.core import upkeep
 from pgguard.core.handover import APPLICATION_NAME
 from pgguard.core.pins import Reason
-from pgguard.core.pipeline import BATCH, PARSE_OURS, QUERY, QUERY_OURS, READY, SYNC_OURS, SYNCED
+from pgguard.core.pipeline import (
+    BATCH,
+    BATCH_NAMED,
+    PARSE_OURS,
+    QUERY,
+    QUERY_OURS,
+    READY,
+    SYNC_OURS,
+    SYNCED,
+)
 from pgguard.core.pools import Parsed
 from pgguard.core.prepared import Change, Names, Prepared, Stand
 from pgguard.core.replies import CHANGING, DESCRIBING, Walker
@@ -51,6 +60,7 @@ class SharedServer(Server):
         "ours_failed",
         "pool",
         "refusing",
+        "renamed",
         "rested",
         "row",
         "sequences_of",
@@ -68,6 +78,8 @@ class SharedServer(Server):
         self.walker = Walker(self)
         self.walking = False
         """Replies are walked until nothing is due."""
+        self.renamed = False
+        """What is owed is the answer to a batch of which the walk knows nothing yet."""
         self.ours = 0
         """Queries of ours that are not answered yet."""
         self.ours_failed = False
@@ -111,6 +123,11 @@ class SharedServer(Server):
         if session is None:
             self._alone(data)
             return
+        if self.renamed:
+            self.renamed = False
+            if data[0] != codes.BIND_COMPLETE:
+                # An error would name the statement as it stands here.
+                self.walk()
         if not self.walking:
             super().receive(data)
         else:
@@ -162,9 +179,10 @@ class SharedServer(Server):
             self.walker.take_over(self.partial, self.skip)
             self.partial, self.skip = b"", 0
             for entry in self.pipeline.entries:
-                # Only the last of several unnamed statements is still there at the end.
-                unnamed = self.names.unnamed if entry == BATCH else None
-                self.stand.will(Change(b"", unnamed, ours=False))
+                if entry != BATCH_NAMED:
+                    # Only the last of several unnamed statements is still there at the end.
+                    unnamed = self.names.unnamed if entry == BATCH else None
+                    self.stand.will(Change(b"", unnamed, ours=False))
                 self.shared.promised()
 
     def _look_into(self, kind: int, body: bytes) -> None:

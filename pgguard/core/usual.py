@@ -1,16 +1,18 @@
-"""The usual chunks of a session that shares servers: one whole Query, or the batch of an unnamed
+"""The usual chunks of a session that shares servers: one whole Query, or the batch of a prepared
 statement, that leaves nothing behind.
 
-They are written as they came, and their replies are not walked. Law: kept in step with the loop in
-`core/session`; whatever is not just that goes the way of `core/translating`.
+They are written as they came, but for the name under which a statement stands on the server, and
+their replies are not walked. Law: kept in step with the loop in `core/session`; whatever is not
+just that goes the way of `core/translating`.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from struct import Struct
 from typing import TYPE_CHECKING
 
-from pgguard.core.pipeline import BATCH, MANY, QUERY
+from pgguard.core.pipeline import BATCH, BATCH_NAMED, MANY, QUERY
 from pgguard.core.prepared import Prepared
 from pgguard.core.session import NEVER, USUAL_LIMIT, USUAL_TAIL
 from pgguard.sql.cache import DIGITS
@@ -41,6 +43,8 @@ def send(session: SharedSession, server: SharedServer, data: bytes) -> bool:
         entry, unnamed, prepared = BATCH, statement, session.names.unnamed
         if prepared is None or prepared.body != data[6:after]:
             prepared = Prepared(data[6:after], statement)
+    elif data[0] == 0x42 and data.endswith(USUAL_TAIL):  # Bind
+        return _named(session, server, data)
     else:
         return False
     session.last_byte = now = session.hub.clock()
@@ -65,6 +69,37 @@ def send(session: SharedSession, server: SharedServer, data: bytes) -> bool:
         return True
     if len(pipeline.entries) > MANY:
         pipeline.shorten()
+    return True
+
+
+def _named(session: SharedSession, server: SharedServer, data: bytes) -> bool:
+    """The batch of a statement that has a name and stands on the server, while nothing is owed."""
+    judge, names, entries = session.judge, session.names, server.pipeline.entries
+    end = data.find(b"\0", 6)
+    if entries or data[5] or end < 7 or _length(data, 1)[0] != len(data) - 23 or server.changed:
+        return False
+    name = data[6:end]
+    prepared = names.get(name)
+    if prepared is None or judge is None or prepared.statement.clean != judge.version:
+        return False
+    stands = names.on_server(name)
+    if not server.stand.has(stands, prepared):
+        return False
+    statement = prepared.statement
+    session.last_byte = server.started = now = session.hub.clock()
+    session.counters.received_bytes += len(data)
+    if server.transaction_since is not None:
+        server.resumed(now)
+    entries.append(BATCH_NAMED)
+    session.last = statement
+    if statement.effects & SEQUENCES:
+        server.sequences_of = session
+    session.statements[statement.verdict] += 1
+    server.renamed = True
+    length = len(data) - 23 + len(stands) - len(name)
+    with suppress(RuntimeError):
+        # Else the server's socket has just closed: its loss is about to be reported.
+        server.forward(b"B%b\0%b%b" % (length.to_bytes(4, "big"), stands, data[end:]))
     return True
 
 

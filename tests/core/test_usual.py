@@ -94,3 +94,77 @@ def test_another_text_behind_the_same_beginning_is_another_statement() -> None:
     assert session.last is not None
     assert session.last.text == TEXT + b" WHERE true"
     shared.world.end()
+
+
+def named(value: bytes, name: bytes = b"s") -> bytes:
+    return bind_message(b"", name, [value]) + END
+
+
+def with_a_name():
+    """The same, with a statement that has a name and stands on the server."""
+    shared, session, server = linked(0)
+    shared.world.receive(session, parse_message(b"s", TEXT) + sync())
+    shared.says(server, "ParseComplete", "ParameterDescription 25", "NoData", "ReadyForQuery I")
+    shared.world.outs[server].take()
+    shared.heard(session)
+    return shared, session, server
+
+
+@pytest.mark.parametrize("value", [b"", b"x", b"%" * 300, END])
+def test_a_statement_that_stands_there_is_bound_under_its_name_there(value: bytes) -> None:
+    shared, session, server = with_a_name()
+    assert usual.send(session, server, named(value))
+    stands = session.names.on_server(b"s")
+    assert shared.world.outs[server].take() == named(value, stands)
+    shared.says(server, "BindComplete", "NoData", 'CommandComplete "SELECT 1"', "ReadyForQuery I")
+    assert not server.walking
+    assert not server.pipeline.entries
+    assert [line.split()[0] for line in shared.heard(session)] == [
+        "BindComplete",
+        "NoData",
+        "CommandComplete",
+        "ReadyForQuery",
+    ]
+    shared.world.end()
+
+
+def test_its_error_names_it_as_the_session_does_wherever_the_reply_is_cut() -> None:
+    shared, session, server = with_a_name()
+    stands = session.names.on_server(b"s").decode()
+    fields = f'"{stands}" requires 1'.encode()
+    body = b"SERROR\0VERROR\0C08P01\0Mprepared statement " + fields + b"\0\0"
+    reply = b"E" + (len(body) + 4).to_bytes(4, "big") + body + b"Z\0\0\0\5I"
+    for cut in range(1, len(reply)):
+        assert usual.send(session, server, named(b"x"))
+        shared.world.receive(server, reply[:cut])
+        shared.world.receive(server, reply[cut:])
+        told = shared.world.outs[session].take()
+        assert b'prepared statement "s" requires 1' in told
+        assert told.endswith(b"Z\0\0\0\5I")
+        assert not server.pipeline.entries
+        assert not server.walking
+    shared.world.end()
+
+
+def test_what_does_not_stand_there_or_is_not_all_that_is_owed_is_looked_into() -> None:
+    shared, session, server = with_a_name()
+    assert not usual.send(session, server, named(b"x", b"unknown"))
+    assert usual.send(session, server, named(b"x"))
+    assert not usual.send(session, server, named(b"x"))
+    shared.says(server, "BindComplete", "NoData", 'CommandComplete "SELECT 1"', "ReadyForQuery I")
+    server.stand.cleared()
+    assert not usual.send(session, server, named(b"x"))
+    shared.world.end()
+
+
+def test_what_comes_behind_it_is_answered_behind_it() -> None:
+    shared, session, server = with_a_name()
+    shared.world.receive(session, named(b"1"))
+    shared.world.receive(session, named(b"2"))
+    shared.world.receive(session, query(b"SELECT 1"))
+    done = ["BindComplete", "NoData", 'CommandComplete "SELECT 1"', "ReadyForQuery I"]
+    shared.says(server, *done, *done, 'CommandComplete "SELECT 1"', "ReadyForQuery I")
+    assert shared.heard(session)[-6:] == [*done, 'CommandComplete "SELECT 1"', "ReadyForQuery I"]
+    assert not server.pipeline.entries
+    assert not server.walking
+    shared.world.end()
