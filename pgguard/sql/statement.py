@@ -160,6 +160,35 @@ class Part:
     cascade: bool = False
 
 
+class TenantValue(NamedTuple):
+    """One tenant that a statement names."""
+
+    constants: frozenset[Constant]
+    """What it may be."""
+    type: str
+    """The tenant column's, as pg_type names it."""
+    relation: int
+    """Index into the statement's `relations`; -1 = an occurrence that is not listed there."""
+    use: str
+    """What is done there: `read`, `insert`, `update`, `delete`, `merge`."""
+
+
+class KeyValue(NamedTuple):
+    """A key by which a statement chooses rows without naming their tenant, or that it inserts."""
+
+    table: tuple[str, str]
+    """Schema and name, as the catalogue spells them, of the table whose row it names."""
+    columns: tuple[str, ...]
+    constants: tuple[frozenset[Constant], ...]
+    """One set per column."""
+    types: tuple[str, ...]
+    relation: int
+    """As in `TenantValue`."""
+    use: str
+    """`insert` = the rows that it creates, whose tenant is the `TenantValue` of the same relation
+    and use; else what is done to the rows that the key chooses."""
+
+
 @dataclass(slots=True)
 class Facts:
     """What a text says."""
@@ -192,12 +221,15 @@ class Statement:
         "code",
         "effects",
         "facts",
+        "keys",
+        "parameter_types",
         "position",
         "readable",
         "relations",
         "remedy",
         "session",
         "shape",
+        "tenants",
         "text",
         "verdict",
         "version",
@@ -222,6 +254,10 @@ class Statement:
         self.code = ""
         self.remedy = ""
         self.why = ""
+        self.tenants: tuple[TenantValue, ...] = ()
+        self.keys: tuple[KeyValue, ...] = ()
+        self.parameter_types: tuple[str, ...] = ()
+        """By number from $1, the type of the column that each goes with; empty = not known."""
         self._fingerprint = ""
         self._masked: str | None = None
 

@@ -16,7 +16,7 @@ from pgguard.sql.cache import SHAPED, TOO_MANY, StatementCache
 from pgguard.sql.facts.reading import TOO_LONG, read, unread
 from pgguard.sql.session_effects import UNREAD
 from pgguard.sql.statement import Facts, Statement
-from pgguard.tenancy import rules
+from pgguard.tenancy import naming, rules
 from pgguard.tenancy.model import Catalogue, Model, TenancySettings
 from pgguard.tenancy.suspects import session_effects
 from pgguard.tenancy.verdict import Judgement, judge_facts
@@ -245,6 +245,7 @@ class Judge:
         statement.code, statement.why = code, judgement.why
         statement.remedy = rules.remedy(code, outcomes, judgement.why) if code else ""
         statement.position = _position(statement, judgement)
+        _name(statement, judgement)
         statement.verdict, statement.version = int(level), self._seen()
         harmless = level < Verdict.by_id and not statement.effects & _NOTABLE
         statement.clean = statement.version if harmless else -1
@@ -256,6 +257,18 @@ class Judge:
             statement.effects = effects.ANY
             statement.session = UNREAD
         self._settle(statement, Judgement(Verdict.unknown, _FAULT), "PGG901")
+
+
+def _name(statement: Statement, judgement: Judgement) -> None:
+    """Write down which tenants and keys the statement names."""
+    use = judgement.part.kind if judgement.part else ""
+    tenants = naming.tenants_of(judgement.outcomes, use)
+    keys = naming.keys_of(judgement.outcomes)
+    for use, outcomes in judgement.others:
+        tenants += tuple(one._replace(relation=-1) for one in naming.tenants_of(outcomes, use))
+        keys += tuple(one._replace(relation=-1) for one in naming.keys_of(outcomes))
+    statement.tenants, statement.keys = tenants, keys
+    statement.parameter_types = judgement.parameter_types
 
 
 def _without_catalogue(facts: Facts) -> Judgement:

@@ -18,6 +18,7 @@ from pgguard.tenancy.functions import is_constant
 from pgguard.tenancy.values import differ, show
 
 if TYPE_CHECKING:
+    from pgguard.sql.statement import KeyValue
     from pgguard.tenancy.catalogue import Column, Table
     from pgguard.tenancy.model import Model, Role
 
@@ -39,6 +40,10 @@ class Outcome:
     cure: str = ""
     role: Role | None = None
     ambiguous: bool = False
+    tenant: tuple[frozenset[Constant], str] | None = None
+    """What the tenant column may be, and its type."""
+    key: KeyValue | None = None
+    """The key that chooses the row instead, or that it is inserted with."""
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pgguard.findings import Verdict
-from pgguard.tenancy import consequences, functions
+from pgguard.tenancy import consequences, functions, naming
 from pgguard.tenancy.proof import Outcome
 from pgguard.tenancy.writes import WriteProver
 
@@ -49,6 +49,9 @@ class Judgement:
     missing: tuple[Name, ...] = ()
     """Relations that the catalogue does not know."""
     by_value: bool = False
+    parameter_types: tuple[str, ...] = ()
+    others: list[tuple[str, list[Outcome]]] = field(default_factory=list)
+    """Of the other statements of the text: kind and occurrences."""
 
 
 def judge_facts(facts: Facts, model: Model, temporary: frozenset[str] | set[str]) -> Judgement:
@@ -62,8 +65,13 @@ def judge_facts(facts: Facts, model: Model, temporary: frozenset[str] | set[str]
         judgement = _judge_part(part, model, temporary)
         missing += judgement.missing
         by_value = by_value or judgement.by_value
+        first, second = worst, judgement
         if judgement.level > worst.level:
-            worst = judgement
+            first, second = judgement, worst
+        first.others += second.others
+        if second.part is not None and second.outcomes:
+            first.others.append((second.part.kind, second.outcomes))
+        worst = first
     worst.missing, worst.by_value = tuple(missing), by_value
     return worst
 
@@ -141,6 +149,7 @@ def _judge_tables(part: Part, touched: list[Table], model: Model) -> Judgement:
     if part.table is None:
         return _unknown("it reads the table in a way that is not understood", touched, model)
     by_value = False
+    types: tuple[str, ...] = ()
     outcomes = []
     for table in touched:
         role = model.roles.get(table.key)
@@ -152,10 +161,14 @@ def _judge_tables(part: Part, touched: list[Table], model: Model) -> Judgement:
             outcomes += _unknown(why, [table], model).outcomes
             continue
         prover = WriteProver(model, part, role, table)
-        outcomes.append(prover.prove())
+        outcome = prover.prove()
+        naming.name(outcome, prover)
+        outcomes.append(outcome)
+        types = naming.parameter_types(prover)
         by_value = by_value or prover.by_value
     outcomes.sort(key=lambda outcome: -outcome.level)
-    return Judgement(outcomes[0].level, outcomes[0].why, outcomes, by_value=by_value)
+    level, why = outcomes[0].level, outcomes[0].why
+    return Judgement(level, why, outcomes, by_value=by_value, parameter_types=types)
 
 
 def _indirect(table: Table, role: Role | None) -> str:
