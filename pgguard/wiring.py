@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pgguard.core.types import HubSettings
 from pgguard.pool.limits import AdmissionSettings, ClientLimits, Override
 from pgguard.tenancy.model import TenancySettings
+from pgguard.tenancy.policy import Action, Allow, ModeRule, PolicySettings
 
 if TYPE_CHECKING:
     from pgguard.settings.schema import Settings
@@ -54,9 +55,9 @@ def hub_settings(settings: Settings) -> HubSettings:
             global_=tenancy.global_,
             functions=tenancy.functions,
             settings=tenancy.settings,
-            mode=tenancy.mode,
             max_statement=tenancy.max_statement,
         ),
+        policy=policy_settings(settings),
         identify=settings.clients.identify,
         user_separator=settings.clients.user_separator,
         trust=settings.listen.trust,
@@ -65,6 +66,30 @@ def hub_settings(settings: Settings) -> HubSettings:
         spare_for=settings.pool.idle_timeout,
         restless=settings.pool.restless,
         total=limits.total,
+    )
+
+
+def policy_settings(settings: Settings) -> PolicySettings:
+    """What is done about verdicts."""
+    tenancy = settings.tenancy
+    return PolicySettings(
+        mode=Action[tenancy.mode],
+        rules=tuple(
+            ModeRule(Action[entry.mode], entry.code or "", entry.table or "", entry.client or "")
+            for entry in tenancy.rules
+        ),
+        allow=tuple(
+            Allow(
+                entry.reason,
+                entry.fingerprint or "",
+                entry.table or "",
+                entry.client or "",
+                entry.comment or "",
+                entry.expires,
+            )
+            for entry in tenancy.allow
+        ),
+        setup=tenancy.setup,
     )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from pgguard.counters import ClientCounters
+from pgguard.tenancy.policy import PolicySettings
 
 if TYPE_CHECKING:
     from pgguard.core.server import Server
@@ -150,6 +151,7 @@ class HubSettings:
 
     admission: AdmissionSettings
     tenancy: TenancySettings
+    policy: PolicySettings = field(default_factory=PolicySettings)
     identify: tuple[str, ...] = ("startup_setting", "user_suffix", "application_name", "address")
     user_separator: str = "%"
     trust: bool = False

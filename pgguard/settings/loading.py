@@ -223,7 +223,7 @@ def _translate(raw: _Raw, problem: Any, cwd: Path) -> None:
         where = raw.file.where(path, cwd)
     name = key + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in inside)
     if problem["type"] == "extra_forbidden":
-        valid = list(schema.Override.model_fields)
+        valid = schema.keys_of_entries(key)
         close = difflib.get_close_matches(str(path[-1]), valid, 1)
         hint = f'did you mean "{close[0]}"?' if close else f"valid: {', '.join(valid)}"
         raw.complain(f'unknown key "{name}"', where, hint)

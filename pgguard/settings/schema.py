@@ -10,44 +10,37 @@ import ast
 import json
 import re
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    PlainValidator,
-    Strict,
-    StringConstraints,
-    WithJsonSchema,
-)
+from pydantic import AfterValidator, Field, Strict, StringConstraints
 
 from pgguard.errors import SettingsError
+from pgguard.settings import forms, tenancy
 from pgguard.settings.encryption import check_demands
-from pgguard.settings.plugins import no_plugins
-from pgguard.settings.upstream import MASK, mask_url, parse_url
-from pgguard.settings.values import (
-    Address,
-    read_address,
-    read_auto,
-    read_directory,
-    read_duration,
-    read_off,
-    read_size,
-    show_duration,
-    show_size,
+from pgguard.settings.forms import (
+    Count,
+    CountOrAuto,
+    CountOrOff,
+    Directory,
+    Duration,
+    DurationOrOff,
+    File,
+    HostPort,
+    HostPortOrOff,
+    Name,
+    Positive,
+    Section,
+    Shown,
 )
+from pgguard.settings.plugins import no_plugins
+from pgguard.settings.tenancy import Tenancy
+from pgguard.settings.upstream import MASK, mask_url, parse_url
+from pgguard.settings.values import Address
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pydantic.fields import FieldInfo
 
 PRESETS: dict[str, tuple[int, float]] = {
@@ -58,25 +51,6 @@ PRESETS: dict[str, tuple[int, float]] = {
 }
 """Preset → `limits.connection_limit` and `limits.pool_timeout` in seconds."""
 
-_DAY = 86_400.0
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """How a value is written back: a function, or the word for None."""
-
-    value: Callable[[Any], str] | None = None
-    none: str = ""
-    secret: bool = False
-
-
-def _text_form(pattern: str, example: str) -> WithJsonSchema:
-    return WithJsonSchema({"type": "string", "pattern": pattern, "examples": [example]})
-
-
-def _plain_path(value: object) -> object:
-    return Path(value) if isinstance(value, str) and value else value
-
 
 def _checked_url(url: str) -> str:
     try:
@@ -86,74 +60,8 @@ def _checked_url(url: str) -> str:
     return url
 
 
-Duration = Annotated[
-    float,
-    PlainValidator(read_duration),
-    PlainSerializer(show_duration, when_used="json"),
-    _text_form(r"^\d+(\.\d+)?\s*(ms|s|m|h)$", "20s"),
-    Shown(show_duration),
-    Field(ge=0, le=_DAY),
-]
-Positive = Annotated[Duration, Field(gt=0)]
-Size = Annotated[
-    int,
-    PlainValidator(read_size),
-    PlainSerializer(show_size, when_used="json"),
-    _text_form(r"^\d+\s*(B|kB|KB|KiB|MB|MiB|GB|GiB)$", "16MiB"),
-    Shown(show_size),
-    Field(ge=1, le=1024**3),
-]
-HostPort = Annotated[
-    Address,
-    PlainValidator(read_address),
-    PlainSerializer(str, when_used="json"),
-    _text_form(r"^.+:\d+$", "127.0.0.1:6433"),
-    Shown(str),
-]
-Directory = Annotated[str, AfterValidator(read_directory), Shown(str)]
-File = Annotated[Path, BeforeValidator(_plain_path), Shown(str)]
-Name = Annotated[str, StringConstraints(min_length=1)]
-Names = Annotated[tuple[Name, ...], Strict(False)]
-Count = Annotated[int, Field(ge=1, le=1_000_000)]
-
-
-def _or(word: Literal["off", "auto"], form: dict[str, Any]) -> WithJsonSchema:
-    return WithJsonSchema({"anyOf": [form, {"const": word}]})
-
-
-_COUNT_FORM = {"type": "integer", "minimum": 1}
-CountOrOff = Annotated[
-    Count | None, BeforeValidator(read_off), _or("off", _COUNT_FORM), Shown(none="off")
-]
-CountOrAuto = Annotated[
-    Count | None, BeforeValidator(read_auto), _or("auto", _COUNT_FORM), Shown(none="auto")
-]
-DurationOrOff = Annotated[
-    Positive | None,
-    BeforeValidator(read_off),
-    _or("off", {"type": "string"}),
-    Shown(show_duration, none="off"),
-]
-HostPortOrOff = Annotated[
-    HostPort | None,
-    BeforeValidator(read_off),
-    _or("off", {"type": "string", "pattern": r"^.+:\d+$"}),
-    Shown(str, none="off"),
-]
-
-
 _building = ExitStack()
 _building.enter_context(no_plugins())
-
-
-class Section(BaseModel):
-    """What all models share: unknown keys are errors, types are not guessed, nothing changes.
-
-    The text below a field describes it; `describe` reads it from the source when somebody asks,
-    because pydantic's own extraction would cost every start 10 ms.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Override(Section):
@@ -284,28 +192,6 @@ class Auth(Section):
     the upstream URL."""
 
 
-class Tenancy(Section):
-    columns: Names = ("tenant_id", "tenantId")
-    """Names of the columns that carry the tenant."""
-    root: Names = ()
-    """The tables of the tenants themselves; empty = discovered."""
-    owned: dict[Name, Name] = {}
-    """`{BookingAddOn = "bookingId"}`: a table without a tenant column and the column that leads to
-    its owner; empty = discovered."""
-    shared: Names = ()
-    """Tables whose rows without a tenant are visible to all."""
-    global_: Names = Field(default=(), alias="global")
-    """Tables that belong to no tenant."""
-    functions: Names = ()
-    """Functions that return the current tenant."""
-    settings: Names = ("app.tenant_id", "app.current_tenant")
-    """Settings (GUCs) that carry the tenant."""
-    mode: Literal["observe"] = "observe"
-    """`observe`: statements are judged and reported, never changed."""
-    max_statement: Size = 16 * 1024 * 1024
-    """A longer statement is not parsed: `unknown`, PGG901."""
-
-
 FailClass = Literal["unscoped", "cross_tenant", "by_id", "unknown", "exhaustion", "internal"]
 
 
@@ -359,8 +245,6 @@ _building.close()
 NOT_YET_KEYS = frozenset(
     {
         "admin.users",
-        "tenancy.rules",
-        "tenancy.allow",
         "tenancy.cache_tables",
         "run.inject",
     }
@@ -425,6 +309,8 @@ def example(key: str) -> str:
     examples = {
         "limits.overrides": '[{client = "tests/slow*", connection_limit = 20}]',
         "tenancy.owned": '{BookingAddOn = "bookingId"}',
+        "tenancy.rules": '[{table = "audit_*", mode = "observe"}]',
+        "tenancy.allow": '[{table = "audit_*", reason = "read by operators only"}]',
         "auth.users": '{app = "secret"}',
         "run.fail_on": '["unscoped"]',
     }
@@ -460,13 +346,26 @@ def describe(key: str) -> str:
 def _descriptions() -> dict[tuple[str, str], str]:
     """(model, key) → the text below the field in this file."""
     found = {}
-    body = ast.parse(Path(__file__).read_text("utf-8")).body
+    sources = (__file__, forms.__file__, tenancy.__file__)
+    body = [node for path in sources for node in ast.parse(Path(path).read_text("utf-8")).body]
     for model in (node for node in body if isinstance(node, ast.ClassDef)):
         for field, text in pairwise(model.body):
             match field, text:
                 case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(ast.Constant(str(value))):
                     found[model.name, name.removesuffix("_")] = " ".join(value.split())
     return found
+
+
+def keys_of_entries(key: str) -> list[str]:
+    """The keys that an entry of a list may have."""
+    return next((list(m.model_fields) for m in _models(fields()[key].annotation)), [])
+
+
+def _models(form: Any) -> list[type[Section]]:
+    """The models that a form is made of."""
+    if isinstance(form, type) and issubclass(form, Section):
+        return [form]
+    return [model for part in get_args(form) for model in _models(part)]
 
 
 def word_for_none(key: str) -> str:

@@ -23,10 +23,16 @@ _STEPS: Final = 20_000_000
 """Characters that the scanner may look at in vain (some 35 ms)."""
 
 
+_OURS: Final = ("stack depth", "memory", "out of memory")
+"""How messages begin that tell of the parser's limits, not of the text."""
+
+
 class Unparsed(NamedTuple):
     """Why a text has no tree."""
 
     reason: str
+    rejected: bool = False
+    """Postgres itself will reject it: a syntax error."""
 
 
 def parse(text: str, limit: int = LIMIT) -> list[dict[str, Any]] | Unparsed:
@@ -42,7 +48,8 @@ def parse(text: str, limit: int = LIMIT) -> list[dict[str, Any]] | Unparsed:
     try:
         tree = _decoded(parse_sql_json(text))
     except ParseError as error:
-        return Unparsed(_first_line(error))
+        reason = _first_line(error)
+        return Unparsed(reason, not reason.startswith(_OURS))
     except RecursionError:
         return Unparsed("the text is nested too deeply")
     except (ValueError, MemoryError, SystemError) as error:

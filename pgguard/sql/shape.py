@@ -3,9 +3,10 @@
 Laws, held against Postgres's scanner by the tests: two texts that parse and have one shape have
 one structure; a text with a NUL, a nested comment, an escape string, a Unicode-escaped
 identifier or an unterminated token either gets its own rule here or has no shape; comments are
-dropped but leave their mark; a number that touches a word is no literal; parameters stay. Shapes
-hold only with standard_conforming_strings on and an encoding whose bytes of a character cannot
-be mistaken for ASCII. `mask` errs on the side of hiding: no literal ever leaves.
+dropped but leave their mark, and those with `remarks` stay; a number that touches a word is no
+literal; parameters stay. Shapes hold only with standard_conforming_strings on and an encoding
+whose bytes of a character cannot be mistaken for ASCII. `mask` errs on the side of hiding: no
+literal ever leaves.
 """
 
 from __future__ import annotations
@@ -82,9 +83,11 @@ _SHOWN: Final = {
     "line": b"",
     "block": b" ",
 }
+_REMARK: Final = re.compile(rb"pgguard:allow[ \t]+([\w.-]+)")
 _DIGITS: Final = b"0123456789"
 _DECIMAL: Final = re.compile(rb"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?\Z")
 _HIDDEN: Final = b" '...'"
+_COMMENTS: Final = frozenset({"block", "line"})
 _QUOTED: Final = frozenset({"bad", "dollar", "escape", "open", "string", "unicode"})
 _DOUBTFUL: Final = frozenset({"bad", "open", "unicode"})
 _LONGEST_SCAN: Final = 128 * 1024
@@ -128,6 +131,8 @@ def _careful(text: bytes) -> bytes | None:
             return None
         if kind == "number" and not _DECIMAL.match(match.group()):
             continue
+        if kind in _COMMENTS and _REMARK.search(match.group()):
+            continue
         mark = _MARKS.get(kind)
         if mark is None:
             continue
@@ -137,6 +142,20 @@ def _careful(text: bytes) -> bytes | None:
         at = end
     out.append(text[at:])
     return b"".join(out)
+
+
+def remarks(text: bytes) -> frozenset[str]:
+    """The words behind `pgguard:allow` in comments, up to where the text becomes doubtful."""
+    if b"pgguard:allow" not in text:
+        return frozenset()
+    words: set[str] = set()
+    for match in _TOKEN.finditer(text[:_LONGEST_SCAN]):
+        kind = match.lastgroup or ""
+        if kind in _DOUBTFUL or (kind in _QUOTED and not _is_plain(match)):
+            break
+        if kind in _COMMENTS:
+            words |= {word.decode("utf-8", "replace") for word in _REMARK.findall(match.group())}
+    return frozenset(words)
 
 
 def fingerprint(key: bytes) -> str:

@@ -199,6 +199,8 @@ class Facts:
     """What it leaves behind in its session, as far as the text says."""
     unread: str = ""
     """Why the text was not read; empty if it was."""
+    rejected: bool = False
+    """It was not because of a syntax error, for which Postgres will reject it, too."""
     by_value: bool = False
     """The facts depend on the values of literals: not to be shared by shape."""
     created: tuple[Name, ...] = ()

@@ -47,7 +47,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class TenancySettings:
-    """`tenancy.*` of surface.md as plain values; tables may be globs, with a schema or without."""
+    """What of `tenancy.*` a verdict depends on; tables may be globs, with a schema or without."""
 
     columns: tuple[str, ...] = ("tenant_id", "tenantId")
     root: tuple[str, ...] = ()
@@ -58,7 +58,6 @@ class TenancySettings:
     functions: tuple[str, ...] = ()
     """Functions that return the tenant, with a schema or without."""
     settings: tuple[str, ...] = ("app.tenant_id", "app.current_tenant")
-    mode: str = "observe"
     max_statement: int = 16 * 1024 * 1024
 
 

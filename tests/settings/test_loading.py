@@ -222,7 +222,7 @@ def test_problems_come_in_the_order_of_the_lines(tmp_path: Path) -> None:
     [
         ('admin.users = ["x"]', "admin"),
         ('tenancy.mode = "block"', "block"),
-        ("tenancy.rules = []", "tenancy.rules"),
+        ("tenancy.cache_tables = []", "tenancy.cache_tables"),
         ('clients.identify = ["test_mark"]', "test_mark"),
         ('run.fail_on = ["leak"]', "leak"),
         ("run.inject = true", "run.inject"),

@@ -64,7 +64,7 @@ def read(text: bytes, limit: int = LIMIT) -> Facts:
     if isinstance(tree, Unparsed):
         if _is_replication(text):
             return Facts(parts=(Part("none"),))
-        return unread(tree.reason)
+        return unread(tree.reason, rejected=tree.rejected)
     facts = Facts()
     parts: list[Part] = []
     created: list[Name] = []
@@ -99,9 +99,10 @@ def _is_replication(text: bytes) -> bool:
     return first is not None and first[1].decode() in _REPLICATION
 
 
-def unread(reason: str) -> Facts:
+def unread(reason: str, *, rejected: bool = False) -> Facts:
     """Facts of a text that could not be read: it may do anything."""
-    return Facts(effects=effects.ANY, session=session_effects.UNREAD, unread=reason)
+    left = session_effects.UNREAD
+    return Facts(effects=effects.ANY, session=left, unread=reason, rejected=rejected)
 
 
 def _read_statement(kind: str, body: Node) -> tuple[Part, bool]:
