@@ -22,6 +22,7 @@ RUNS = {
     "regress": "tests.conformance.regress.suites",
     "shutdown": "tests.conformance.shutdown",
     "logins": "tests.conformance.logins.table",
+    "tenancy": "tests.conformance.tenancy.measure",
     "readme": "tests.conformance.readme",
 }
 

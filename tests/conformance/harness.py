@@ -55,6 +55,7 @@ OPTIONS: dict[str, Callable[[str], Any]] = {
     "--seconds": float,
     "--scripts": int,
     "--seed": int,
+    "--count": int,
     "--replay": str,
 }
 """Options with a value; each is given to a `run` that takes it by this name."""
