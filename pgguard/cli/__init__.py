@@ -23,6 +23,7 @@ COMMANDS = {
     "run": "Run CMD, mostly tests, guarded: connections shared fairly, unscoped SQL named.",
     "serve": "Guard a database until SIGTERM or Ctrl-C.",
     "demo": "Run a test suite that exhausts its database: directly, then through pgguard.",
+    "check": "Judge SQL without running it: files of statements, for CI and commit hooks.",
     "explain": "Print a rule's page; without CODE the list of codes.",
     "doctor": "Say what is wrong with this set-up; exit 1 when something cannot work.",
     "config": "Show, check and describe the settings.",
@@ -32,7 +33,7 @@ COMMANDS = {
 
 LATER = frozenset(
     {
-        *("check", "report", "verify", "cleanup-order", "top", "init", "clean"),
+        *("report", "verify", "cleanup-order", "top", "init", "clean"),
         *("clone", "prove", "trace", "--inject", "--no-inject"),
     }
 )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -282,32 +281,20 @@ async def probe(address: UpstreamAddress, seconds: float, demand: Demand) -> Pro
 
     Raises ServerUnavailable, ProtocolViolation, OSError, and SettingsError for a certificate.
     """
-    from pgguard.core.secrets import Secret
+    from pgguard.net.asking import connected
     from pgguard.net.certificates import encryption
-    from pgguard.net.dialer import Address, log_in, open_channel
     from pgguard.net.limits import BACKENDS_QUERY, LIMITS_QUERY
-    from pgguard.net.service import Connection
 
-    secret = Secret(address.password) if address.password else None
-    parameters = {
-        "user": address.user,
-        "database": address.database,
-        "application_name": "pgguard/doctor",
-        "client_encoding": "UTF8",
-    }
     tls = encryption(demand)
     try:
-        async with asyncio.timeout(seconds):
-            place = Address(address.host, address.port, seconds, tls)
-            with closing(await open_channel(place)) as channel:
-                login, rest = await log_in(channel, parameters, secret, mode=place.binding)
-                version = login.parameters.get("server_version", "0")
-                connection = Connection(channel, rest, login.pid, version)
-                queries = (LIMITS_QUERY, BACKENDS_QUERY, EXTENSIONS_QUERY)
-                limits, backends, extensions = [await connection.query(sql) for sql in queries]
-                others = [row for row in backends if row[0] != str(login.pid)]
-                spoken = channel.tls
-                await connection.close()
+        async with (
+            asyncio.timeout(seconds),
+            connected(address, seconds, tls, name="pgguard/doctor") as connection,
+        ):
+            queries = (LIMITS_QUERY, BACKENDS_QUERY, EXTENSIONS_QUERY)
+            limits, backends, extensions = [await connection.query(sql) for sql in queries]
+            others = [row for row in backends if row[0] != str(connection.pid)]
+            version, spoken = connection.version, connection.tls
     except TimeoutError:
         raise ServerUnavailable(f"no answer within {seconds:g} s") from None
     return Probed(version, limits, others, extensions, spoken)

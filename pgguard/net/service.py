@@ -58,6 +58,11 @@ class Connection:
         self.version = version
         self.used_at = 0.0
 
+    @property
+    def tls(self) -> str:
+        """The version of TLS, `TLSv1.3`; empty in plain text."""
+        return self._channel.tls
+
     async def query(self, sql: str, values: Sequence[str] | None = None) -> Rows:
         """The rows of one statement, with bound text values if there are any.
 

@@ -144,18 +144,24 @@ def _careful(text: bytes) -> bytes | None:
     return b"".join(out)
 
 
-def remarks(text: bytes) -> frozenset[str]:
-    """The words behind `pgguard:allow` in comments, up to where the text becomes doubtful."""
-    if b"pgguard:allow" not in text:
-        return frozenset()
-    words: set[str] = set()
+def comments(text: bytes) -> list[str]:
+    """The comments, up to where the text becomes doubtful."""
+    found = []
     for match in _TOKEN.finditer(text[:_LONGEST_SCAN]):
         kind = match.lastgroup or ""
         if kind in _DOUBTFUL or (kind in _QUOTED and not _is_plain(match)):
             break
         if kind in _COMMENTS:
-            words |= {word.decode("utf-8", "replace") for word in _REMARK.findall(match.group())}
-    return frozenset(words)
+            found.append(match.group().decode("utf-8", "replace"))
+    return found
+
+
+def remarks(text: bytes) -> frozenset[str]:
+    """The words behind `pgguard:allow` in comments."""
+    if b"pgguard:allow" not in text:
+        return frozenset()
+    found = (_REMARK.findall(comment.encode()) for comment in comments(text))
+    return frozenset(word.decode("utf-8", "replace") for words in found for word in words)
 
 
 def fingerprint(key: bytes) -> str:

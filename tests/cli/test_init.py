@@ -48,7 +48,7 @@ def test_a_command_that_is_nearly_right_is_suggested(capsys: pytest.CaptureFixtu
     assert "No such command 'srve'. Did you mean 'serve'?" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["report", "check", "verify", "top", "init", "clean"])
+@pytest.mark.parametrize("name", ["report", "verify", "top", "init", "clean"])
 def test_a_command_of_a_later_version_says_so(
     name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
