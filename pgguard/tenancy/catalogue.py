@@ -12,6 +12,15 @@ import re
 from dataclasses import dataclass, field
 from typing import Final
 
+from pgguard.tenancy.rowpolicies import (
+    CHANGES,
+    SECURITY_QUERIES,
+    Roles,
+    RowPolicy,
+    add_security,
+    read_roles,
+)
+
 TableName = tuple[str, str]
 """Schema and name."""
 
@@ -207,6 +216,7 @@ SELECT p.provolatile = 'v', pg_catalog.string_agg(DISTINCT p.proname::text, ' ')
 FROM pg_catalog.pg_proc p
 WHERE p.pronamespace = 'pg_catalog'::pg_catalog.regnamespace
 GROUP BY 1""",
+    **SECURITY_QUERIES,
 }
 """What `catalogue_from_rows` wants, by name. Valid for Postgres 11 and later."""
 
@@ -231,13 +241,14 @@ _WATCHED: Final = {
 }
 """Catalogues whose rows tell of a change, and which rows of them."""
 
-NEWEST_ROW_QUERY: Final = "SELECT pg_catalog.concat_ws(' ',{})".format(
+NEWEST_ROW_QUERY: Final = "SELECT pg_catalog.concat_ws(' ',{},{})".format(
+    CHANGES,
     ",".join(
         f"""
   (SELECT pg_catalog.concat_ws(':', count(*), sum(x.xmin::text::bigint))
    FROM pg_catalog.{name} x WHERE {condition})"""
         for name, condition in _WATCHED.items()
-    )
+    ),
 )
 """One text that differs when the catalogue does: counts and sums of the rows' creators.
 
@@ -303,6 +314,14 @@ class Table:
     """Rewrite rules beside a view's own."""
     fills: bool = False
     """A BEFORE INSERT FOR EACH ROW trigger may fill in columns."""
+    owner: str = ""
+    secured: bool = False
+    """ENABLE ROW LEVEL SECURITY."""
+    forced: bool = False
+    """FORCE ROW LEVEL SECURITY."""
+    invoker: bool = False
+    """A view with security_invoker."""
+    row_policies: list[RowPolicy] = field(default_factory=list)
 
     @property
     def key(self) -> TableName:
@@ -348,6 +367,7 @@ class Catalogue:
     """Postgres's own types that have an equality which is not Postgres's own."""
     builtins: frozenset[str] = frozenset()
     volatile_builtins: frozenset[str] = frozenset()
+    roles: Roles = field(default_factory=Roles)
 
 
 _WORD: Final = re.compile("[a-z_][a-z0-9_]*")
@@ -367,6 +387,8 @@ def catalogue_from_rows(rows: Rows) -> Catalogue:
         table = Table(schema, name, kind, rules=rules == "t", fills=fills == "t")
         tables[oid] = catalogue.tables[table.key] = table
     _add_columns(rows, tables)
+    add_security(tables, _texts(rows, "security"), _texts(rows, "row_policies"))
+    catalogue.roles = read_roles(*(_texts(rows, name) for name in ("user", "roles", "members")))
     for oid, action, function_schema, function in _texts(rows, "calls"):
         if oid in tables:
             called = (function_schema, function)
