@@ -35,8 +35,13 @@ CODES: dict[str, Code] = {
     for entry in (
         Code("PGG101", "unscoped", "error", "statement is not scoped to a tenant"),
         Code("PGG102", "cross_tenant", "error", "statement reaches more than one tenant"),
+        Code("PGG103", "cross_tenant", "note", "transaction works for more than one tenant"),
         Code("PGG104", "by_id", "note", "rows are chosen by id alone"),
+        Code("PGG105", "scoped_fk", "note", "rows are scoped through foreign keys alone"),
         Code("PGG106", "unknown", "warning", "scope of the statement is not known"),
+        Code("PGG107", "cross_tenant", "error", "rows of more than one tenant came back"),
+        Code("PGG108", "unknown", "warning", "row security does not bind"),
+        Code("PGG109", "internal", "note", "entry of tenancy.allow is of no use"),
         Code("PGG110", "unknown", "warning", "tenant model is ambiguous"),
         Code("PGG301", "exhaustion", "error", "client reached its cap"),
         Code("PGG302", "exhaustion", "error", "all server connections are in use"),

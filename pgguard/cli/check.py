@@ -142,10 +142,12 @@ def _checker(loaded: Loaded, catalogue: Catalogue, *, quiet: bool) -> Checker:
     settings = hub_settings(loaded.settings)
     judge = Judge(settings.tenancy, ProcessCounters())
     judge.set_catalogue(catalogue)
+    judge.users.add(catalogue.roles.user)
     policy = Policy(settings.policy, datetime.now(UTC).date())
     if not quiet:
         for finding in judge.model_findings():
-            say(f"{finding.code}: {finding.title}")
+            fixes = "".join(f" (fix: {one.fix})" for one in finding.relations if one.fix)
+            say(f"{finding.code}: {finding.title}{fixes}")
         for entry in policy.expired():
             say(f"PGG109: has expired and allows nothing: {entry.shown} ({entry.reason})")
     return Checker(judge, policy)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from pgguard.errors import LaunchError, ServerUnavailable, SettingsError
 from pgguard.sql.split import split
 from pgguard.tenancy.catalogue import CATALOGUE_QUERIES, Catalogue, catalogue_from_rows
+from pgguard.tenancy.rowpolicies import DatabaseRole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -69,7 +70,12 @@ async def of_scripts(scripts: Sequence[Script], say: Callable[[str], None]) -> C
                 for script in scripts:
                     await _load(connection, script, say)
             async with connected(address, SECONDS, tls, name=NAME) as connection:
-                return await _read(connection)
+                catalogue = await _read(connection)
+            # A schema is not owned by a superuser where it is used.
+            catalogue.roles.known[server.user] = DatabaseRole(
+                server.user, has=frozenset({server.user})
+            )
+            return catalogue
     except LaunchError as error:
         raise LaunchError(
             f"{error} (--schema needs a Postgres to read it; --dsn URL asks one that runs)"

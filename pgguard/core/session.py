@@ -187,6 +187,7 @@ class Session:
         `readable`: the parser sees its texts as the server does; else no text is known by itself.
         """
         self.judge, self.readable = judge, readable
+        judge.users.add(self.user)
         self.repeated, self.usual = None, NEVER
         self.statements = self.client.counters.statements
         self.exact = judge.cache.exact if readable else {}

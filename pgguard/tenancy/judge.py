@@ -18,6 +18,7 @@ from pgguard.sql.session_effects import UNREAD
 from pgguard.sql.statement import Facts, Statement
 from pgguard.tenancy import naming, rules
 from pgguard.tenancy.model import Catalogue, Model, TenancySettings
+from pgguard.tenancy.reality import gaps
 from pgguard.tenancy.suspects import session_effects
 from pgguard.tenancy.verdict import Judgement, judge_facts
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from pgguard.sql.statement import Name
 
 _CODES: Final = {
+    Verdict.scoped_fk: "PGG105",
     Verdict.unscoped: "PGG101",
     Verdict.cross_tenant: "PGG102",
     Verdict.by_id: "PGG104",
@@ -68,6 +70,7 @@ class Judge:
         "settings",
         "sharing",
         "unknown_relation",
+        "users",
         "version",
     )
 
@@ -80,6 +83,8 @@ class Judge:
         self.unknown_relation = False
         self.sharing = False
         """Whether servers are shared, so that it counts what statements leave behind."""
+        self.users: set[str] = set()
+        """The roles that sessions have logged in as."""
         self._unreadable = StatementCache(counters, limit=1024 * 1024, entries=1024)
         self._asked: set[Name] = set()
         """Relations that were missing since the last catalogue."""
@@ -162,18 +167,19 @@ class Judge:
         return bool(statement.effects & effects.DDL)
 
     def model_findings(self) -> list[Finding]:
-        """What is wrong with the model itself (PGG110)."""
+        """What is wrong with the model itself (PGG110), and with row security as `users` meet it
+        (PGG108)."""
         if self.model is None:
             return []
         return [
-            Finding(
-                "PGG110",
-                ambiguity.why,
-                "",
-                rules.remedy("PGG110", [], ambiguity.why),
-                relations=[Relation(ambiguity.table, "", "unknown", ambiguity.why, ambiguity.fix)],
-            )
-            for ambiguity in self.model.ambiguities
+            *(
+                _of_model("PGG110", entry.table, entry.why, entry.fix)
+                for entry in self.model.ambiguities
+            ),
+            *(
+                _of_model("PGG108", gap.table.shown, gap.why, gap.fix)
+                for gap in gaps(self.model, self.users)
+            ),
         ]
 
     def _seen(self) -> int:
@@ -269,6 +275,11 @@ def _name(statement: Statement, judgement: Judgement) -> None:
         keys += tuple(one._replace(relation=-1) for one in naming.keys_of(outcomes))
     statement.tenants, statement.keys = tenants, keys
     statement.parameter_types = judgement.parameter_types
+
+
+def _of_model(code: str, table: str, why: str, fix: str) -> Finding:
+    relation = Relation(table, "", Verdict.unknown.name, why, fix)
+    return Finding(code, why, "", rules.remedy(code, [], why), relations=[relation])
 
 
 def _without_catalogue(facts: Facts) -> Judgement:

@@ -39,7 +39,8 @@ def test_the_default_limits_are_those_of_the_default_preset() -> None:
 
 
 def test_a_class_of_findings_is_either_a_setting_or_not_in_this_version() -> None:
-    here = {entry.cls for entry in CODES.values()}
+    # What sets up or cleans up is graded so by the policy, whatever its code.
+    here = {"setup", *(entry.cls for entry in CODES.values())}
     for name in CLASSES:
         assert (name in schema.NOT_YET_VALUES["run.fail_on"]) == (name not in here), name
 

@@ -18,8 +18,13 @@ if TYPE_CHECKING:
 RULES: Final = {
     "PGG101": "pgg101_unscoped",
     "PGG102": "pgg102_cross_tenant",
+    "PGG103": "pgg103_cross_tenant_transaction",
     "PGG104": "pgg104_by_id",
+    "PGG105": "pgg105_scoped_fk",
     "PGG106": "pgg106_unknown",
+    "PGG107": "pgg107_leak_proven",
+    "PGG108": "pgg108_row_security",
+    "PGG109": "pgg109_allow_entries",
     "PGG110": "pgg110_ambiguous_model",
     "PGG901": "pgg901_not_analysed",
 }
