@@ -12,6 +12,7 @@ from tests.conformance import harness
 RUNS = {
     "cpu": "tests.bench.cpu",
     "connects": "tests.bench.connects",
+    "guard": "tests.bench.guard",
     "results": "tests.bench.results",
     "startup": "tests.bench.startup",
 }
