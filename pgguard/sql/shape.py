@@ -13,7 +13,10 @@ from __future__ import annotations
 
 import re
 from hashlib import blake2b
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 LONGEST_MASK: Final = 4096
 """Bytes of a text that a report shows at most."""
@@ -142,6 +145,13 @@ def _careful(text: bytes) -> bytes | None:
         at = end
     out.append(text[at:])
     return b"".join(out)
+
+
+def parameters(text: bytes) -> Iterator[tuple[int, int, int]]:
+    """Start, end and number of every `$n`."""
+    for match in _TOKEN.finditer(text):
+        if match.lastgroup == "parameter":
+            yield match.start(), match.end(), int(match.group()[1:])
 
 
 def comments(text: bytes) -> list[str]:

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from pgguard.findings import CODES, Verdict
-from pgguard.sql.shape import comments, shape
-from pgguard.sql.statement import Statement
+from pgguard.sql.shape import comments
+from pgguard.tenancy.rehearsal import Rehearsal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pgguard.findings import Relation
+    from pgguard.sql.statement import Statement
     from pgguard.tenancy.judge import Judge
     from pgguard.tenancy.policy import Decision, Policy
 
@@ -95,13 +96,15 @@ class Checked:
 
 
 class Checker:
-    """Judges items by one model and one policy."""
+    """Judges items by one model and one policy; a script is one session, a line one of its own."""
 
-    __slots__ = ("_judge", "_policy")
+    __slots__ = ("_judge", "_policy", "_script", "_session")
 
     def __init__(self, judge: Judge, policy: Policy) -> None:
         self._judge = judge
         self._policy = policy
+        self._script: Source | None = None
+        self._session = Rehearsal(judge)
 
     def check(self, item: Item) -> Checked:
         """The verdict of one statement."""
@@ -110,15 +113,35 @@ class Checker:
             return Checked(
                 item, Verdict.unknown, "PGG901", item.problem, cls="internal", severity=grade
             )
-        text = item.sql.encode("utf-8", "surrogatepass")
-        statement = Statement(text, shape(text))
-        self._judge.judge(statement)
+        session = self._session_of(item)
+        statement = session.judge(item.sql, item.params)
         decision = self._policy.decide(statement, item.source.path)
-        return _answer(item, statement, decision)
+        checked = _answer(item, statement, decision)
+        if item.verbatim:
+            session.run(item.sql)
+        return checked
+
+    def _session_of(self, item: Item) -> Rehearsal:
+        """The session that the item stands in, its `setup` behind it."""
+        if item.verbatim and item.source is self._script:
+            return self._session
+        # What one session makes, such as temporary tables, no other one has.
+        alone = item.verbatim or item.setup
+        judge = self._judge.twin() if alone else self._judge
+        session = Rehearsal(judge, item.tenant)
+        for text in item.setup:
+            session.run(text)
+        if item.verbatim:
+            self._script, self._session = item.source, session
+        return session
 
 
 def _answer(item: Item, statement: Statement, decision: Decision) -> Checked:
     code = statement.code if statement.code in CODES else ""
+    own = statement.text.startswith(
+        item.sql.encode("utf-8", "surrogatepass")[: len(statement.text)]
+    )
+    position = statement.position - 1 if statement.position and own else item.first
     return Checked(
         item,
         Verdict(statement.verdict),
@@ -128,7 +151,7 @@ def _answer(item: Item, statement: Statement, decision: Decision) -> Checked:
         statement.remedy,
         statement.fingerprint,
         statement.masked,
-        statement.position - 1 if statement.position else item.first,
+        position,
         decision.cls,
         decision.severity,
         decision.allowed or _ignored(statement.text, code),

@@ -95,6 +95,13 @@ class Judge:
         """Names that were given to views, or to what has rules or triggers: if they are temporary,
         no catalogue says what is behind them."""
 
+    def twin(self) -> Judge:
+        """A judge by the same model that has seen nothing yet."""
+        other = Judge(self.settings, self.counters)
+        if self.model is not None:
+            other.set_catalogue(self.model.catalogue, self.model)
+        return other
+
     def statement(self, text: bytes, readable: bool = True) -> Statement:
         """The Statement of a text, looked up only: a miss gives a PENDING one.
 
