@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.conformance.tenancy import collection
 from tests.conformance.tenancy.generator import Generator
 from tests.conformance.tenancy.oracle import Experiment, Kind, Oracle, Outcome
 from tests.conformance.tenancy.schemas import MEMBER, OWNER, SCHEMAS
@@ -129,6 +131,32 @@ def test_a_key_that_another_tenant_took_is_told_by_an_error_alone(worlds: Worlds
         Kind.same,
         "",
     )
+
+
+def test_labels_of_the_collection_are_what_the_experiment_shows(worlds: Worlds) -> None:
+    oracle = Oracle(worlds, OWNER)
+    for labelled in collection.read("snake"):
+        outcome = oracle.examine(labelled.experiment(worlds))
+        assert collection.disagreement(labelled, outcome) == "", labelled.where
+
+
+def test_a_label_that_is_too_kind_is_refuted(worlds: Worlds) -> None:
+    oracle = Oracle(worlds, OWNER)
+    refuted = 0
+    for labelled in collection.read("snake"):
+        if labelled.verdict in {"unscoped", "cross_tenant"} and not labelled.reason:
+            kind = replace(labelled, verdict="scoped", levels={})
+            outcome = oracle.examine(kind.experiment(worlds))
+            assert collection.disagreement(kind, outcome), labelled.where
+            refuted += 1
+    assert refuted > 20
+
+
+def test_the_collection_is_large_and_names_nothing_twice() -> None:
+    statements = [(name, s) for name in SCHEMAS for s in collection.read(name)]
+    assert len(statements) >= 400
+    assert len({(name, s.sql, s.options) for name, s in statements}) == len(statements)
+    assert len({(name, s.where) for name, s in statements}) == len(statements)
 
 
 def test_experiments_leave_nothing_behind(worlds: Worlds) -> None:

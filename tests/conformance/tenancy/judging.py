@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from pgguard.counters import ProcessCounters
 from pgguard.findings import Verdict
 from pgguard.tenancy.judge import Judge
+from tests.conformance.tenancy.schemas import OWNER
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pgguard.tenancy.model import Model
     from tests.conformance.tenancy.oracle import Experiment
 
@@ -22,15 +25,19 @@ class Said(NamedTuple):
 
 
 class Judges:
-    """Asks a judge that knows one catalogue."""
+    """Asks judges that know one catalogue, one for each role that statements are run as."""
 
-    def __init__(self, model: Model) -> None:
-        self._judge = Judge(model.settings, ProcessCounters())
-        self._judge.set_catalogue(model.catalogue)
+    def __init__(self, models: Mapping[str, Model]) -> None:
+        self._judges = {}
+        for role, model in models.items():
+            judge = self._judges[role] = Judge(model.settings, ProcessCounters())
+            judge.set_catalogue(model.catalogue)
+            judge.users.add(role)
 
     def say(self, experiment: Experiment) -> Said:
-        statement = self._judge.statement(experiment.sql.encode())
-        self._judge.judge(statement)
+        judge = self._judges[experiment.role or OWNER]
+        statement = judge.statement(experiment.sql.encode())
+        judge.judge(statement)
         worst: dict[str, Verdict] = {}
         for relation in statement.relations:
             level = Verdict[relation.level]

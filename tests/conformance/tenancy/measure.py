@@ -1,7 +1,9 @@
 """`tenancy`: what pgguard says of statements, and what an experiment on real rows shows.
 
-`--count N --seed S` judges N random statements of both schemas. Those whose results say nothing
-(the same whatever the tenant itself has), differ from run to run or fail are counted apart.
+First the labelled statements of `collection`: the experiment bears each label out, and pgguard
+says it. Then N random statements of both schemas (`--count N`, `--seed S`). Those whose results
+say nothing (the same whatever the tenant itself has), differ from run to run or fail are counted
+apart.
 
 Laws: the bars are those of the guard's issue; a statement that is called `scoped` is also held to a
 world in which foreign keys of others lead to the tenant's rows, which `scoped_fk` trusts not to be;
@@ -16,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from tests.conformance import harness
+from tests.conformance.tenancy import collection
 from tests.conformance.tenancy.generator import Generator
 from tests.conformance.tenancy.judging import Judges
 from tests.conformance.tenancy.oracle import Experiment, Kind, Oracle, Outcome
@@ -29,21 +32,25 @@ if TYPE_CHECKING:
 
 SERVER: Final = {"max_connections": "60", "shared_buffers": "64MB"}
 REFUTED: Final = "called harmless, and is not"
+HARMLESS_LEVELS: Final = {"scoped", "no_tenant_data"}
+"""Levels that labels leave out."""
+MOST_SHOWN: Final = 40
 HARMLESS: Final = {"scoped", "scoped_fk", "no_tenant_data"}
 HARMFUL: Final = {"unscoped", "cross_tenant"}
 _SHOWN: Final = 5
-_SHORT: Final = 600
+_SHORT: Final = 500
 _COUNT: Final = 2000
 
 
 def run(checks: harness.Checks, short: bool, count: int = 0, seed: int = 1) -> None:
-    """Random statements; their bars."""
+    """The collection, then random statements with their bars."""
     count = count or (_SHORT if short else _COUNT)
-    tally = Tally()
+    tally, labels = Tally(), Labels()
     with harness.postgres(settings=SERVER) as postgres:
         for schema in SCHEMAS.values():
             with Worlds(postgres.embedded, schema) as worlds:
                 examined = Examined(worlds, seed)
+                labels.compare(worlds, examined)
                 started = time.monotonic()
                 for _ in range(count // len(SCHEMAS)):
                     tally.add(*examined.next())
@@ -57,7 +64,54 @@ def run(checks: harness.Checks, short: bool, count: int = 0, seed: int = 1) -> N
                     mine.sort(key=lambda case: len(case[0].experiment.sql))
                     few = _SHOWN if what == REFUTED else 1 if short else 2
                     tally.shown[what] += [examined.smallest(*case) for case in mine[:few]]
+    labels.report(checks)
     report(checks, tally, seed)
+
+
+@dataclass(slots=True)
+class Labels:
+    """What became of the labelled statements."""
+
+    count: int = 0
+    untrue: list[str] = field(default_factory=list)
+    otherwise: list[str] = field(default_factory=list)
+    verdicts: Counter[str] = field(default_factory=Counter)
+
+    def compare(self, worlds: Worlds, examined: Examined) -> None:
+        for labelled in collection.read(worlds.schema.name):
+            self.count += 1
+            self.verdicts[labelled.verdict] += 1
+            experiment = labelled.experiment(worlds)
+            shown = f"[{worlds.schema.name}] {labelled.where}\n     {experiment.sql}"
+            why = collection.disagreement(labelled, examined.oracle.examine(experiment))
+            if why:
+                self.untrue.append(f"{shown}\n     label {labelled.verdict}; {why}")
+            said = examined.judges.say(experiment)
+            worse = {n: level for n, level in said.levels.items() if level not in HARMLESS_LEVELS}
+            if (said.verdict, worse) != (labelled.verdict, labelled.levels):
+                self.otherwise.append(
+                    f"{shown}\n     label: {labelled.verdict} {labelled.levels}"
+                    f"\n     said: {said.verdict} {worse} ({said.why})"
+                )
+
+    def report(self, checks: harness.Checks) -> None:
+        told = ", ".join(f"{count} {verdict}" for verdict, count in self.verdicts.most_common())
+        checks.note(f"{self.count} labelled statements: {told}")
+        for text in [*self.untrue[:MOST_SHOWN], *self.otherwise[:MOST_SHOWN]]:
+            checks.note(f"  {text}")
+        checks.claim(self.count >= 400, "labelled statements", self.count, "at least 400")
+        checks.claim(
+            not self.untrue,
+            "the experiment bears out every label",
+            f"{self.count - len(self.untrue)} of {self.count}",
+            "all",
+        )
+        checks.claim(
+            not self.otherwise,
+            "verdict and relations are the label's",
+            f"{self.count - len(self.otherwise)} of {self.count}",
+            "all",
+        )
 
 
 class Examined:
@@ -65,7 +119,7 @@ class Examined:
 
     def __init__(self, worlds: Worlds, seed: int) -> None:
         self.oracle = Oracle(worlds, OWNER)
-        self.judges = Judges(worlds.model)
+        self.judges = Judges(worlds.models)
         self._generator = Generator(worlds, seed)
 
     def next(self) -> tuple[Generated, Said, Outcome]:

@@ -18,7 +18,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from psycopg.pq import ExecStatus, TransactionStatus
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from tests.conformance.tenancy.worlds import World, Worlds
 
 _WRITES: Final = re.compile(
-    r"\b(insert|update|delete|merge|truncate|into|create|call|do|copy|execute|lock)\b",
+    r"\b(insert|update|delete|merge|truncate|into|create|call|do|copy|execute|lock|declare)\b",
     re.IGNORECASE,
 )
 _ORDERED: Final = re.compile(r"\border\s+by\b[^()]*(\([^()]*\)[^()]*)*$", re.IGNORECASE)
@@ -109,7 +109,7 @@ class Oracle:
     def examine(self, experiment: Experiment) -> Outcome:
         """What the worlds say; the cheapest order is not needed, every world is asked at once."""
         worlds = self.worlds
-        asked = [*worlds.bases.values(), *worlds.worlds, worlds.crossed]
+        asked = [*worlds.bases.values(), *worlds.worlds, *worlds.crossed]
         runs = dict(zip((world.name for world in asked), self._run(asked, experiment), strict=True))
         bases = {name: runs[name] for name in worlds.bases}
         if any(run.error in _TOO_SLOW for run in runs.values()):
@@ -122,23 +122,24 @@ class Oracle:
             return Outcome(Kind.failed, "full", bases["full"].message)
         ordered = bool(_ORDERED.search(experiment.sql.rstrip("; \n")))
         by_error = False
-        for world in [*worlds.worlds, worlds.crossed]:
+        for world in [*worlds.worlds, *worlds.crossed]:
             if world.base not in good:
                 continue
             run, base = runs[world.name], bases[world.base]
             if run.error in _BY_ERROR_ALONE:
                 by_error = True
                 continue
-            evidence = difference(base, run, world, ordered=ordered)
+            alone = worlds.bases[world.base]
+            evidence = difference(base, run, alone, world, ordered=ordered)
             if not evidence:
                 continue
             strict = self._stable(experiment, base, world.base, ordered=ordered)
             if strict is None:
                 return Outcome(Kind.unstable, world.name, evidence)
             if ordered and not strict:
-                evidence = difference(base, run, world, ordered=False)
+                evidence = difference(base, run, alone, world, ordered=False)
             if evidence:
-                if world is worlds.crossed:
+                if world in worlds.crossed:
                     kind = self._idle(bases, good)
                     return Outcome(kind, world.name, evidence, crossed=True, by_error=by_error)
                 return Outcome(Kind.differs, world.name, evidence, by_error=by_error)
@@ -161,9 +162,9 @@ class Oracle:
         """None if base and twin differ; else whether they agree in the order, too."""
         twin = self.worlds.twins[name]
         (again,) = self._run([twin], experiment)
-        if difference(base, again, twin, ordered=False):
+        if base.rows != again.rows or _answered(base, again, ordered=False):
             return None
-        return not (ordered and difference(base, again, twin, ordered=True))
+        return not (ordered and _answered(base, again, ordered=True))
 
     def _run(self, worlds: Sequence[World], experiment: Experiment) -> list[Run]:
         """Run it in all these worlds at the same time."""
@@ -227,8 +228,15 @@ def _text(value: bytes | None) -> str:
     return (value or b"").decode()
 
 
-def difference(base: Run, run: Run, world: World, *, ordered: bool) -> str:
-    """What a world's run has that its base's has not, as a text; empty if nothing."""
+def difference(base: Run, run: Run, alone: World, world: World, *, ordered: bool) -> str:
+    """What a run in `world` has that its base's, in `alone`, has not; empty if nothing."""
+    return _answered(base, run, ordered=ordered) or _effect(
+        base.rows or {}, run.rows or {}, alone, world
+    )
+
+
+def _answered(base: Run, run: Run, *, ordered: bool) -> str:
+    """What differs in what came back."""
     if base.error or run.error:
         return "" if base.error == run.error else f"{base.error or 'ok'} / {run.message or 'ok'}"
     if len(base.answers) != len(run.answers):
@@ -241,29 +249,25 @@ def difference(base: Run, run: Run, world: World, *, ordered: bool) -> str:
             return f"without others {_some(less)}, with them {_some(more)}"
         if ordered:
             return "the same rows in another order"
-    return _effect(base.rows or {}, run.rows or {}, world)
+    return ""
 
 
-def _effect(base: dict[str, str], run: dict[str, str], world: World) -> str:
+def _effect(base: dict[str, str], run: dict[str, str], alone: World, world: World) -> str:
+    """Whether a write left others' rows alone, and did to the tenant's what it does there."""
     for table, text in run.items():
-        if text == world.before[table] and base[table] == base_before(world, table, text):
+        if text == world.before[table] and base[table] == alone.before[table]:
             continue
-        mine, others = _counted(base[table]), world.others[table]
+        mine, others = _counted(base[table]) - alone.others[table], world.others[table]
         wanted, found = mine + others, _counted(text)
         if wanted != found:
             return f"{table}: expected {_some(wanted - found)}, found {_some(found - wanted)}"
     return ""
 
 
-def base_before(world: World, table: str, text: str) -> str | None:
-    """What the base's table holds if the world's holds `text`; None = to be counted."""
-    return text if not world.others[table] else None
-
-
 def _counted(text: str) -> Counter[str]:
     return Counter(text.split(SEPARATOR)) if text else Counter()
 
 
-def _some(rows: Counter[object]) -> str:  # type: ignore[type-arg]
+def _some(rows: Counter[Any]) -> str:
     shown = ", ".join(str(row) for row in list(rows)[:2])
     return f"{sum(rows.values())} row(s) {shown}"[:300]

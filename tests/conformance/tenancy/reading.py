@@ -178,18 +178,18 @@ class Reader:
             made.text += f", {relation}" if kind == "," else f" CROSS JOIN {relation}"
             made.commas = kind == ","
             return
-        ons = [self.link(source, before)]
+        terms = [self.link(source, before)]
         if kind == "FULL" or (kind == "RIGHT" and pen.chance(0.5)):
             source.scoped = False
             made.text += f" {kind} JOIN {self._inside(source)}"
-            ons = (
-                ons[:1]
-                if ons[0]
+            terms = (
+                terms[:1]
+                if terms[0]
                 else ["true"]
                 if kind == "RIGHT"
                 else [self._equal(source, before)]
             )
-            made.text += f" ON {' AND '.join(ons)}"
+            made.text += f" ON {' AND '.join(terms)}"
             return
         preserved = kind == "RIGHT"
         if preserved:
@@ -198,14 +198,14 @@ class Reader:
         if condition and (preserved or pen.chance(0.3)):
             if preserved and pen.mode.value != "planted" and pen.chance(0.3):
                 pen.spoilt.append("preserved")
-                ons.append(condition)
+                terms.append(condition)
             else:
                 made.where.append(condition)
         elif condition:
-            ons.append(condition)
-        self._misplace(made, kind, ons)
+            terms.append(condition)
+        self._misplace(made, kind, terms)
         word = "JOIN" if kind == "JOIN" else f"{kind} JOIN"
-        made.text += f" {word} {relation} ON {' AND '.join(filter(None, ons)) or 'true'}"
+        made.text += f" {word} {relation} ON {' AND '.join(filter(None, terms)) or 'true'}"
 
     def _equal(self, source: Source, before: list[Source]) -> str:
         """FULL JOIN wants an equality."""
@@ -216,13 +216,13 @@ class Reader:
                         return f"{source.col(name)} = {other.col(theirs)}"
         return "false"
 
-    def _misplace(self, made: From, kind: str, ons: list[str]) -> None:
+    def _misplace(self, made: From, kind: str, terms: list[str]) -> None:
         """Sometimes move a condition of WHERE into the ON of an outer join, where it is nothing."""
         pen = self.pen
         places = [at for at, condition in enumerate(made.where) if condition]
         if kind == "LEFT" and pen.mode.value != "planted" and places and pen.chance(0.2):
             pen.spoilt.append("left side in ON")
-            ons.append(made.where.pop(pen.draw.choice(places)))
+            terms.append(made.where.pop(pen.draw.choice(places)))
 
     def _using(self, made: From, source: Source, before: list[Source]) -> bool:
         pen = self.pen

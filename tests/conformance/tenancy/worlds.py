@@ -2,27 +2,29 @@
 
 A *base* holds the rows of tenant `k` and those of nobody; a *world* holds the same and rows of
 others. A base has a *twin*, the same rows in another physical order for another planner: what
-differs between the two depends on no tenant. The last world breaks what foreign keys are trusted
-for: others' rows reference rows of `k`.
+differs between the two depends on no tenant. Two worlds break what foreign keys are trusted for:
+in one others' rows reference rows of `k`; in the other, whose base holds others' rows, too, rows
+of `k` reference theirs, and only what is in them differs.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Final, Self
 
 import psycopg
 
 from tests.conformance.tenancy.rows import Maker, Profile
-from tests.conformance.tenancy.schemas import SETTING, create, read_model
+from tests.conformance.tenancy.schemas import MEMBER, OWNER, SETTING, create, read_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pgguard.launch.embedded import EmbeddedPostgres
     from pgguard.tenancy.model import Model
-    from tests.conformance.tenancy.rows import Row, Rows
+    from tests.conformance.tenancy.rows import Rows
     from tests.conformance.tenancy.schemas import Schema
 
 ME: Final = "k"
@@ -47,8 +49,8 @@ WORLDS: Final[dict[str, tuple[str, dict[str, Profile]]]] = {
     "one": ("full", {"y": Profile(seed=12, rows=1, nulls=0.0)}),
     "alone": ("empty", {"g": Profile(seed=13, rows=6, nulls=0.1)}),
 }
-CROSSED: Final = "crossed"
-"""A world on the full base: plain foreign keys of others lead to rows of `k`."""
+STRANGER: Final = Profile(seed=77, rows=8)
+"""The tenant `f`, whose rows and those of `k` reference each other in the crossed worlds."""
 
 _CALM: Final = (
     "SET jit = off; SET max_parallel_workers_per_gather = 0; SET statement_timeout = '1s';"
@@ -81,10 +83,12 @@ class Worlds:
     def __init__(self, postgres: EmbeddedPostgres, schema: Schema) -> None:
         self.schema = schema
         self._postgres = postgres
+        self.models: dict[str, Model] = {}
+        """What pgguard knows of the database as each role."""
         self.bases: dict[str, World] = {}
         self.twins: dict[str, World] = {}
         self.worlds: list[World] = []
-        self.crossed: World
+        self.crossed: list[World] = []
 
     def __enter__(self) -> Self:
         name = f"t_{self.schema.name}"
@@ -92,7 +96,11 @@ class Worlds:
             admin.execute(f"CREATE DATABASE {name}".encode())
             with self._connect(name) as connection:
                 create(connection, self.schema)
-                self.model: Model = read_model(connection, self.schema)
+                for role in (OWNER, MEMBER):
+                    connection.execute(f"SET SESSION AUTHORIZATION {role}".encode())
+                    self.models[role] = read_model(connection, self.schema)
+                    connection.execute(b"RESET SESSION AUTHORIZATION")
+                self.model = self.models[OWNER]
                 connection.execute(_snapshot(self.model).encode())
             self.maker = Maker(self.model)
             self.common = self.maker.common()
@@ -113,9 +121,7 @@ class Worlds:
                 # Others stand before, between and behind: what comes first must not be luck.
                 rows = _sum(*added[:1], fixed[base], *added[1:])
                 self.worlds.append(self._world(admin, world, base, rows))
-            stranger = self.maker.make("f", Profile(seed=77, rows=8), self.common, fixed["full"])
-            rows = _sum(fixed["full"], stranger)
-            self.crossed = self._world(admin, CROSSED, "full", rows)
+            self._cross(admin, fixed["full"])
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -126,14 +132,51 @@ class Worlds:
         yield from self.bases.values()
         yield from self.twins.values()
         yield from self.worlds
-        yield self.crossed
+        yield from self.crossed
+
+    def _cross(self, admin: psycopg.Connection, full: Rows) -> None:
+        """The worlds in which plain foreign keys lead from one tenant to another."""
+        make, common = self.maker.make, self.common
+        others = make("f", STRANGER, common, full)
+        self.crossed.append(self._world(admin, "crossed", "full", _sum(full, others)))
+        theirs = make("f", STRANGER, common, {})
+        mine = _sum(common, self.unowned, make(ME, BASES["full"], common, theirs))
+        name = "entangled"
+        self.bases[name] = self._world(admin, name, name, _sum(mine, theirs), theirs)
+        self.twins[name] = self._world(
+            admin, f"{name}_twin", name, _sum(mine, theirs), theirs, turned=True
+        )
+        altered = self._altered(theirs, make("f", replace(STRANGER, shift=40, seed=78), common, {}))
+        self.crossed.append(self._world(admin, "altered", name, _sum(mine, altered), altered))
+
+    def _altered(self, rows: Rows, values: Rows) -> Rows:
+        """The rows with other values wherever they are no keys and reference nothing."""
+        made: Rows = {}
+        for table in self.maker.tables:
+            fixed = {c for key in table.keys for c in key.columns}
+            fixed |= {c for foreign in table.foreign_keys for c in foreign.columns}
+            lines, others = rows.get(table.key, []), values.get(table.key, [])
+            made[table.key] = [
+                line | {name: value for name, value in other.items() if name not in fixed}
+                for line, other in zip_longest(lines, others[: len(lines)], fillvalue={})
+            ]
+        return made
 
     def _connect(self, database: str) -> psycopg.Connection:
         return psycopg.connect(self._postgres.url_of(database), autocommit=True)
 
     def _world(
-        self, admin: psycopg.Connection, name: str, base: str, rows: Rows, *, turned: bool = False
+        self,
+        admin: psycopg.Connection,
+        name: str,
+        base: str,
+        rows: Rows,
+        others: Rows | None = None,
+        *,
+        turned: bool = False,
     ) -> World:
+        """A database with these rows; `others` are those that belong to other tenants, None: all
+        that the base has not."""
         template = f"t_{self.schema.name}"
         database = f"{template}_{name.replace(' ', '_')}"
         admin.execute(f"CREATE DATABASE {database} TEMPLATE {template}".encode())
@@ -156,11 +199,28 @@ class Worlds:
         connection.execute(_CALM.encode())
         world = World(name, base, connection)
         world.before = snapshot(connection)
-        mine = self.bases.get(base, world).before
+        if others is None:
+            mine = self.bases.get(base, world).before
+        else:
+            mine = self._without(connection, others)
         world.others = {
             table: _counted(text) - _counted(mine[table]) for table, text in world.before.items()
         }
         return world
+
+    def _without(self, connection: psycopg.Connection, others: Rows) -> dict[str, str]:
+        """What is left in the tables when these rows are taken out."""
+        with connection.transaction(force_rollback=True):
+            connection.execute(f"SET LOCAL {_STILL}".encode())
+            for table in self.maker.tables:
+                key = next(key.columns for key in table.keys if key.primary)
+                where = " AND ".join(f'"{column}"::text = %s' for column in key)
+                for row in others.get(table.key, []):
+                    connection.execute(
+                        f'DELETE FROM "{table.schema}"."{table.name}" WHERE {where}'.encode(),
+                        [row[column] for column in key],
+                    )
+            return snapshot(connection)
 
 
 SEPARATOR: Final = "\x01"
@@ -205,9 +265,3 @@ def _sum(*parts: Rows) -> Rows:
         for table, rows in part.items():
             total.setdefault(table, []).extend(rows)
     return total
-
-
-def first_row(worlds: Worlds, table: str) -> Row:
-    """The first row of the judged tenant in a table of the full base."""
-    key = next(key for key in worlds.mine["full"] if key[1] == table)
-    return worlds.mine["full"][key][0]
