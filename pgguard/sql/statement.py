@@ -8,8 +8,8 @@ UTF-8 text; names are as Postgres reads them, folded and without quotes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pgguard.sql import shape
 
@@ -57,51 +57,7 @@ MAYBE: Final = Constant("null", "maybe")
 """NULL, if the constant beside it is."""
 DEFAULT: Final = Constant("default")
 OPAQUE: Final = Constant("opaque")
-DRAWN: Final = Constant("opaque", "drawn")
-"""Comes from the rows of a function."""
 MORE: Final = Constant("more")
-
-
-class Term(NamedTuple):
-    """A column of the statement's table; `source` is `excluded` for the row that was proposed.
-
-    `cast` is the type family (`uuid`, `integer`) that the column went through before it was
-    compared: identity only if the column itself is of that family (F3).
-    """
-
-    column: str
-    source: str = ""
-    cast: str = ""
-
-
-@dataclass(slots=True)
-class Known:
-    """What holds for every row that passes a condition: the environment of tenancy.md 2."""
-
-    constants: dict[Term, frozenset[Constant]] = field(default_factory=dict)
-    equal: tuple[frozenset[Term], ...] = ()
-    impossible: bool = False
-    """No row can pass."""
-
-
-@dataclass(slots=True)
-class Occurrence:
-    """The one table of a statement, under the name that its columns go by."""
-
-    name: Name
-    alias: str
-    columns: tuple[str, ...] = ()
-    """Column aliases, by position; empty if none were given."""
-    position: int = 0
-
-
-@dataclass(slots=True)
-class Conflict:
-    """ON CONFLICT DO UPDATE."""
-
-    columns: tuple[str, ...] = ()
-    constraint: str = ""
-    known: Known = field(default_factory=Known)
 
 
 class Write(NamedTuple):
@@ -141,20 +97,11 @@ class Part:
     stale: bool = False
     """An earlier statement of the text has changed the schema."""
     obstacle: str = ""
-    """Why the one-table proof does not apply; empty if it does."""
-    table: Occurrence | None = None
-    known: Known = field(default_factory=Known)
-    hopeful: Known | None = None
-    """`known` if every parameter were not null and the optional conditions were left out."""
-    condition: str = ""
-    """Of WHERE: `` (none), `and` or `or`; a fix has to know."""
-    columns: tuple[str, ...] | None = None
-    """INSERT: the column list, None if there is none."""
-    values: tuple[frozenset[Constant], ...] = ()
-    """INSERT: for each position what the rows put there."""
-    conflict: Conflict | None = None
-    assigned: dict[str, Constant | Term] = field(default_factory=dict)
-    """UPDATE and DO UPDATE: what columns are set to."""
+    """Why there is no plan; empty if there is one."""
+    plan: Any = None
+    """What it says: one of `plan.nodes`."""
+    depends: bool = False
+    """Some condition depends on the values of an execution alone."""
     parameters: int = 0
     """The highest `$n`."""
     cascade: bool = False

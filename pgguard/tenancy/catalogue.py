@@ -121,6 +121,10 @@ JOIN pg_catalog.pg_depend d
   ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = r.oid
 WHERE d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
   AND d.refobjid <> r.ev_class AND r.ev_type = '1'""",
+    "definitions": f"""
+SELECT c.oid, pg_catalog.pg_get_viewdef(c.oid)
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('v', 'm') AND {_OURS}""",
     "policies": """
 SELECT DISTINCT y.polrelid, d.refobjid
 FROM pg_catalog.pg_policy y
@@ -304,6 +308,8 @@ class Table:
     parents: list[TableName] = field(default_factory=list)
     depends: set[TableName] = field(default_factory=set)
     """Views: the relations that they read directly."""
+    definition: str = ""
+    """Views: their query; names without a schema are found by the catalogue's search_path."""
     policies: set[TableName] = field(default_factory=set)
     """The relations that row security policies read."""
     calls: set[TableName] = field(default_factory=set)
@@ -459,6 +465,9 @@ def _add_columns(rows: Rows, tables: dict[str, Table]) -> None:
     for oid, relation in _texts(rows, "views"):
         if oid in tables and relation in tables:
             tables[oid].depends.add(tables[relation].key)
+    for oid, definition in _texts(rows, "definitions"):
+        if oid in tables:
+            tables[oid].definition = definition
     for oid, relation in _texts(rows, "policies"):
         if oid in tables and relation in tables:
             tables[oid].policies.add(tables[relation].key)

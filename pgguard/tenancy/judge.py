@@ -274,11 +274,10 @@ class Judge:
 
 def _name(statement: Statement, judgement: Judgement) -> None:
     """Write down which tenants and keys the statement names."""
-    use = judgement.part.kind if judgement.part else ""
-    tenants = naming.tenants_of(judgement.outcomes, use)
+    tenants = naming.tenants_of(judgement.outcomes)
     keys = naming.keys_of(judgement.outcomes)
-    for use, outcomes in judgement.others:
-        tenants += tuple(one._replace(relation=-1) for one in naming.tenants_of(outcomes, use))
+    for outcomes in judgement.others:
+        tenants += tuple(one._replace(relation=-1) for one in naming.tenants_of(outcomes))
         keys += tuple(one._replace(relation=-1) for one in naming.keys_of(outcomes))
     statement.tenants, statement.keys = tenants, keys
     statement.parameter_types = judgement.parameter_types
@@ -300,11 +299,11 @@ def _without_catalogue(facts: Facts) -> Judgement:
 
 def _position(statement: Statement, judgement: Judgement) -> int:
     """Characters from 1 to the occurrence that decided; 0 = not known."""
-    part = judgement.part
-    if part is None or part.table is None or not judgement.outcomes:
+    place = judgement.outcomes[0].position if judgement.outcomes else -1
+    if place < 0:
         return 0
-    before = statement.text[: part.table.position]
-    if len(before) < part.table.position:
+    before = statement.text[:place]
+    if len(before) < place:
         # The text has been shortened since it was read.
         return statement.position
     return len(before.decode("utf-8", "replace")) + 1

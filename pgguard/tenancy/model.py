@@ -16,8 +16,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from pgguard.sql.facts.reading import read
 from pgguard.tenancy.catalogue import (
     CATALOGUE_QUERIES,
     NEWEST_ROW_QUERY,
@@ -29,9 +30,12 @@ from pgguard.tenancy.catalogue import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from pgguard.sql.statement import Name
+
+Reference = tuple[TableName, tuple[str, ...]]
+Composite = tuple[ForeignKey, tuple[str, ...], tuple[str, ...]]
 
 __all__ = [
     "CATALOGUE_QUERIES",
@@ -95,6 +99,9 @@ class Model:
     by_name: dict[str, list[Table]] = field(default_factory=dict)
     _children: dict[TableName, list[Table]] = field(default_factory=dict)
     _referring: dict[TableName, list[tuple[Table, ForeignKey]]] = field(default_factory=dict)
+    _referenced: dict[TableName, list[Reference]] = field(default_factory=dict)
+    _composite: dict[TableName, list[Composite]] = field(default_factory=dict)
+    _views: dict[TableName, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for table in self.catalogue.tables.values():
@@ -146,6 +153,50 @@ class Model:
         """The tables that reference the table or what it is a part of."""
         targets = [table.key, *table.parents]
         return [one for target in targets for one in self._referring.get(target, [])]
+
+    def referenced(self, table: Table) -> list[Reference]:
+        """The keys of the table that foreign keys name, each with the table whose key it is."""
+        found = self._referenced.get(table.key)
+        if found is None:
+            targets = (table.key, *table.parents)
+            named = [(t, f.target_columns) for t in targets for _, f in self._referring.get(t, [])]
+            found = self._referenced[table.key] = list(dict.fromkeys(named))
+        return found
+
+    def composite(self, table: Table, tenant: str) -> list[Composite]:
+        """Foreign keys (tenant, x) -> (tenant, id) that hold for every row, id being a key (I4):
+        the key, x, and id."""
+        found = self._composite.get(table.key)
+        if found is None:
+            found = self._composite[table.key] = list(self._composites(table, tenant))
+        return found
+
+    def _composites(self, table: Table, tenant: str) -> Iterator[Composite]:
+        for foreign in table.foreign_keys:
+            role, target = self.roles.get(foreign.target), self.catalogue.tables[foreign.target]
+            if tenant not in foreign.columns or len(foreign.columns) < 2 or role is None:
+                continue
+            theirs = foreign.target_columns[foreign.columns.index(tenant)]
+            if role.kind != "direct" or role.columns != (theirs,):
+                continue
+            pairs = [
+                pair
+                for pair in zip(foreign.columns, foreign.target_columns, strict=True)
+                if pair[0] != tenant
+            ]
+            rest, named = tuple(one for one, _ in pairs), tuple(one for _, one in pairs)
+            enforced = all((c := table.column(n)) and c.not_null for n in foreign.columns)
+            keys = [key.columns for key in target.keys if set(key.columns) == set(named)]
+            for key in keys if enforced else ():
+                order = tuple(rest[named.index(column)] for column in key)
+                yield foreign, order, key
+
+    def view(self, table: Table) -> Any:
+        """The plan of a view's query; None if it is not understood."""
+        if table.key not in self._views:
+            parts = read(table.definition.encode()).parts if table.definition else ()
+            self._views[table.key] = parts[0].plan if len(parts) == 1 else None
+        return self._views[table.key]
 
     def referencing(self, tables: Iterable[Table]) -> list[Table]:
         """The tables and all that reference them, as TRUNCATE … CASCADE finds them."""

@@ -1,28 +1,32 @@
-"""Is the one table of a statement tied to one tenant? Sections 2 to 5 of tenancy.md, for now for
-statements with one table occurrence and no subquery.
+"""Is every use of a tenant table in a statement tied to one tenant? Sections 2 to 5 of tenancy.md.
+
+    plan ──► changes.Builder: environments ──► inference.Solver ──► levels, written ──► Outcomes
 
 Laws: whatever is not proved is not `scoped`; a table whose tenant column is ambiguous is scoped
-only if it is by every reading; comparing literals sets `by_value`, for texts that differ only
-there must not share the verdict.
+only if it is by every reading; a name that may mean several relations is proved with each of them;
+comparing literals sets `by_value`, for texts that differ only there must not share the verdict.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from pgguard.findings import Verdict
-from pgguard.sql.statement import MAYBE, NULL, Constant, Known, Part, Term
-from pgguard.tenancy.functions import is_constant
-from pgguard.tenancy.values import differ, show
+from pgguard.tenancy.changes import Builder
+from pgguard.tenancy.inference import Solver
+from pgguard.tenancy.levels import Leveller
+from pgguard.tenancy.values import differ
+from pgguard.tenancy.written import Writes
 
 if TYPE_CHECKING:
-    from pgguard.sql.statement import KeyValue
-    from pgguard.tenancy.catalogue import Column, Table
+    from pgguard.sql.statement import Constant, KeyValue, Part
+    from pgguard.tenancy.catalogue import Table
     from pgguard.tenancy.model import Model, Role
+    from pgguard.tenancy.occurrences import Occurrence
 
-_INTEGERS: Final = frozenset({"int2", "int4", "int8"})
+_MOST_VARIANTS: Final = 4
+_INSERTED: Final = frozenset({"null", "default", "opaque"})
 
 
 @dataclass(slots=True)
@@ -44,148 +48,154 @@ class Outcome:
     """What the tenant column may be, and its type."""
     key: KeyValue | None = None
     """The key that chooses the row instead, or that it is inserted with."""
+    use: str = "read"
+    position: int = -1
+    """Bytes before its name in the text; -1 = not known."""
+    condition: str = ""
+    """The WHERE that a condition is added to: `` (none), `and`, `or`."""
+    outer: str = ""
+    """Whose ON a condition belongs into."""
+    named: bool = False
+    """Columns need its name in front of them."""
+    inside: str = ""
+    """The view that it stands in."""
+    renamed: dict[str, str] = field(default_factory=dict)
+    """Columns that go by another name here; of a view, all that it shows."""
+    columns: tuple[str, ...] | None = None
+    """INSERT: the column list as it was written."""
 
 
 @dataclass(slots=True)
-class Prover:
-    """Proves one part against one role of its table."""
+class Proof:
+    """What was found out about one statement."""
 
-    model: Model
-    part: Part
-    role: Role
-    table: Table
+    outcomes: list[Outcome]
     by_value: bool = False
-    names: dict[str, str] = field(default_factory=dict)
+    parameter_types: tuple[str, ...] = ()
 
-    def __post_init__(self) -> None:
-        aliases = self.part.table.columns if self.part.table else ()
-        for place, column in enumerate(self.table.columns):
-            self.names[column.name] = aliases[place] if place < len(aliases) else column.name
 
-    def prove(self) -> Outcome:
-        """The level of the table's only occurrence."""
-        outcome = self._level(self.part.known)
-        if outcome.level < Verdict.unknown or self.part.hopeful is None:
-            return outcome
-        hopeful = self._level(self.part.hopeful)
-        if hopeful.level < Verdict.unknown:
-            why = f"only if its parameters are not null and its conditions hold: {hopeful.why}"
-            return self.outcome(Verdict.unknown, why, "condition")
-        return outcome
+def prove(part: Part, model: Model, variants: int = 1) -> Proof:
+    """The occurrences of tenant tables, worst first; raises `sources.GiveUpError`."""
+    proofs = [_prove(part, model, number) for number in range(min(variants, _MOST_VARIANTS))]
+    worst = max(proofs, key=lambda one: one.outcomes[0].level if one.outcomes else -1)
+    worst.by_value = any(one.by_value for one in proofs)
+    return worst
 
-    def _level(self, known: Known) -> Outcome:
-        if known.impossible:
-            return self.outcome(Verdict.scoped, "no row can satisfy its condition")
-        tenants = [self.constants(column, known) for column in self.role.columns]
-        if self.role.kind in {"direct", "root"} and tenants:
-            if all(values is not None for values in tenants):
-                return self._tied(tenants)
-            if any(values is not None for values in tenants):
-                names = ", ".join(self.role.columns)
-                why = f"which of {names} is the tenant is ambiguous"
-                return self.outcome(Verdict.unknown, why, ambiguous=True)
-        return self._by_key(known)
 
-    def _tied(self, tenants: list[frozenset[Constant] | None]) -> Outcome:
-        """Every tenant column has constants."""
-        for name, values in zip(self.role.columns, tenants, strict=True):
-            column = self.table.column(name)
-            if values and self.differ(values, column):
-                why = f"{name} may be several tenants"
-                return self.outcome(Verdict.cross_tenant, why)
-            if values and self._publishes(values):
-                why = "it changes rows without a tenant, which all tenants see"
-                return self.outcome(Verdict.unscoped, why, "condition")
-            if values and self._publishes(values, MAYBE):
-                why = f"if {name} is NULL, it changes rows that all tenants see"
-                return self.outcome(Verdict.unknown, why, "condition")
-        name, values = self.role.columns[0], tenants[0] or frozenset()
-        return self.outcome(Verdict.scoped, f"{name} is {show(values)}")
+def _prove(part: Part, model: Model, variant: int) -> Proof:
+    built, levels = _run(part, model, variant, hopeful=False)
+    judged = _judged(built)
+    if part.depends and any(one.level >= Verdict.unknown for one in judged):
+        hoped, _ = _run(part, model, variant, hopeful=True)
+        _hope(judged, _judged(hoped))
+    listed = {id(insertion.row): insertion.listed for insertion in built.insertions}
+    updated = {id(insertion.updated) for insertion in built.insertions}
+    outcomes: dict[object, Outcome] = {}
+    for one in judged:
+        if id(one) in updated:
+            continue
+        outcome = _outcome(one, listed.get(id(one)))
+        place = (one.position, one.alias, one.table.key, one.use, one.inside)
+        known = outcomes.get(place)
+        if known is None or known.level < outcome.level:
+            outcomes[place] = outcome
+    found = list(outcomes.values())
+    by_value = _cross(found) or levels.by_value
+    found.sort(key=lambda outcome: (-outcome.level, outcome.use == "read"))
+    return Proof(found, by_value, _parameter_types(built, part.parameters))
 
-    def _publishes(self, values: frozenset[Constant], null: Constant = NULL) -> bool:
-        return self.role.shared and null in values and self.part.kind in {"update", "delete"}
 
-    def _by_key(self, known: Known) -> Outcome:
-        """No tenant: perhaps a key or a foreign key to a tenant table is given."""
-        for key in self.table.keys:
-            if set(key.columns) & set(self.role.columns) and self.role.kind != "owned":
+def _run(part: Part, model: Model, variant: int, *, hopeful: bool) -> tuple[Builder, Leveller]:
+    built = Builder(model, hopeful=hopeful, variant=variant)
+    built.statement(part.plan)
+    solver = Solver(built)
+    solver.solve()
+    levels = Leveller(solver)
+    levels.judge()
+    Writes(levels).judge()
+    return built, levels
+
+
+def _judged(built: Builder) -> list[Occurrence]:
+    return [one for one in built.occurrences if one.base is None and one.role is not None]
+
+
+def _hope(judged: list[Occurrence], hoped: list[Occurrence]) -> None:
+    """What would be proved if the values of an execution were as they should be is unknown."""
+    if len(judged) != len(hoped):
+        return
+    for one, other in zip(judged, hoped, strict=True):
+        if other.level < Verdict.unknown <= one.level:
+            one.level, one.cure, one.ambiguous = Verdict.unknown, "condition", False
+            one.why = f"only if its parameters are not null and its conditions hold: {other.why}"
+
+
+def _outcome(one: Occurrence, listed: tuple[str, ...] | None) -> Outcome:
+    role = one.role
+    tenant = None
+    if one.values and role is not None and role.columns and role.kind != "owned":
+        column = one.table.column(role.columns[0])
+        kinds = {value.kind for value in one.values}
+        plain = len(role.columns) == 1 and "resolved" not in kinds
+        if plain and column is not None and not (one.use == "insert" and kinds & _INSERTED):
+            tenant = one.values, column.type
+    return Outcome(
+        one.table,
+        one.alias,
+        one.level,
+        one.why,
+        one.cure,
+        role,
+        one.ambiguous,
+        tenant,
+        one.key,
+        one.use,
+        one.position,
+        one.condition,
+        one.outer,
+        one.named,
+        one.inside,
+        one.renamed,
+        listed,
+    )
+
+
+def _cross(outcomes: list[Outcome]) -> bool:
+    """Find literals of different tenants in one statement; whether any were compared."""
+    compared = False
+    known: list[tuple[str, str]] = []
+    for outcome in outcomes:
+        if outcome.tenant is None or outcome.level > Verdict.by_id:
+            continue
+        values, kind = outcome.tenant
+        for value in values:
+            if value.kind != "literal":
                 continue
-            given = [self.chosen(column, known) for column in key.columns]
-            if all(given):
-                names = ", ".join(key.columns)
-                one = all(values and is_single(values) for values in given)
-                if self.role.kind == "root" and one and self._is_whole():
-                    return self.outcome(Verdict.scoped, f"{names} names one tenant")
-                return self.outcome(Verdict.by_id, f"only {names} chooses the row", "condition")
-        for foreign in self.table.foreign_keys:
-            if foreign.target in self.model.roles and all(
-                self.chosen(column, known) for column in foreign.columns
-            ):
-                names, target = ", ".join(foreign.columns), foreign.target[1]
-                why = f"only {names} chooses the rows, by their {target}"
-                return self.outcome(Verdict.by_id, why, "condition")
-        return self.outcome(Verdict.unscoped, self._missing(known), "condition")
-
-    def _is_whole(self) -> bool:
-        """Whether the keys hold for all rows: those of an inheritance parent do not."""
-        return self.table.kind == "p" or not self.model.below(self.table)
-
-    def _missing(self, known: Known) -> str:
-        if self.role.kind == "owned":
-            return f"nothing says whose rows: neither {self.owner_names()} nor a key is given"
-        names = " or ".join(self.role.columns) or "the tenant's key"
-        if not self.part.condition:
-            return f"there is no condition on {names}"
-        tried = [known.constants.get(Term(self.names.get(c, c))) for c in self.role.columns]
-        if any(tried):
-            return f"{names} is compared with something that may change from row to row"
-        return f"the condition does not fix {names}"
-
-    def owner_names(self) -> str:
-        return " nor ".join(self.role.columns) or "the owner's key"
-
-    def constants(self, column: str, known: Known) -> frozenset[Constant] | None:
-        """What a catalogue column may be, if all of it is constant."""
-        name = self.names.get(column, column)
-        declared = self.table.column(column)
-        casts = ["", *_families(declared.type if declared else "")]
-        for cast in casts:
-            values = known.constants.get(Term(name, "", cast))
-            if values is not None and all(is_constant(value, self.model) for value in values):
-                return values
-        return None
-
-    def chosen(self, column: str, known: Known) -> frozenset[Constant] | None:
-        """`constants` of a key's column, unless rows without a key pass too: anybody's."""
-        values, declared = self.constants(column, known), self.table.column(column)
-        if values is None or (declared is not None and declared.not_null):
-            return values
-        return None if NULL in values or MAYBE in values else values
-
-    def differ(self, values: frozenset[Constant], column: Column | None) -> bool:
-        literals = [value.value for value in values if value.kind == "literal"]
-        arrays = [value.value for value in values if value.kind == "array"]
-        lists = [text for text in arrays if text.startswith("[")]
-        if len(literals) < 2 and not lists:
-            return False
-        self.by_value = True
-        for text in lists:
-            literals += json.loads(text)
-        return differ(literals, column.type if column else "")
-
-    def outcome(
-        self, level: Verdict, why: str, cure: str = "", *, ambiguous: bool = False
-    ) -> Outcome:
-        alias = self.part.table.alias if self.part.table else ""
-        return Outcome(self.table, alias, level, why, cure, self.role, ambiguous)
+            for other, _ in known:
+                compared = compared or other != value.value or True
+                if differ([other, value.value], kind):
+                    outcome.level = Verdict.cross_tenant
+                    outcome.why, outcome.cure = "the statement names another tenant, too", ""
+            known.append((value.value, kind))
+    return compared
 
 
-def is_single(values: frozenset[Constant]) -> bool:
-    return len(values) == 1 and not any(value.kind in {"array", "more"} for value in values)
-
-
-def _families(type_name: str) -> tuple[str, ...]:
-    """Casts to which families keep the identity of a column of the type."""
-    if type_name == "uuid":
-        return ("uuid",)
-    return ("integer",) if type_name in _INTEGERS else ()
+def _parameter_types(built: Builder, count: int) -> tuple[str, ...]:
+    """By number from $1: the type of the column that each goes with, as far as known."""
+    if not count:
+        return ()
+    found: dict[int, set[str]] = {}
+    for one in built.occurrences:
+        if one.base is not None:
+            continue
+        env = one.env.place()
+        for name, term in one.terms.items():
+            column = one.table.column(name)
+            for value in env.constants(term) or ():
+                if value.kind == "parameter" and column is not None:
+                    found.setdefault(int(value.value), set()).add(column.type)
+    types = [""] * count
+    for number, names in found.items():
+        if len(names) == 1 and 0 < number <= count:
+            types[number - 1] = names.pop()
+    return tuple(types)

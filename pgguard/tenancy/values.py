@@ -32,6 +32,8 @@ def _word(value: Constant) -> str:
         return f"${value.value}"
     if value.kind == "setting":
         return f"current_setting('{value.value}')"
+    if value.kind == "resolved":
+        return f"the tenant that {value.value.partition(chr(0))[0]} names"
     if value.kind == "null":
         return "NULL"
     return {

@@ -11,16 +11,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pgguard.findings import Verdict
-from pgguard.tenancy import consequences, functions, naming
-from pgguard.tenancy.proof import Outcome
-from pgguard.tenancy.writes import WriteProver
+from pgguard.tenancy import consequences, functions
+from pgguard.tenancy.proof import Outcome, prove
+from pgguard.tenancy.sources import GiveUpError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pgguard.sql.statement import Facts, Name, Part
     from pgguard.tenancy.catalogue import Table
-    from pgguard.tenancy.model import Model, Role
+    from pgguard.tenancy.model import Model
 
 _SYSTEM = frozenset({"pg_catalog", "information_schema"})
 _DISCLOSING = frozenset(
@@ -50,8 +50,8 @@ class Judgement:
     """Relations that the catalogue does not know."""
     by_value: bool = False
     parameter_types: tuple[str, ...] = ()
-    others: list[tuple[str, list[Outcome]]] = field(default_factory=list)
-    """Of the other statements of the text: kind and occurrences."""
+    others: list[list[Outcome]] = field(default_factory=list)
+    """Occurrences in the other statements of the text."""
 
 
 def judge_facts(facts: Facts, model: Model, temporary: frozenset[str] | set[str]) -> Judgement:
@@ -69,8 +69,8 @@ def judge_facts(facts: Facts, model: Model, temporary: frozenset[str] | set[str]
         if judgement.level > worst.level:
             first, second = judgement, worst
         first.others += second.others
-        if second.part is not None and second.outcomes:
-            first.others.append((second.part.kind, second.outcomes))
+        if second.outcomes:
+            first.others.append(second.outcomes)
         worst = first
     worst.missing, worst.by_value = tuple(missing), by_value
     return worst
@@ -144,40 +144,35 @@ def _judge_tables(part: Part, touched: list[Table], model: Model) -> Judgement:
         return Judgement(Verdict.unscoped, why, outcomes)
     if part.kind == "copy_from":
         return _unknown("which tenants' rows COPY FROM brings is not read", touched, model)
-    if part.obstacle:
-        return _unknown(f"{part.obstacle}: not proved in this version", touched, model)
-    if part.table is None:
-        return _unknown("it reads the table in a way that is not understood", touched, model)
-    by_value = False
-    types: tuple[str, ...] = ()
-    outcomes = []
+    if part.obstacle or part.plan is None:
+        why = part.obstacle or "it reads the table in a way that is not understood"
+        return _unknown(f"{why}: not proved in this version", touched, model)
     for table in touched:
-        role = model.roles.get(table.key)
-        if role is None or role.kind == "mixed":
-            outcomes += _unknown(_indirect(table, role), [table], model).outcomes
-            continue
-        if any(model.touches(model.catalogue.tables[name]) for name in table.policies):
-            why = f"policies of {table.shown} read other tenant tables"
-            outcomes += _unknown(why, [table], model).outcomes
-            continue
-        prover = WriteProver(model, part, role, table)
-        outcome = prover.prove()
-        naming.name(outcome, prover)
-        outcomes.append(outcome)
-        types = naming.parameter_types(prover)
-        by_value = by_value or prover.by_value
-    outcomes.sort(key=lambda outcome: -outcome.level)
+        policies = [model.catalogue.tables[n] for n in sorted(table.policies)]
+        if any(model.touches(one) for one in policies if one.key != table.key):
+            other = " other" if table.key in model.roles else ""
+            why = f"policies of {table.shown} read{other} tenant tables"
+            return _unknown(why, touched, model)
+    try:
+        proof = prove(part, model, _variants(part, model))
+    except GiveUpError as error:
+        return _unknown(str(error), touched, model)
+    outcomes = proof.outcomes
+    if not outcomes:
+        # A common table expression that nothing refers to.
+        return Judgement(Verdict.no_tenant_data, by_value=proof.by_value)
     level, why = outcomes[0].level, outcomes[0].why
-    return Judgement(level, why, outcomes, by_value=by_value, parameter_types=types)
+    return Judgement(
+        level, why, outcomes, by_value=proof.by_value, parameter_types=proof.parameter_types
+    )
 
 
-def _indirect(table: Table, role: Role | None) -> str:
-    """Why a relation that is no tenant table touches tenants."""
-    if role is not None:
-        return f"{table.shown} is a parent of tenant tables"
-    if table.kind in {"v", "m"}:
-        return f"{table.shown} is a view over tenant tables"
-    return f"policies of {table.shown} read tenant tables"
+def _variants(part: Part, model: Model) -> int:
+    """How many tenant tables a name may mean."""
+    return max(
+        (sum(model.touches(table) for table in model.find(name)) for name in part.relations),
+        default=1,
+    )
 
 
 def _unknown(why: str, touched: Iterable[Table], model: Model) -> Judgement:

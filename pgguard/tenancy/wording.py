@@ -43,13 +43,15 @@ def relation(table: Table) -> str:
     return name if table.schema == "public" else f"{quoted(table.schema)}.{name}"
 
 
-def column(outcome: Outcome, name: str, part: Part | None) -> str:
-    """A column of the occurrence, under its alias and its column alias."""
-    aliases = part.table.columns if part and part.table else ()
-    for place, known in enumerate(outcome.table.columns):
-        if known.name == name and place < len(aliases):
-            name = aliases[place]
-    return f"{quoted(outcome.alias)}.{quoted(name)}" if outcome.alias else quoted(name)
+def column(outcome: Outcome, name: str) -> str:
+    """A column of the occurrence, under the names that both have there; empty if it has none."""
+    if outcome.inside and name not in outcome.renamed:
+        return ""
+    name = quoted(outcome.renamed.get(name, name))
+    qualifier = outcome.alias.partition(".")[0] if outcome.inside else outcome.alias
+    if not qualifier and outcome.named:
+        return f"{relation(outcome.table)}.{name}"
+    return f"{quoted(qualifier)}.{name}" if qualifier else name
 
 
 def parameter(part: Part | None) -> str:
@@ -62,7 +64,9 @@ def condition(outcome: Outcome, part: Part | None, model: Model) -> str:
     test = _test(outcome, part, model)
     if not test:
         return ""
-    joint = part.condition if part else ""
+    joint = outcome.condition
+    if outcome.outer:
+        return f"add AND {test} to the ON of {outcome.outer}"
     if joint == "or":
         return f"put the condition in parentheses and add AND {test}"
     return f"add {'AND' if joint else 'WHERE'} {test}"
@@ -73,13 +77,17 @@ def _test(outcome: Outcome, part: Part | None, model: Model) -> str:
     if role is None or not role.columns:
         return ""
     if role.kind != "owned":
-        names = [column(outcome, name, part) for name in role.columns]
+        names = [column(outcome, name) for name in role.columns]
+        if not all(names):
+            return ""
         return " AND ".join(f"{name} = {parameter(part)}" for name in names)
     if not role.owners:
         return ""
     foreign = role.owners[0]
     owner = model.roles[foreign.target]
     if owner.kind == "owned" or not owner.columns:
+        return ""
+    if outcome.inside:
         return ""
     qualifier = quoted(outcome.alias or outcome.table.name)
     joins = [

@@ -10,13 +10,10 @@ from __future__ import annotations
 import json
 import re
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from pgguard.sql.scopes import Node, name_of
-from pgguard.sql.statement import DEFAULT, NULL, OPAQUE, Constant, Name, Term
-
-if TYPE_CHECKING:
-    from pgguard.sql.statement import Occurrence
+from pgguard.sql.statement import NULL, Constant, Name
 
 _ROW_DEPENDENT: Final = frozenset(
     {
@@ -73,7 +70,7 @@ def constant_of_cast(body: Node) -> Constant | None:
         kind, inner = _single(body.get("arg", {}))
         if kind == "A_Const" and inner.get("isnull"):
             return NULL
-        if _family(body.get("typeName", {})) is None:
+        if family(body.get("typeName", {})) is None:
             return None
         if kind == "TypeCast":
             body = inner
@@ -85,53 +82,7 @@ def constant_of_cast(body: Node) -> Constant | None:
     return None
 
 
-def written(node: Node) -> Constant:
-    """What a value to be written is: a constant, `DEFAULT`, or `OPAQUE`."""
-    if "SetToDefault" in node:
-        return DEFAULT
-    return constant(node) or OPAQUE
-
-
-def term(node: Node, table: Occurrence | None, *, excluded: bool = False) -> Term | None:
-    """The column that an expression is, seen through casts that keep identity."""
-    cast = ""
-    for _ in range(16):
-        kind, body = _single(node)
-        if kind == "TypeCast":
-            family = _family(body.get("typeName", {}))
-            if family is None or (cast and family and family != cast):
-                return None
-            cast = family or cast
-            node = body.get("arg", {})
-        elif kind == "CollateClause":
-            if name_of(body.get("collname", [])).name not in _DETERMINISTIC:
-                return None
-            node = body.get("arg", {})
-        elif kind == "ColumnRef":
-            return _column(body, cast, table, excluded=excluded)
-        else:
-            return None
-    return None
-
-
-def _column(body: Node, cast: str, table: Occurrence | None, *, excluded: bool) -> Term | None:
-    fields = body.get("fields", [])
-    if table is None or not all("String" in field for field in fields):
-        return None
-    words = [field["String"].get("sval", "") for field in fields]
-    if len(words) == 1:
-        return Term(words[0], "", cast)
-    if len(words) == 2:
-        if words[0] == (table.alias or table.name.name):
-            return Term(words[1], "", cast)
-        return Term(words[1], "excluded", cast) if excluded and words[0] == "excluded" else None
-    whole = len(words) == 3 and not table.alias and words[1] == table.name.name
-    if whole and table.name.schema in {"", words[0]}:
-        return Term(words[2], "", cast)
-    return None
-
-
-def _family(type_name: Node) -> str | None:
+def family(type_name: Node) -> str | None:
     """`` for text, a family's name, or None if a cast to the type may merge values."""
     if type_name.get("typmods") or type_name.get("arrayBounds") or type_name.get("setof"):
         return None
@@ -139,6 +90,11 @@ def _family(type_name: Node) -> str | None:
     if name.schema not in {"", "pg_catalog"}:
         return None
     return "" if name.name in _TEXT else _FAMILIES.get(name.name)
+
+
+def is_deterministic(collation: str) -> bool:
+    """Whether values that the collation holds to be equal are the same."""
+    return collation in _DETERMINISTIC
 
 
 def array_of(node: Node) -> Constant | None:

@@ -8,18 +8,22 @@ statement inside them.
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import Final
 
 from pgguard.sql import effects, session_effects
-from pgguard.sql.facts.environment import Environment, both, known
-from pgguard.sql.facts.predicates import Reader
-from pgguard.sql.facts.writes import read_assignments, read_insert
 from pgguard.sql.parse import LIMIT, Unparsed, parse
-from pgguard.sql.scopes import Node, Survey, survey
-from pgguard.sql.statement import Facts, Name, Occurrence, Part
+from pgguard.sql.plan.writes import plan
+from pgguard.sql.scopes import Node, survey
+from pgguard.sql.statement import Facts, Name, Part
 
 _FIRST_WORD: Final = re.compile(rb"[ \t\n\r\f\v]*([A-Z_]+)(?![A-Za-z0-9_$\x80-\xff])")
-_WRITES: Final = {"InsertStmt": "insert", "UpdateStmt": "update", "DeleteStmt": "delete"}
+_PLANNED: Final = {
+    "SelectStmt": "read",
+    "InsertStmt": "insert",
+    "UpdateStmt": "update",
+    "DeleteStmt": "delete",
+    "MergeStmt": "merge",
+}
 _OPAQUE: Final = {
     "ExecuteStmt": "EXECUTE runs a statement that was prepared earlier",
     "FetchStmt": "FETCH reads from a cursor that was declared earlier",
@@ -117,27 +121,22 @@ def _read_statement(kind: str, body: Node) -> tuple[Part, bool]:
 def _names(part: Part) -> int:
     """How many names a part holds."""
     kept = (part.relations, part.functions, part.attributes, part.types, part.writes)
-    return sum(map(len, kept)) + len(part.known.constants) + len(part.assigned)
+    return sum(map(len, kept))
 
 
 def _read_inner(kind: str, body: Node) -> tuple[Part, bool]:
     if kind in _OPAQUE and not body.get("ismove"):
         return Part("opaque", obstacle=_OPAQUE[kind]), False
-    if kind == "SelectStmt":
-        return _read_select(body)
-    if kind in _WRITES:
-        return _read_write(kind, body)
-    if kind == "MergeStmt":
-        part, _ = _part("merge", kind, body)
-        part.obstacle = "it is a MERGE"
-        return part, False
+    if kind in _PLANNED:
+        part = _part(_PLANNED[kind], kind, body)
+        part.plan, by_value, part.depends, part.obstacle = plan(kind, body)
+        return part, by_value
     if kind == "TruncateStmt":
-        part, _ = _part("truncate", kind, body)
-        part.obstacle, part.cascade = "", body.get("behavior") == "DROP_CASCADE"
+        part = _part("truncate", kind, body)
+        part.cascade = body.get("behavior") == "DROP_CASCADE"
         return part, False
     if kind == "CopyStmt":
-        part, _ = _part("copy_from" if body.get("is_from") else "copy_to", kind, body)
-        return part, False
+        return _part("copy_from" if body.get("is_from") else "copy_to", kind, body), False
     return Part("none"), False
 
 
@@ -196,9 +195,9 @@ def _armed(kind: str, body: Node) -> tuple[Name, ...]:
     return (Name(relation.get("schemaname", ""), relation["relname"]),)
 
 
-def _part(name: str, kind: str, body: Node) -> tuple[Part, Survey]:
+def _part(name: str, kind: str, body: Node) -> Part:
     seen = survey(kind, body)
-    part = Part(
+    return Part(
         name,
         tuple(seen.relations),
         tuple(seen.functions),
@@ -208,98 +207,5 @@ def _part(name: str, kind: str, body: Node) -> tuple[Part, Survey]:
         tuple(seen.types),
         tuple(seen.writes),
         seen.renames,
-        obstacle=_obstacle(seen),
         parameters=seen.parameters,
     )
-    return part, seen
-
-
-def _obstacle(seen: Survey) -> str:
-    if seen.cte:
-        return "it has a common table expression"
-    if seen.subquery:
-        return "it has a subquery"
-    if seen.set_operation:
-        return "it is a set operation"
-    if seen.cursor:
-        return "it names a row by a cursor"
-    return "it joins several tables" if seen.occurrences > 1 else ""
-
-
-def _read_select(body: Node) -> tuple[Part, bool]:
-    part, _ = _part("read", "SelectStmt", body)
-    if part.obstacle:
-        return part, False
-    sources = body.get("fromClause", [])
-    if len(sources) != 1:
-        part.obstacle = "it joins a table and a function" if part.relations else ""
-        return part, False
-    source = sources[0]
-    if "RangeTableSample" in source:
-        source = source["RangeTableSample"].get("relation", {})
-    if "RangeVar" not in source:
-        part.obstacle = "it joins a table and a function" if part.relations else ""
-        return part, False
-    part.table = _occurrence(source["RangeVar"])
-    return part, _read_condition(part, body.get("whereClause"), _grouped(body))
-
-
-def _grouped(body: Node) -> Node | None:
-    """HAVING over plain columns: what it says of columns holds for every row (F9).
-
-    Postgres takes a column outside of aggregates only if it is grouped or depends on a key that is.
-    """
-    groups = body.get("groupClause", [])
-    return body.get("havingClause") if groups and all("ColumnRef" in g for g in groups) else None
-
-
-def _read_write(kind: str, body: Node) -> tuple[Part, bool]:
-    part, _ = _part(_WRITES[kind], kind, body)
-    if part.obstacle:
-        return part, False
-    part.table = _occurrence(body["relation"])
-    if kind == "InsertStmt":
-        return part, read_insert(body, part, part.table)
-    if "fromClause" in body or "usingClause" in body:
-        part.obstacle = "it joins a table and a function"
-        return part, False
-    if kind == "UpdateStmt":
-        part.assigned = read_assignments(body.get("targetList", []), part.table)
-    return part, _read_condition(part, body.get("whereClause"), None)
-
-
-def _read_condition(part: Part, where: Node | None, having: Node | None) -> bool:
-    """Fill in what the condition says; whether a literal's value has decided something."""
-    reader = Reader(part.table)
-    part.known = known(_conditions(reader, where, having, hopeful=False))
-    if reader.depends:
-        part.hopeful = known(_conditions(reader, where, having, hopeful=True))
-    if where is not None:
-        part.condition = "or" if where.get("BoolExpr", {}).get("boolop") == "OR_EXPR" else "and"
-    return reader.by_value
-
-
-def _conditions(
-    reader: Reader, where: Node | None, having: Node | None, *, hopeful: bool
-) -> Environment | None:
-    said = reader.read(where, hopeful=hopeful)
-    if having is None:
-        return said
-    of_groups = reader.read(having, hopeful=hopeful)
-    if of_groups is None:
-        # No group is left, but an impossible HAVING still reads every row.
-        return said
-    # A function in HAVING may be an aggregate over the rows.
-    kept = tuple(
-        (terms, constants)
-        for terms, constants in of_groups.groups
-        if not any(constant.functions for constant in constants or ())
-    )
-    return both([said, Environment(kept)])
-
-
-def _occurrence(node: dict[str, Any]) -> Occurrence:
-    alias = node.get("alias", {})
-    columns = tuple(part["String"].get("sval", "") for part in alias.get("colnames", []))
-    name = Name(node.get("schemaname", ""), node["relname"])
-    return Occurrence(name, alias.get("aliasname", ""), columns, node.get("location", 0))

@@ -56,7 +56,7 @@ def fix(outcome: Outcome, part: Part | None, model: Model) -> str:
     if outcome.cure == "condition":
         return condition(outcome, part, model)
     if outcome.cure == "insert":
-        return _inserted(name, part)
+        return _inserted(name, outcome, part)
     if outcome.cure == "conflict":
         target = quoted(outcome.alias or outcome.table.name)
         if role.kind == "owned":
@@ -70,8 +70,8 @@ def fix(outcome: Outcome, part: Part | None, model: Model) -> str:
     return _whole(outcome, name) if role.kind != "owned" else ""
 
 
-def _inserted(name: str, part: Part | None) -> str:
-    if part is not None and part.columns is not None and name not in part.columns:
+def _inserted(name: str, outcome: Outcome, part: Part | None) -> str:
+    if outcome.columns is not None and name not in outcome.columns:
         return f"add {quoted(name)} to the columns, and {parameter(part)} to the values"
     return f"give {quoted(name)} a constant, such as {parameter(part)}"
 

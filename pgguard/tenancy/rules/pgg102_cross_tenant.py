@@ -42,4 +42,5 @@ def fix(outcome: Outcome, part: Part | None, model: Model) -> str:
     """The smallest change."""
     if outcome.role is None or not outcome.role.columns:
         return ""
-    return f"keep one value for {column(outcome, outcome.role.columns[0], part)}"
+    name = column(outcome, outcome.role.columns[0])
+    return f"keep one value for {name}" if name else ""

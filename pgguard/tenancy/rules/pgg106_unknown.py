@@ -1,10 +1,9 @@
 """PGG106: scope of the statement is not known.
 
 What it does
-    Counts statements whose scope could not be decided: they touch a tenant table in a way that is
-    not proved in this version (joins, subqueries, common table expressions, MERGE, views), call
-    functions whose body is not seen, run a procedure, a DO block or an earlier prepared statement,
-    copy rows in, or name a relation that the catalogue does not have.
+    Counts statements whose scope could not be decided: their values decide it, they call functions
+    whose body is not seen, run a procedure, a DO block or an earlier prepared statement, name a row
+    by a cursor, copy rows in, or name a relation that the catalogue does not have.
 
 Why it is bad
     It need not be. But nothing is known, so isolation is said to hold only "as far as seen", with

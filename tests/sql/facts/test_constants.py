@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from pgguard.sql.facts.constants import array_of, constant, term, written
+from pgguard.sql.facts.constants import array_of, constant
 from pgguard.sql.parse import parse
-from pgguard.sql.statement import DEFAULT, NULL, OPAQUE, Name, Occurrence, Term
+from pgguard.sql.statement import NULL, Name
 
 
 def expression(sql: str) -> dict[str, Any]:
@@ -100,45 +100,6 @@ def test_a_long_literal_is_kept_as_a_digest() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sql", "expected"),
-    [
-        ("a", Term("a")),
-        ("x.a", Term("a")),
-        ("a::text", Term("a")),
-        ("a::character varying", Term("a")),
-        ("a::uuid", Term("a", "", "uuid")),
-        ("a::int8::int", Term("a", "", "integer")),
-        ("a::uuid::text", Term("a", "", "uuid")),
-        ('a COLLATE "C"', Term("a")),
-        ("excluded.a", Term("a", "excluded")),
-        ("a::int::uuid", None),
-        ("a::varchar(3)", None),
-        ("a::text[]", None),
-        ("a::s.text", None),
-        ("a::name", None),
-        ('a COLLATE "de_DE"', None),
-        ("t.a", None),
-        ("s.t.a", None),
-        ("x.*", None),
-        ("a + 1", None),
-        ("(x).a", None),
-    ],
-)
-def test_columns_seen_through_casts(sql: str, expected: Term | None) -> None:
-    table = Occurrence(Name("", "t"), "x")
-    assert term(expression(sql), table, excluded=True) == expected
-
-
-def test_a_column_is_found_under_the_table_s_full_name() -> None:
-    plain, schema = Occurrence(Name("", "t"), ""), Occurrence(Name("s", "t"), "")
-    assert term(expression("s.t.a"), plain) == Term("a")
-    assert term(expression("s.t.a"), schema) == Term("a")
-    assert term(expression("u.t.a"), schema) is None
-    assert term(expression("t.a"), plain) == Term("a")
-    assert term(expression("excluded.a"), plain) is None
-
-
-@pytest.mark.parametrize(
     ("literal", "elements"),
     [
         ("{}", []),
@@ -163,9 +124,3 @@ def test_other_arrays_keep_their_elements_to_themselves() -> None:
     assert (parameter.kind, parameter.value) == ("array", "1")
     assert array_of(expression("NULL")) == NULL
     assert array_of(expression("a")) is None
-
-
-def test_values_to_be_written() -> None:
-    assert written({"SetToDefault": {}}) == DEFAULT
-    assert written(expression("a + 1")) == OPAQUE
-    assert written(expression("NULL")) == NULL

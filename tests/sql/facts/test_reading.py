@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from time import thread_time
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from pgguard.sql import effects
 from pgguard.sql.facts.reading import MOST_STATEMENTS, read
+from pgguard.sql.plan.nodes import Says
 from pgguard.sql.statement import OPAQUE, Name
 
 
@@ -19,19 +21,10 @@ from pgguard.sql.statement import OPAQUE, Name
         ("SELECT * FROM a", "read", ""),
         ("SELECT 1", "read", ""),
         ("SELECT * FROM f()", "read", ""),
-        ("SELECT * FROM a, f()", "read", "function"),
-        ("SELECT * FROM a JOIN f() ON true", "read", "function"),
-        ("SELECT * FROM a, b", "read", "joins"),
-        ("SELECT * FROM a a1, a a2", "read", "joins"),
-        ("SELECT * FROM a WHERE x IN (SELECT 1)", "read", "subquery"),
-        ("SELECT 1 FROM a UNION SELECT 2", "read", "set operation"),
-        ("WITH x AS (SELECT 1) SELECT * FROM a", "read", "common table"),
         ("INSERT INTO a VALUES (1)", "insert", ""),
-        ("INSERT INTO a SELECT * FROM b", "insert", "joins"),
         ("UPDATE a SET b = 1", "update", ""),
-        ("UPDATE a SET b = 1 FROM f()", "update", "function"),
-        ("DELETE FROM a WHERE CURRENT OF c", "delete", "cursor"),
-        ("MERGE INTO a USING f() ON true WHEN MATCHED THEN DELETE", "merge", "MERGE"),
+        ("DELETE FROM a WHERE CURRENT OF c", "delete", ""),
+        ("MERGE INTO a USING f() ON true WHEN MATCHED THEN DELETE", "merge", ""),
         ("TRUNCATE a, b", "truncate", ""),
         ("COPY a TO STDOUT", "copy_to", ""),
         ("COPY a FROM STDIN", "copy_from", ""),
@@ -77,16 +70,7 @@ def test_temporary_tables_are_noted(sql: str, created: tuple[Name, ...]) -> None
     assert read(sql.encode()).created == created
 
 
-def test_the_condition_and_the_parameters_are_told_for_the_fix() -> None:
-    conditions = [
-        read(sql.encode()).parts[0].condition
-        for sql in (
-            "SELECT * FROM a",
-            "SELECT * FROM a WHERE b = 1",
-            "SELECT * FROM a WHERE b = 1 OR c = 2",
-        )
-    ]
-    assert conditions == ["", "and", "or"]
+def test_the_parameters_are_counted() -> None:
     assert read(b"SELECT $3 FROM a WHERE b = $7").parts[0].parameters == 7
 
 
@@ -173,11 +157,13 @@ def test_what_is_kept_of_a_text_is_bounded() -> None:
     parts = read(HOSTILE["statements"]).parts
     assert len(parts) == MOST_STATEMENTS + 1
     assert parts[-1].kind == "opaque"
-    for name in ("names", "columns", "targets", "casts to", "writes"):
+    for name in ("names", "casts to", "writes"):
         assert read(HOSTILE[name]).parts[0].kind == "opaque"
-    (constants,) = read(HOSTILE["functions"]).parts[0].known.constants.values()
+    constants = read(HOSTILE["functions"]).parts[0].plan.where.constants
     assert OPAQUE in constants
     assert len(constants) < 200
+    for name in HOSTILE:
+        assert len(pickle.dumps(read(HOSTILE[name]).parts[:1])) < 1_000_000
 
 
 def test_effects_of_all_statements_count() -> None:
@@ -199,7 +185,7 @@ def test_a_statement_after_one_that_changes_the_schema_is_stale(sql: str, stale:
 def test_what_is_deep_but_can_be_read_is_read_rightly(name: str) -> None:
     facts = read(HOSTILE[name])
     assert not facts.unread
-    assert facts.parts[0].known.constants
+    assert facts.parts[0].plan.where != Says()
 
 
 @given(text=st.one_of(st.binary(max_size=80), st.text(max_size=80).map(str.encode)))

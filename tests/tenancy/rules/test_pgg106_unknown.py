@@ -23,13 +23,12 @@ PGG106 warning: scope of the statement is not known
 Not checked: which tenants' rows COPY FROM brings is not read.
 bookings (unknown): which tenants' rows COPY FROM brings is not read""",
     ),
-    "join": (
-        "SELECT * FROM bookings b JOIN packages p ON p.id = b.package_id",
+    "cursor": (
+        "DELETE FROM bookings WHERE CURRENT OF c",
         """\
 PGG106 warning: scope of the statement is not known
-Not checked: it joins several tables: not proved in this version.
-packages (unknown): it joins several tables: not proved in this version
-bookings (unknown): it joins several tables: not proved in this version""",
+Not checked: it names a row by a cursor.
+bookings (unknown): it names a row by a cursor""",
     ),
     "optional": (
         "SELECT * FROM bookings WHERE tenant_id = $1 OR $1 IS NULL",

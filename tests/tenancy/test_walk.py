@@ -1,29 +1,28 @@
-"""What single predicates say; on real rows see tests/tenancy/test_verdict.py."""
+"""What single conditions say of a tenant column; on real rows see test_verdict."""
 
 from __future__ import annotations
 
 import pytest
 
-from pgguard.sql.facts.environment import known
-from pgguard.sql.facts.predicates import Reader
-from pgguard.sql.parse import parse
-from pgguard.sql.statement import Known, Name, Occurrence, Term
+from pgguard.sql.facts.reading import read as facts_of
+from pgguard.tenancy.catalogue import Catalogue, Column, Table
+from pgguard.tenancy.changes import Builder
+from pgguard.tenancy.inference import Solver
+from pgguard.tenancy.model import Model, TenancySettings
 
-
-def read(condition: str, *, hopeful: bool = False) -> tuple[Known, Reader]:
-    tree = parse(f"SELECT FROM t WHERE {condition}")
-    assert isinstance(tree, list)
-    reader = Reader(Occurrence(Name("", "t"), ""))
-    where = tree[0]["stmt"]["SelectStmt"]["whereClause"]
-    return known(reader.read(where, hopeful=hopeful)), reader
+TABLE = Table("public", "t", columns=[Column(name, "text") for name in "abc"])
+MODEL = Model(Catalogue(tables={TABLE.key: TABLE}), TenancySettings(columns=("a",)))
 
 
 def values(condition: str, *, hopeful: bool = False) -> str:
     """Constants of column a, as text; `-` if nothing is known, `!` if no row passes."""
-    said, _ = read(condition, hopeful=hopeful)
-    if said.impossible:
+    built = Builder(MODEL, hopeful=hopeful)
+    built.statement(facts_of(f"SELECT FROM t WHERE {condition}".encode()).parts[0].plan)
+    Solver(built).solve()
+    (one,) = built.occurrences
+    if one.env.is_false():
         return "!"
-    found = said.constants.get(Term("a"))
+    found = one.env.constants(one.tenant[0])
     return "-" if found is None else " ".join(sorted(c.value or c.kind for c in found))
 
 
@@ -56,7 +55,8 @@ def values(condition: str, *, hopeful: bool = False) -> str:
         ("COALESCE(a, 'z') = 'x'", "null x"),
         ("'x' = COALESCE(a, b)", "-"),
         ("a BETWEEN SYMMETRIC $1 AND $1", "1"),
-        ("a BETWEEN 'x' AND 'x'", "-"),
+        ("a BETWEEN 'x' AND 'x'", "x"),
+        ("a BETWEEN 'x' AND 'y'", "-"),
         ("(a = 'x') IS NOT DISTINCT FROM true", "x"),
         ("true = (a = 'x')", "x"),
         ("true <> (a <> 'x')", "x"),
@@ -92,7 +92,7 @@ def test_predicate_says_what_the_column_may_be(condition: str, expected: str) ->
 def test_what_depends_on_values_is_told_apart(condition: str, plain: str, hopeful: str) -> None:
     assert values(condition) == plain
     assert values(condition, hopeful=True) == hopeful
-    assert read(condition)[1].depends
+    assert facts_of(f"SELECT FROM t WHERE {condition}".encode()).parts[0].depends
 
 
 @pytest.mark.parametrize(
@@ -104,9 +104,9 @@ def test_what_depends_on_values_is_told_apart(condition: str, plain: str, hopefu
         ("true = true", False),
         ("a = 'x' AND b = 5", False),
         ("a IN ('x', 'y')", False),
-        ("a BETWEEN 'x' AND 'x'", False),
+        ("a BETWEEN 'x' AND 'x'", True),
         ("'x' IS NULL", False),
     ],
 )
 def test_literals_that_decide_are_noticed(condition: str, by_value: bool) -> None:
-    assert read(condition)[1].by_value is by_value
+    assert facts_of(f"SELECT FROM t WHERE {condition}".encode()).by_value is by_value
