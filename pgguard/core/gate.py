@@ -1,6 +1,6 @@
 """Statements and their verdicts: one judge for each database, and the executions that wait for one.
 
-In this version the gate only observes: a statement is forwarded first and judged in the same turn.
+A statement is forwarded first and judged in the same turn; in block mode it is judged first.
 Laws: an execution is counted once, under the verdict of the newest catalogue that was asked for it;
 while a catalogue is being read the verdict waits, not the statement; nothing here raises.
 """
@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pgguard.core.holds import Holds
 from pgguard.core.types import Flagged
 from pgguard.findings import Verdict
 from pgguard.sql.effects import DATABASE_DDL, DDL
 from pgguard.sql.statement import PENDING
 from pgguard.tenancy.catalogue import Catalogue
 from pgguard.tenancy.judge import Judge
+from pgguard.tenancy.policy import Action, Policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -59,7 +61,9 @@ class Gate:
         "_settings",
         "_waiting",
         "gathered",
+        "holds",
         "judges",
+        "policy",
     )
 
     def __init__(
@@ -68,13 +72,17 @@ class Gate:
         counters: ProcessCounters,
         net: Net,
         clock: Callable[[], float],
+        policy: Policy | None = None,
     ) -> None:
         self._clock = clock
         self._settings = settings
         self._counters = counters
         self._net = net
+        self.holds = Holds(clock)
+        """Sessions whose statement waits for its verdict (block mode)."""
         self.gathered = 0
         """Bytes of texts that come in pieces and are kept until they are whole, of all sessions."""
+        self.policy = policy or Policy()
         self.judges: dict[str, Judge] = {}
         self._waiting: dict[str, dict[tuple[Statement, Client], int]] = {}
         self._databases: dict[Judge, str] = {}
@@ -153,6 +161,44 @@ class Gate:
             self._wait(session.database, statement, session.client, now)
             return
         self._count(session.client, statement, 1, now)
+        if self.policy.acts and self.action(session.client, statement):
+            session.warn(statement)
+
+    def action(self, client: Client, statement: Statement) -> Action:
+        """What is done about a judged statement of that client."""
+        if statement.verdict <= Verdict.scoped:
+            return Action.observe
+        return self.policy.decide(statement, client.key).action
+
+    def settled(self, session: Session, statement: Statement, *, final: bool) -> bool:
+        """Whether the verdict is as well known as it will be; if not, it has been asked for.
+
+        `final` = no newer catalogue is waited for. The worker always answers in the end.
+        """
+        judge, database = session.judge, session.database
+        assert judge is not None
+        if statement.version != judge.version:
+            if judge.wants_worker(statement) and self._send_to_worker(judge, statement):
+                return False
+            self._judge(judge, statement)
+        if final or not database:
+            return True
+        if judge.unknown_relation:
+            judge.unknown_relation = False
+            self._changing.add(database)
+            self._net.read_catalogue(database, soon=True)
+        return judge.version > 0 and database not in self._changing
+
+    def blocked(self, client: Client, statement: Statement, now: float) -> None:
+        """An execution that is not carried out."""
+        self._count(client, statement, 1, now)
+        flagged = client.flagged.get(statement)
+        if flagged is not None:
+            flagged.action = Action.block.name
+
+    def tick(self, now: float) -> None:
+        """Every 100 ms."""
+        self.holds.tick(now)
 
     def _judge(self, judge: Judge, statement: Statement) -> None:
         started = self._clock()
@@ -246,6 +292,7 @@ class Gate:
             if times:
                 self._count(client, statement, times, now)
         judge.unknown_relation = False
+        self.holds.release(database, final=True)
 
     def analysed(self, judge: Judge, statement: Statement, facts: Facts | None, now: float) -> None:
         """The worker's facts on a long text; None = it gave up."""
@@ -257,6 +304,7 @@ class Gate:
         waiting = self._waiting[database]
         for key in [key for key in waiting if key[0] is statement]:
             self._count(key[1], statement, waiting.pop(key), now)
+        self.holds.release(database, final=False)
 
     def close(self, now: float) -> None:
         """The end: what has no verdict yet is counted by what is known of it, else as unknown."""

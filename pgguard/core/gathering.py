@@ -41,7 +41,7 @@ def begin(session: Session, kind: bytes, start: bytes, size: int) -> Statement |
     return None
 
 
-def go_on(session: Session, data: bytes, missing: int) -> list[Statement] | None:
+def go_on(session: Session, data: bytes, missing: int) -> Statement | None:
     """The next piece; `missing` bytes are not there yet without it.
 
     Returns the statement of a Query that is whole now: it is executed, and to be settled.
@@ -63,7 +63,7 @@ def go_on(session: Session, data: bytes, missing: int) -> list[Statement] | None
         statement = judge.statement(rest.partition(b"\0")[0], session.readable)
         named.name(session, name, statement)
     session.last = statement
-    return [statement] if is_query else None
+    return statement if is_query else None
 
 
 def stop(session: Session, missing: int) -> None:

@@ -9,9 +9,52 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pgguard.core import guarding
+from pgguard.core.ahead import HELD_LIMIT, has_left
+from pgguard.core.states import SessionState
+from pgguard.errors import ProtocolViolation
+
 if TYPE_CHECKING:
     from pgguard.core.server import Server
     from pgguard.core.session import Session
+
+
+def keep(session: Session, data: bytes) -> None:
+    """What a session says while nothing of it is forwarded: part of its login, or kept (T4)."""
+    if session.state is SessionState.CLOSING or session.gone_at is not None:
+        return
+    if session.entrance is not None:
+        try:
+            session.entrance.receive(data)
+        except ProtocolViolation as error:
+            session.hub.session_violated(session, error.message)
+        return
+    if session.relay is not None:
+        session.relay.from_session(data)
+        return
+    if session.guard is not None and session.guard.drop:
+        guarding.drop(session, data)
+        return
+    session.held += data
+    if session.server is None and has_left(session.held):
+        session.hub.session_gone(session, "client closed the session while it waited")
+    elif len(session.held) > HELD_LIMIT:
+        session.out.pause_reading()
+
+
+def catch_up(session: Session) -> None:
+    """Go on with what came while something was held back."""
+    server = session.server
+    if session.guard is not None and session.guard.drop:
+        session.held_back = b""
+    held, session.held = session.held, b""
+    if len(held) > HELD_LIMIT and server is not None and not server.paused:
+        session.out.resume_reading()
+    if held:
+        session.receive(held)
+    server = session.server
+    if server is not None and session.gone_at is not None and not session.held_back:
+        server.write_eof()
 
 
 def stuck_since(session: Session) -> float | None:

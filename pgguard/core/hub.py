@@ -28,6 +28,7 @@ from pgguard.counters import ProcessCounters
 from pgguard.errors import AdmissionRefused, LoginRefused, Refusal
 from pgguard.pool.admission import Admission, Share, Ticket, TicketState
 from pgguard.pool.identity import strip_user_suffix
+from pgguard.tenancy.policy import Policy
 from pgguard.wire import backend
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class Hub:
         self.secrets = Secrets(secrets or {})
         self.counters = ProcessCounters()
         self.admission = Admission(settings.admission, settings.total)
-        self.gate = Gate(settings.tenancy, self.counters, net, clock)
+        self.gate = Gate(settings.tenancy, self.counters, net, clock, Policy(settings.policy))
         self.upstream = Upstream(self)
         self.sharing = Sharing(self)
         self.keys: CancelKeys[Session] = CancelKeys()
@@ -373,11 +374,12 @@ class Hub:
         self.granted(self.admission.reconfigure(settings.admission, self.clock()))
         if total_changed and settings.total is not None:
             self.upstream.set_total(settings.total)
-        if self.gate.reconfigure(settings.tenancy):
-            for session in self.sessions:
-                if session.judge is not None:
-                    judge = self.gate.judge(session.database)
-                    session.judged_by(judge, readable=session.readable)
+        self.gate.policy.reconfigure(settings.policy)
+        self.gate.reconfigure(settings.tenancy)
+        for session in self.sessions:
+            if session.judge is not None:
+                judge = self.gate.judge(session.database)
+                session.judged_by(judge, readable=session.readable)
 
     # Cancel requests
 
@@ -426,6 +428,7 @@ class Hub:
             if now - place.since > FLUSH_WITHIN:
                 assert isinstance(place, Session)
                 place.out.abort()
+        self.gate.tick(now)
         self.upstream.tick(now)
         if self.shares:
             self.sharing.tick(now)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from struct import Struct
 from typing import TYPE_CHECKING
 
+from pgguard.core import guarding
 from pgguard.core.pipeline import (
     BATCH,
     BIND,
@@ -185,6 +186,8 @@ class Walker:
         """An ErrorResponse: what the session gets of it. Everything up to Sync is over."""
         server = self._server
         entries = server.pipeline.entries
+        if server.session is not None:
+            body = guarding.told(server.session, body)
         server.failed_with(body)
         told = server.names.as_told(body)
         if server.refusing:

@@ -14,6 +14,7 @@ from bisect import bisect_left
 from struct import Struct
 from typing import TYPE_CHECKING
 
+from pgguard.core import guarding
 from pgguard.core.pipeline import Pipeline
 from pgguard.counters import SECONDS
 from pgguard.errors import ProtocolViolation
@@ -109,7 +110,8 @@ class Server:
         self.session: Session | None = session
         self.client: Client = session.client
         self.ticket: Ticket | None = ticket
-        self.user, self.database = session.user, session.database
+        self.user: str = session.user
+        self.database: str = session.database
         self.state = ServerState.CONNECTING
         self.since = self.started = self.ready_at = hub.clock()
         self.out: Out = hub.nowhere
@@ -245,6 +247,11 @@ class Server:
             elif kind in (0x45, 0x53):  # ErrorResponse, ParameterStatus
                 if after > end and end - pos < MARKED_LIMIT:
                     break
+                if session.guard is not None and kind == 0x45 and after <= end:
+                    chunk = guarding.reword(session, chunk, pos, after)
+                    after += len(chunk) - end
+                    end = len(chunk)
+                    last_header = end - 5
                 self._look_into(kind, chunk[pos + 5 : after])
                 if self.fatal:
                     self._last_word(chunk[:after])

@@ -13,15 +13,13 @@ from __future__ import annotations
 from struct import Struct
 from typing import TYPE_CHECKING
 
-from pgguard.core import gathering, holding, malformed, named
-from pgguard.core.ahead import HELD_LIMIT, has_left
+from pgguard.core import gathering, guarding, holding, malformed, named
+from pgguard.core.ahead import HELD_LIMIT
 from pgguard.core.entry import Entrance
-from pgguard.core.gate import concerns_databases
 from pgguard.core.malformed import EXPECTED
 from pgguard.core.pins import UNPINNED
 from pgguard.core.pipeline import COPY_END, MANY
 from pgguard.core.states import SessionState
-from pgguard.errors import ProtocolViolation
 from pgguard.sql.cache import DIGITS
 from pgguard.wire import backend
 from pgguard.wire.codes import (
@@ -38,6 +36,7 @@ if TYPE_CHECKING:
     from pgguard.core.secrets import Secret
     from pgguard.core.server import Server
     from pgguard.core.types import Client, Out
+    from pgguard.core.watching import Watch
     from pgguard.pool.admission import Ticket
     from pgguard.pool.identity import ProcessInfo
     from pgguard.pool.tickets import Wish
@@ -56,6 +55,8 @@ USUAL_LIMIT = 1024
 """Bytes of a Parse that is remembered to know it again."""
 NEVER = b"\0"
 """No message begins so."""
+NOTHING = -2
+"""No statement is clean in that version: behind one that is not, all are looked at."""
 
 _NOTHING_MORE: dict[str, str] = {}
 """The startup parameters of a session that has its server: they are not needed any more."""
@@ -79,6 +80,7 @@ class Session:
         "forward",
         "gather",
         "gone_at",
+        "guard",
         "held",
         "held_back",
         "hub",
@@ -109,6 +111,7 @@ class Session:
         "skip",
         "state",
         "statements",
+        "strict",
         "ticket",
         "unnamed",
         "user",
@@ -158,6 +161,9 @@ class Session:
         self.skip = 0
         self.partial = b""
         self.gather: bytearray | None = None
+        self.guard: Watch | None = None
+        self.strict = False
+        """Statements are judged before they run, as some may be blocked."""
         self.readable = True
         self.exact: dict[bytes, Statement] = {}
         self.numbered: dict[bytes, Statement] = {}
@@ -188,6 +194,7 @@ class Session:
         """
         self.judge, self.readable = judge, readable
         judge.users.add(self.user)
+        self.strict = self.hub.gate.policy.blocks
         self.repeated, self.usual = None, NEVER
         self.statements = self.client.counters.statements
         self.exact = judge.cache.exact if readable else {}
@@ -210,12 +217,12 @@ class Session:
                 server.resumed(now)
         chunk = data
         pos = 0
-        later: list[Statement] | None = None
+        later: list[tuple[int, Statement]] = []
         if self.skip:
             pos = self.skip
-            if self.gather is not None:
-                later = gathering.go_on(self, data, pos)
-            if pos >= len(data) and later is None:
+            if self.gather is not None and (known := gathering.go_on(self, data, pos)):
+                later = [(-1, known)]
+            if pos >= len(data) and not later:
                 self.skip = pos - len(data)
                 server.write(data)
                 return
@@ -230,12 +237,13 @@ class Session:
         last_header = end - 5
         judge = self.judge
         assert judge is not None
+        version = judge.version
         repeated = self.repeated
         if repeated is not None and not pos and chunk.startswith(self.usual):
             # The statement of the batch before, bound anew: nothing but its values is new.
             after = len(self.usual) - 1
             if (
-                repeated.clean == judge.version
+                repeated.clean == version
                 and after + 29 <= end
                 and chunk.endswith(USUAL_TAIL)
                 and _length(chunk, after + 1)[0] == end - 23 - after
@@ -264,14 +272,16 @@ class Session:
                         statement = judge.statement(text, self.readable)
                     self.last = statement
                     self.unnamed = None
-                    if statement.clean == judge.version:
+                    if statement.clean == version:
                         self.statements[statement.verdict] += 1
-                    elif later is None:
-                        later = [statement]
                     else:
-                        later.append(statement)
+                        version = NOTHING
+                        later.append((pos, statement))
+                elif self.strict and guarding.holds(self, length):
+                    entries.pop()
+                    break
                 elif long := gathering.begin(self, b"Q", chunk[pos + 5 : end], length - 5):
-                    later = [*(later or ()), long]
+                    later.append((pos, long))
             elif kind == 0x50:  # Parse
                 entries.append(1)
                 body = pos + 5
@@ -292,7 +302,7 @@ class Session:
                         if name_end == body:
                             self.unnamed = statement
                             if (
-                                statement.clean == judge.version
+                                statement.clean == version
                                 and after + 29 <= end
                                 and chunk[-22:] == USUAL_TAIL
                                 and chunk[after] == 0x42
@@ -312,6 +322,12 @@ class Session:
                                 break
                         else:
                             named.name(self, chunk[body:name_end], statement)
+                        if self.strict and statement.clean != version:
+                            version = NOTHING
+                            later.append((pos, statement))
+                elif self.strict and guarding.holds(self, length):
+                    entries.pop()
+                    break
                 else:
                     gathering.begin(self, b"P", chunk[body:end], length - 5)
             elif kind == 0x42:  # Bind
@@ -335,12 +351,14 @@ class Session:
                     after = end
                 if bound is None:
                     pass
-                elif bound.clean == judge.version:
+                elif bound.clean == version:
                     self.statements[bound.verdict] += 1
-                elif later is None:
-                    later = [bound]
+                elif self.strict and after > end and guarding.holds(self, length):
+                    entries.pop()
+                    break
                 else:
-                    later.append(bound)
+                    version = NOTHING
+                    later.append((pos, bound))
             elif kind == 0x45:  # Execute
                 entries.append(4)
             elif kind == 0x53:  # Sync
@@ -380,10 +398,9 @@ class Session:
             else:
                 # Postgres looks at the type alone, and has a word for it.
                 pos = end
-        if later is not None and concerns_databases(judge, later) and hub.close_services(server):
-            # T27: a service connection would make CREATE or DROP DATABASE wait and fail.
-            self.held_back = chunk
-        elif pos:
+        if later:
+            guarding.send(self, server, chunk, later)
+        elif chunk:
             try:
                 server.forward(chunk)
             except RuntimeError:
@@ -391,41 +408,27 @@ class Session:
                 return
         if len(entries) > MANY:
             server.pipeline.shorten()
-        if later is not None:
-            for statement in later:
-                hub.settle(self, statement)
 
     def let_go(self) -> None:
         """The service connections are closed: what was held back goes on, as it came."""
         data, self.held_back = self.held_back, None
         if data is None or self.server is None:
             return
-        self.server.write(data)
-        held, self.held = self.held, b""
-        if len(held) > HELD_LIMIT and not self.server.paused:
-            self.out.resume_reading()
-        if held:
-            self.receive(held)
-        if self.server is not None and self.gone_at is not None and self.held_back is None:
-            self.server.write_eof()
+        if data:
+            self.server.write(data)
+        self.catch_up()
+
+    def catch_up(self) -> None:
+        holding.catch_up(self)
+
+    def verdicts_came(self, *, final: bool) -> None:
+        guarding.resume(self, final=final)
+
+    def warn(self, statement: Statement) -> None:
+        guarding.warn(self, statement)
 
     def _receive_unlinked(self, data: bytes) -> None:
-        if self.state is SessionState.CLOSING or self.gone_at is not None:
-            return
-        if self.entrance is not None:
-            try:
-                self.entrance.receive(data)
-            except ProtocolViolation as error:
-                self.hub.session_violated(self, error.message)
-            return
-        if self.relay is not None:
-            self.relay.from_session(data)
-            return
-        self.held += data
-        if self.server is None and has_left(self.held):
-            self.hub.session_gone(self, "client closed the session while it waited")
-        elif len(self.held) > HELD_LIMIT:
-            self.out.pause_reading()
+        holding.keep(self, data)
 
     def vanished(self) -> bool:
         """Whether the client has left while so much was held that nothing more was read (T4)."""
@@ -436,7 +439,7 @@ class Session:
         if self.state is SessionState.LINKED and self.server is not None:
             self.gone_at = self.hub.clock()
             self.hub.gone.add(self)
-            if self.held_back is None:
+            if not self.held_back:
                 if self.partial and self.partial[0] in EXPECTED:
                     # Postgres looks at the type before the length, and may have a word for it.
                     self.server.write(self.partial)
@@ -490,10 +493,6 @@ class Session:
             server.session = None
         return server
 
-    def stuck_since(self) -> float | None:
-        """Since when we hold a server that waits for us (pool.admission.Holder)."""
-        return holding.stuck_since(self)
-
-    def describe(self, now: float) -> str:
-        """One line for the DETAIL of a refusal: plain ASCII, literals masked."""
-        return holding.describe(self, now)
+    stuck_since = holding.stuck_since
+    """For pool.admission.Holder, like the next."""
+    describe = holding.describe

@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
 from pgguard.core import upkeep
+from pgguard.core.gate import readable
 from pgguard.core.handover import APPLICATION_NAME
 from pgguard.core.pins import Reason
 from pgguard.core.pipeline import (
@@ -364,6 +365,9 @@ class SharedServer(Server):
     def _news(self) -> bytes:
         """Parameters that are not what the session was told, now that texts of ours are done."""
         session = cast("SharedSession | None", self.session)
+        if session is not None and readable(self.parameters) != session.readable:
+            # What whoever had it before has set is reset now, and no news to this one.
+            self.hub.sharing.judged(session, self.parameters)
         if session is None or self.parameters == session.told:
             return b""
         news = {n: v for n, v in self.parameters.items() if session.told.get(n) != v}

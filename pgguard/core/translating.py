@@ -12,7 +12,7 @@ from __future__ import annotations
 from struct import Struct
 from typing import TYPE_CHECKING
 
-from pgguard.core import pipeline, upkeep
+from pgguard.core import guarding, pipeline, upkeep
 from pgguard.core.malformed import break_off
 from pgguard.core.prepared import Change, Prepared
 from pgguard.core.signals import in_bind, in_text
@@ -36,6 +36,8 @@ NAMES = 2048
 
 _BATCHED = frozenset({codes.PARSE, codes.BIND, codes.DESCRIBE, codes.EXECUTE, codes.CLOSE})
 
+_JUDGED = frozenset({codes.QUERY, codes.PARSE, codes.BIND})
+
 _TEXTS = frozenset({25, 1043})
 """OIDs of text and varchar (pg_type)."""
 
@@ -56,7 +58,8 @@ def translate(session: SharedSession, server: SharedServer, data: bytes) -> None
     if session.skip:
         pos = min(session.skip, len(chunk))
         session.skip -= pos
-        pieces.append(chunk[:pos])
+        if not guarding.is_dropping(session):
+            pieces.append(chunk[:pos])
     while len(chunk) - pos >= 5:
         kind, length = _header(chunk, pos)
         if length < 4 or length > FRONTEND_LIMIT[kind]:
@@ -64,7 +67,11 @@ def translate(session: SharedSession, server: SharedServer, data: bytes) -> None
             return
         after = pos + 1 + length
         whole = after <= len(chunk)
-        if not whole and _must_be_whole(kind, length, len(chunk) - pos):
+        if not whole and _must_be_whole(session, kind, length, len(chunk) - pos):
+            break
+        if session.strict and whole and guarding.must_wait(session, server, chunk[pos:after]):
+            session.held, session.waits = chunk[pos:], True
+            chunk, pos = b"", 0
             break
         if kind == codes.BIND and (made := _made_again(session, server, chunk[pos:after])):
             # What it returns now must be known before it is bound; the rest waits.
@@ -134,7 +141,9 @@ def _named(kind: int, raw: bytes) -> bytes | None:
     return None
 
 
-def _must_be_whole(kind: int, length: int, there: int) -> bool:
+def _must_be_whole(session: SharedSession, kind: int, length: int, there: int) -> bool:
+    if session.strict and kind in _JUDGED and guarding.holds(session, length):
+        return True
     if kind in (codes.QUERY, codes.PARSE):
         return length <= WHOLE
     if kind == codes.BIND:
@@ -183,16 +192,20 @@ def _translate(
 
 def _query(session: SharedSession, server: SharedServer, raw: bytes, *, whole: bool) -> bytes:
     text = raw[5:-1] if whole else raw[5:]
-    statement = session.look_up(text, whole=whole)
-    before = session.prepare_for(statement)
+    statement = session.last = session.look_up(text, whole=whole)
+    token = guarding.of_query(session, server, statement) if session.strict else None
+    before = b"" if token else session.prepare_for(statement)
     if server.pipeline.entries:
         server.pipeline.mixed = True
     server.pipeline.entries.append(pipeline.QUERY)
-    session.last = statement
-    session.sends(statement, text)
+    if token is None:
+        session.sends(statement, text)
     session.promised()
     # A simple Query destroys the unnamed statement (T17).
     server.stand.will(Change(b"", None, ours=False))
+    if token is not None:
+        guarding.watch_of(session).dropping = not whole
+        return frontend.query(token)
     if session.signals(statement):
         raw = frontend.query(in_text(session, text))
     return before + raw
@@ -206,6 +219,11 @@ def _parse(session: SharedSession, server: SharedServer, raw: bytes, *, whole: b
     if whole and session.signals(statement):
         body = in_text(session, text) + b"\0" + types
     prepared = Prepared(body if whole else b"", statement)
+    if session.strict and (token := guarding.of_parse(session, server, statement)):
+        guarding.watch_of(session).dropping = not whole
+        server.stand.will(Change(name, prepared, ours=False))
+        server.pipeline.entries.append(pipeline.PARSE_NAMED)
+        return frontend.parse_message(session.names.on_server(name), token)
     before = session.prepare_for(statement)
     if name and server.stand.sees(session.names, name) is not None:
         # Postgres is to say that the name is taken.
@@ -294,6 +312,10 @@ def _bind(session: SharedSession, server: SharedServer, raw: bytes) -> bytes:
         server.pipeline.entries.append(pipeline.BIND)
         return before + raw
     session.last = prepared.statement
+    if session.strict and (token := guarding.of_bind(session, server, prepared.statement)):
+        guarding.watch_of(session).dropping = len(raw) < 1 + int.from_bytes(raw[1:5], "big")
+        server.pipeline.entries.append(pipeline.BIND)
+        return frontend.bind_message(b"", token)
     before = session.prepare_for(prepared.statement)
     before += ensure(session, server, name)
     server.pipeline.entries.append(pipeline.BIND)

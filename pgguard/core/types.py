@@ -125,6 +125,8 @@ class Flagged:
     count: int
     first: float
     last: float
+    action: str = "observe"
+    """What was done about the newest one: `observe`, `warn` or `block`."""
 
 
 @dataclass(slots=True, eq=False)

@@ -254,7 +254,6 @@ NOT_YET_KEYS = frozenset(
 """Keys that have their name already and nothing behind it."""
 
 NOT_YET_VALUES: dict[str, frozenset[str]] = {
-    "tenancy.mode": frozenset({"warn", "block"}),
     "clients.identify": frozenset({"test_mark"}),
     "run.fail_on": frozenset({"leftover", "leak", "collision", "shared_state", "slow"}),
 }

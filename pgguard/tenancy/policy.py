@@ -126,6 +126,19 @@ class Policy:
     """Entries of `tenancy.allow` that were needed so far."""
     _known: dict[tuple[object, str, int], tuple[int, Decision]] = field(default_factory=dict)
 
+    @property
+    def acts(self) -> bool:
+        """Whether any statement of anybody may be warned about or blocked."""
+        return self._most() > Action.observe
+
+    @property
+    def blocks(self) -> bool:
+        """Whether any may be blocked, so that statements must be judged before they run."""
+        return self._most() is Action.block
+
+    def _most(self) -> Action:
+        return max([self.settings.mode, *(rule.mode for rule in self.settings.rules)])
+
     def decide(self, statement: Judged, client: str, verdict: int | None = None) -> Decision:
         """What to do about an execution by `client`.
 

@@ -1,0 +1,65 @@
+"""What the tenant guard remembers of one session, from its first statement that needs it on.
+
+Laws: a session whose statements are all clean has none; everything is bounded.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pgguard.sql.statement import Statement
+
+MOST_TOKENS = 10_000
+MOST_WARNED = 1_000
+
+
+class Watch:
+    """One session's."""
+
+    __slots__ = ("_number", "blocked", "drop", "dropping", "final", "pending", "refused", "warned")
+
+    def __init__(self) -> None:
+        self.blocked: dict[bytes, bytes] = {}
+        """Texts and names that were put in the place of what is blocked, each with the body of the
+        ErrorResponse that the client gets for it."""
+        self.drop = 0
+        """Bytes to come of a message that was blocked."""
+        self.dropping = False
+        """What is being skipped is not passed on (servers that are shared)."""
+        self.pending: tuple[bytes, list[tuple[int, Statement]]] | None = None
+        """What waits for verdicts: a chunk, and where which statement stands in it."""
+        self.final = False
+        """Nothing better than what is known now will come: waiting is over."""
+        self.refused: Statement | None = None
+        """The statement whose Parse was blocked last: its Bind is no second execution."""
+        self.warned: set[Statement] = set()
+        self._number = 0
+
+    def token(self, error: bytes) -> bytes:
+        """A text that cannot be parsed, and a name that no statement has; `error` is the body of
+        the ErrorResponse that takes the place of the one it provokes."""
+        if len(self.blocked) >= MOST_TOKENS:
+            del self.blocked[next(iter(self.blocked))]
+        self._number += 1
+        token = b"pgguard_blocked_%d" % self._number
+        self.blocked[token] = error
+        return token
+
+    def answer(self, text: bytes) -> bytes | None:
+        """The error for the token that `text` names, once."""
+        for token, error in self.blocked.items():
+            at = text.find(token)
+            if at >= 0 and not text[at + len(token) : at + len(token) + 1].isdigit():
+                del self.blocked[token]
+                return error
+        return None
+
+    def warns(self, statement: Statement) -> bool:
+        """Whether this session has not been warned of the statement yet."""
+        if statement in self.warned:
+            return False
+        if len(self.warned) >= MOST_WARNED:
+            self.warned.clear()
+        self.warned.add(statement)
+        return True
