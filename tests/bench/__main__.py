@@ -13,6 +13,7 @@ RUNS = {
     "cpu": "tests.bench.cpu",
     "connects": "tests.bench.connects",
     "results": "tests.bench.results",
+    "sharing": "tests.bench.sharing",
     "startup": "tests.bench.startup",
 }
 
