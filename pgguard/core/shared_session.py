@@ -121,6 +121,9 @@ class SharedSession(Session):
         if server is None or self.waits or self.held_back is not None:
             self.last_byte = self.hub.clock()
             self._receive_unlinked(data)
+        elif data == _TERMINATE and not server.pipeline.entries and not self.partial:
+            self.leaving = True
+            self.hub.end_session(self, "closed by the client")
         elif self.skip or self.partial or not usual.send(self, server, data):
             self.last_byte = now = self.hub.clock()
             self.counters.received_bytes += len(data)
@@ -378,11 +381,10 @@ class SharedSession(Session):
         else:
             self.go_on()
 
-    def greet(self) -> None:
+    def greet(self, first: bytes = b"") -> None:
         """The login is complete without a server: what Postgres has said to others of its kind."""
-        parameters = self.pool.told_to(self.named)
-        said = (backend.parameter_status(name, value) for name, value in parameters.items())
-        self._greet(b"".join(said), parameters)
+        parameters, said = self.pool.told_to(self.named)
+        self._greet(first + said, parameters)
 
     def _greet(self, greeting: bytes, parameters: dict[str, str]) -> None:
         self.greeted, self.told = True, parameters
@@ -401,6 +403,7 @@ class SharedSession(Session):
         return holding.stuck_since(self)
 
 
+_TERMINATE = b"X\0\0\0\4"
 _SYNC = b"S\0\0\0\4"
 _PARSED = backend.message(codes.PARSE_COMPLETE, b"")
 _RENAMING = Effect(Kind.RESET, handover.APPLICATION_NAME)

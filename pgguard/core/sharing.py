@@ -83,10 +83,12 @@ class Sharing:
         hub.keys.add(session.pid, session.secret_key, session)
         self.judged(session, pool.parameters)
         if not self._lets_in(session):
+            if session.relay is None:
+                session.write(backend.authentication_ok())
             self.want(session)
             return
         hub.places.move(session, SessionState.IDLE, now)
-        session.greet()
+        session.greet(backend.authentication_ok())
         session.receive(b"")
 
     def _lets_in(self, session: SharedSession) -> bool:
@@ -197,6 +199,7 @@ class Sharing:
             return
         move(server, ServerState.IDLE)
         server.ticket = None
+        server.walking = False
         self._pools.put(server)
         if ticket is not None:
             hub.granted(hub.admission.give_back(ticket, now))

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("pgguard.net")
 
 BACKLOG = 1024
+AT_ONCE = 8
+"""Connections that are accepted before others have their turn."""
 NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 PAUSE_WITHOUT_DESCRIPTORS = 0.2
 COMPLAIN_EVERY = 10.0
@@ -114,24 +116,30 @@ class Listener:
         self._report = report
         self._cancel = cancel
         self._entrance = entrance or Entrance()
-        self._accepting: list[asyncio.Task[None]] = []
+        self._pauses: dict[socket.socket, asyncio.TimerHandle] = {}
+        """Where nobody is accepted for a while, and when that ends."""
         self._welcoming: set[asyncio.Task[None]] = set()
         self._complained_at = float("-inf")
 
     def start(self) -> None:
-        for sock in self._sockets:
-            name = f"accept {sock.getsockname()}"
-            self._accepting.append(self._tasks.spawn(self._accept(sock), name))
+        for listening in self._sockets:
+            self._listen(listening)
+
+    def _listen(self, listening: socket.socket) -> None:
+        self._pauses.pop(listening, None)
+        asyncio.get_running_loop().add_reader(listening, self._accept, listening)
 
     async def stop(self) -> None:
         """Accept no more; the connections that there are go on.
 
         Whoever had connected before, and says soon who it is, still gets an answer of the core.
         """
-        for task in self._accepting:
-            task.cancel()
-        await asyncio.gather(*self._accepting, return_exceptions=True)
-        for listening in self._sockets:
+        loop = asyncio.get_running_loop()
+        sockets, self._sockets = self._sockets, []
+        for listening in sockets:
+            loop.remove_reader(listening)
+            if listening in self._pauses:
+                self._pauses.pop(listening).cancel()
             with contextlib.suppress(OSError):
                 while True:
                     sock, peer = _let_in(listening)
@@ -140,19 +148,24 @@ class Listener:
         if self._welcoming:
             await asyncio.wait(self._welcoming, timeout=LAST_WORDS)
 
-    async def _accept(self, listening: socket.socket) -> None:
-        while True:
-            # A cancelled `sock_accept` may lose what it has accepted; here that stays in the queue.
-            await _is_knocking(listening)
+    def _accept(self, listening: socket.socket) -> None:
+        """Somebody knocks: let in who has come, a few at a time."""
+        for _ in range(AT_ONCE):
             try:
                 sock, peer = _let_in(listening)
+            except BlockingIOError:
+                return
             except OSError as error:
                 if error.errno not in NO_DESCRIPTORS:
                     continue
                 self._complain("no descriptors left to accept connections: %s", error.strerror)
                 self._crowd.drop_one()
-                await asyncio.sleep(PAUSE_WITHOUT_DESCRIPTORS)
-                continue
+                loop = asyncio.get_running_loop()
+                loop.remove_reader(listening)
+                self._pauses[listening] = loop.call_later(
+                    PAUSE_WITHOUT_DESCRIPTORS, self._listen, listening
+                )
+                return
             self._meet(listening, sock, peer)
 
     def _meet(self, listening: socket.socket, sock: socket.socket, peer: tuple[str, int]) -> None:
@@ -318,17 +331,6 @@ class Listener:
         )
         hint = "pgguard: listen.tls = require takes nobody without TLS"
         await _refuse(channel, _refusal(message, hint))
-
-
-async def _is_knocking(listening: socket.socket) -> None:
-    """Wait until somebody wants to come in."""
-    loop = asyncio.get_running_loop()
-    knock = asyncio.Event()
-    loop.add_reader(listening, knock.set)
-    try:
-        await knock.wait()
-    finally:
-        loop.remove_reader(listening)
 
 
 def _let_in(listening: socket.socket) -> tuple[socket.socket, Any]:
