@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from pgguard.core import upkeep
 from pgguard.core.handover import APPLICATION_NAME
+from pgguard.core.learning import MARKING, Answered
 from pgguard.core.pins import Reason
 from pgguard.core.pipeline import (
     BATCH,
@@ -51,6 +52,7 @@ class SharedServer(Server):
         "changed",
         "checking",
         "comparing",
+        "controlled",
         "dotted",
         "doubt",
         "last_session",
@@ -112,6 +114,8 @@ class SharedServer(Server):
         self.doubt = ""
         """Why it must be closed rather than shared."""
         self.batch_failed = False
+        self.controlled = False
+        """What is being answered has begun or ended a transaction."""
 
     @property
     def shared(self) -> SharedSession:
@@ -240,7 +244,11 @@ class SharedServer(Server):
 
     def may_mark(self, effects: Iterable[Effect]) -> None:
         """What is being sent may make settings with a dot, which no reset removes (T24)."""
-        self.dotted.update(name for kind, name in effects if "." in name and kind is not Kind.CALL)
+        for kind, name in effects:
+            if "." in name and (kind in MARKING or kind is Kind.MAY_SET):
+                self.dotted.add(name)
+            elif kind is Kind.TEMPORARY:
+                self.dotted.add(upkeep.TEMPORARY)
 
     # What the walk over the replies tells
 
@@ -303,6 +311,7 @@ class SharedServer(Server):
 
     def completed(self, body: bytes) -> None:
         self.rolled_back = body.startswith(b"ROLLBACK")
+        self.controlled = self.controlled or body.startswith(_CONTROL)
 
     def failed_with(self, body: bytes) -> None:
         if self.copy_in:
@@ -333,7 +342,8 @@ class SharedServer(Server):
             self.ours_failed = self.ours_failed or self.batch_failed
             self.failed = self.noted = self.batch_failed = self.rolled_back = False
             return b"" if self.ours else self._news()
-        failed, self.batch_failed = self.batch_failed, False
+        answered = Answered(self.batch_failed, status, self.status == "E", self.controlled)
+        self.batch_failed = self.controlled = False
         self._answer_whole()
         promised = self.pipeline.promised
         more = self.pipeline.ready()
@@ -344,7 +354,7 @@ class SharedServer(Server):
         # A Query in the wake of an error was passed over, like all else up to Sync.
         for _ in range(promised - self.pipeline.promised if session is not None else 0):
             assert session is not None
-            session.settled(failed=failed, status=status)
+            session.settled(answered)
         return b""
 
     def _answer_whole(self) -> None:
@@ -384,6 +394,9 @@ class SharedServer(Server):
                 else:
                     tracked.commit()
                 self.settings = dict(tracked.settings)
+
+
+_CONTROL = (b"BEGIN", b"START", b"COMMIT", b"ROLLBACK", b"SAVEPOINT", b"RELEASE")
 
 
 def without_formats(description: bytes) -> bytes:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 from pgguard.core import handover, holding, usual
 from pgguard.core.ahead import HELD_LIMIT, has_left
 from pgguard.core.gate import concerns_databases
-from pgguard.core.learning import CLEARING, Sent, learn
+from pgguard.core.learning import CLEARING, Answered, Sent, learn
 from pgguard.core.malformed import BAD_LENGTH
 from pgguard.core.pins import Pins, Reason
 from pgguard.core.prepared import Names, Prepared
@@ -271,8 +271,10 @@ class SharedSession(Session):
         if self.names.bare or self.unsynced or not statement.session:
             # Within a batch we can run nothing: there it finds none of the names.
             return False
-        kinds = {effect.kind for effect in statement.session}
-        return Kind.NAMES_PREPARED in kinds or bool(kinds & _NAMING and len(self.names))
+        return any(
+            kind is Kind.NAMES_PREPARED or (kind in _NAMING and self.names.get(name.encode()))
+            for kind, name in statement.session
+        )
 
     def prepare_for(self, statement: Statement) -> bytes:
         """What must be sent before a statement that names prepared statements in SQL (T19)."""
@@ -293,7 +295,9 @@ class SharedSession(Session):
         """An execution is about to be sent; `parameters`: the text does not say it all."""
         judge = self.judge
         assert judge is not None
-        if statement.effects & (SEQUENCES | ANY):
+        if statement.effects & (SEQUENCES | ANY) or any(
+            kind in CALLING for kind, _ in statement.session
+        ):
             self.shared.sequences_of = self
         if statement.clean == judge.version:
             self.statements[statement.verdict] += 1
@@ -352,11 +356,11 @@ class SharedSession(Session):
         for reason in self.pins.brought(effects, self.hub.clock(), text):
             self.hub.sharing.pinned(self, reason)
 
-    def settled(self, *, failed: bool, status: str) -> None:
-        """The oldest batch was answered; `failed` = with an error."""
+    def settled(self, answered: Answered) -> None:
+        """The oldest batch was answered."""
         batch = self.batches.pop(0) if self.batches else []
         if batch:
-            learn(self, batch, failed=failed, status=status)
+            learn(self, batch, answered)
 
     # Link and unlink
 
@@ -407,4 +411,5 @@ _TERMINATE = b"X\0\0\0\4"
 _SYNC = b"S\0\0\0\4"
 _PARSED = backend.message(codes.PARSE_COMPLETE, b"")
 _RENAMING = Effect(Kind.RESET, handover.APPLICATION_NAME)
+CALLING = frozenset({Kind.CALL, Kind.CODE, Kind.UNREAD})
 _NAMING = frozenset({Kind.EXECUTE, Kind.DEALLOCATE})

@@ -71,6 +71,14 @@ KNOWN: dict[tuple[str, str], str] = {
         " authority. Another role than that of pgguard's certificate is refused in Postgres's"
         " words, which come behind pgguard's own AuthenticationOk"
     ),
+    ("features", "lastval"): (
+        "the first lastval of a client, behind an INSERT whose server another session needed in"
+        " between: 55000, never another session's number. Postgres has no way to make that state on"
+        " another server (sequence.c keeps it in the backend alone), and to keep the server after"
+        " every INSERT into a serial column would pin all that ORMs do. From this call on the"
+        " client's sessions keep theirs: the states with `lastval` and `currval` behind a first use"
+        " are kept in every way"
+    ),
     ("fuzz", "protocol version below 18"): "pgguard speaks protocol 3.2 with every server, so with "
     "one before PostgreSQL 18 the version in NegotiateProtocolVersion and the length of the cancel "
     "key are pgguard's own; names of unknown options are compared",
