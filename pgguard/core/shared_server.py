@@ -31,6 +31,7 @@ from pgguard.errors import ProtocolViolation
 from pgguard.pool.servers import ServerState
 from pgguard.sql.session_effects import Effect, Kind
 from pgguard.wire import backend, codes, frontend
+from pgguard.wire.scan import message
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -160,7 +161,8 @@ class SharedServer(Server):
         if session.waits and (over or self.copy_in or self.stand.awaits_no_more()):
             session.go_on()
         if not self.pipeline.entries and self.walker.between_messages:
-            self.walking = False
+            # Whoever listens hears of others by the pids that they were told.
+            self.walking = Reason.LISTEN in session.pinned
 
     def _alone(self, data: bytes) -> None:
         """Nobody has it: Postgres says goodbye, or has read its configuration again."""
@@ -219,8 +221,13 @@ class SharedServer(Server):
             self.stand.will(Change(name, prepared, ours=True))
             self.pipeline.entries.append(PARSE_OURS)
             pieces.append(prepared.parse(name))
+        return b"".join(pieces) + self.sync()
+
+    def sync(self) -> bytes:
+        """A Sync of ours."""
+        self.walk()
         self.pipeline.entries.append(SYNC_OURS)
-        return b"".join(pieces) + frontend.sync()
+        return frontend.sync()
 
     # What its session is learned to have done
 
@@ -263,6 +270,11 @@ class SharedServer(Server):
             return
         session.told = {**session.told, name: value}
         self.hub.parameter_changed(self, name, value)
+
+    def notification(self, body: bytes) -> bytes:
+        """NotificationResponse as the session gets it: with the pid that the sender was told."""
+        pid = self.hub.sharing.told_pid(int.from_bytes(body[:4], "big"))
+        return message(codes.NOTIFICATION_RESPONSE, pid.to_bytes(4, "big") + body[4:])
 
     def rows_told(self, body: bytes) -> None:
         """RowDescription or NoData, the answer to a Describe (T18)."""

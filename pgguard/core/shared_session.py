@@ -55,6 +55,7 @@ class SharedSession(Session):
     __slots__ = (
         "batch",
         "batches",
+        "bound",
         "dotted",
         "drop_next",
         "dropping",
@@ -98,6 +99,8 @@ class SharedSession(Session):
         """What comes up to the next Sync is dropped: its batch was refused."""
         self.unsynced = False
         """Messages were sent whose Sync was not: a transaction may be open behind them (T13)."""
+        self.bound = False
+        """Among them was a Bind or an Execute: what they did is kept or undone by the Sync."""
         self.unverified = True
         """Something was sent since Postgres was asked what is left behind (T23)."""
         self.waits = False
@@ -268,7 +271,7 @@ class SharedSession(Session):
 
     def lays_bare(self, statement: Statement) -> bool:
         """Whether the names of its prepared statements must be its own for that statement (T19)."""
-        if self.names.bare or self.unsynced or not statement.session:
+        if self.names.bare or not statement.session or not self._may_sync():
             # Within a batch we can run nothing: there it finds none of the names.
             return False
         return any(
@@ -276,12 +279,22 @@ class SharedSession(Session):
             for kind, name in statement.session
         )
 
+    def _may_sync(self) -> bool:
+        """Whether nothing would come of a Sync of ours (asyncpg parses, flushes and stops)."""
+        if not self.unsynced:
+            return True
+        server = cast("SharedServer | None", self.server)
+        if server is None or server.pipeline.entries or server.batch_failed:
+            return False
+        return server.status == "T" or not self.bound
+
     def prepare_for(self, statement: Statement) -> bytes:
         """What must be sent before a statement that names prepared statements in SQL (T19)."""
         if self.shared.status == "E" or not self.lays_bare(statement):
             return b""
         self.pin(Reason.NAMES, statement.masked)
-        return self.shared.lay_bare(self)
+        ended = self.shared.sync() if self.unsynced else b""
+        return ended + self.shared.lay_bare(self)
 
     def signals(self, statement: Statement) -> bool:
         """Whether it may name the pid of a session (T28)."""
@@ -342,7 +355,7 @@ class SharedSession(Session):
             self.batches[0][:0] = first
         else:
             self.batch[:0] = first
-            self.unsynced = True
+            self.unsynced = self.bound = True
 
     def pin_for_life(self, why: str) -> None:
         self.pin(Reason.OBJECT, why)

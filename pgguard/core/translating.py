@@ -81,6 +81,7 @@ def translate(session: SharedSession, server: SharedServer, data: bytes) -> None
         pieces.append(_translate(session, server, kind, chunk[pos:after], whole=whole))
         if kind in _BATCHED:
             session.unsynced = True
+            session.bound = session.bound or kind in (codes.BIND, codes.EXECUTE)
         if not whole:
             session.skip = after - len(chunk)
             pos = len(chunk)
@@ -165,7 +166,7 @@ def _translate(
         if not server.copy_in:
             entries.append(pipeline.SYNC)
             session.promised()
-            session.unsynced = False
+            session.unsynced = session.bound = False
     elif kind == codes.TERMINATE:
         session.leaving = True
         return b""

@@ -182,6 +182,35 @@ def test_a_setting_whose_name_is_bound_is_known_by_it(
     shared.world.end()
 
 
+def test_execute_behind_a_prepare_that_was_only_flushed_finds_the_name() -> None:
+    shared = Shared()
+    session = shared.session()
+    server = session.shared
+    shared.heard(server)
+    shared.says(session, 'Parse "s" "SELECT 1"', "Flush")
+    shared.says(server, "ParseComplete", "ParameterDescription", "NoData")
+    shared.heard(server)
+    shared.says(session, 'Parse "" "EXECUTE s"', "Sync")
+    assert words(shared.heard(server)) == ["Sync", "Query", "Parse", "Sync", "Parse", "Sync"]
+    shared.says(server, "ReadyForQuery I")
+    shared.done(server, "DEALLOCATE ALL")
+    shared.says(server, "ParseComplete", "ReadyForQuery I", "ParseComplete", "ReadyForQuery I")
+    assert words(shared.heard(session))[-2:] == ["ParseComplete", "ReadyForQuery"]
+    shared.world.end()
+
+
+def test_execute_behind_what_a_sync_would_commit_finds_no_name() -> None:
+    shared = Shared()
+    session, server = prepared(shared)
+    shared.says(session, 'Bind "" "s" "x"', 'Execute "" 0', "Flush")
+    shared.says(server, "BindComplete", 'CommandComplete "SELECT 1"')
+    shared.heard(server)
+    shared.says(session, 'Parse "" "EXECUTE s"', "Sync")
+    assert words(shared.heard(server)) == ["Parse", "Sync"]
+    shared.says(server, "ParseComplete", "ReadyForQuery I")
+    shared.world.end()
+
+
 def test_execute_of_a_name_that_is_not_of_the_protocol_lays_nothing_bare() -> None:
     shared = Shared()
     session, server = prepared(shared)

@@ -237,10 +237,10 @@ def judge(
     for line in known.explained("features", wrong):
         checks.note(f"known: {line}")
     unknown = known.unexplained("features", wrong)
-    right = len(states) - len(unknown)
+    right = len(states) - len(wrong)
     checks.claim(
         not unknown and right >= LEAST,
         f"{name}: kept for the owner, clean for the neighbours",
-        f"{right} of {len(states)}{(unknown and f', but for {unknown}') or ''}",
+        f"{right} of {len(states)}, known {len(wrong) - len(unknown)}, others {unknown or 'none'}",
         f"all, at least {LEAST}",
     )
