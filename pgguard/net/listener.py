@@ -23,6 +23,7 @@ from pgguard.errors import LoginRefused, ProtocolViolation, SettingsError
 from pgguard.net.certificates import ALPN, Entrance, why
 from pgguard.net.channel import Channel, TlsChannel, is_waiting
 from pgguard.net.crowd import REFUSING, Crowd, no_room
+from pgguard.net.greeting import Greeting
 from pgguard.net.loop import is_loopback, tune
 from pgguard.net.transports import SessionProtocol
 from pgguard.net.unix import peer_of
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from pgguard.core.hub import Hub
+    from pgguard.core.types import Peer
     from pgguard.net.loop import Tasks
 
 log = logging.getLogger("pgguard.net")
@@ -172,9 +174,9 @@ class Listener:
         unix = listening.family == socket.AF_UNIX
         address, port = (LOCAL, 0) if unix else (str(peer[0]), int(peer[1]))
         if self._crowd.has_room():
-            task = self._tasks.spawn(
-                self._welcome(sock, address, port, self._hub.clock()), "negotiate"
-            )
+            plain = unix or self._entrance.context is None
+            welcome = self._greet if plain else self._welcome
+            task = self._tasks.spawn(welcome(sock, address, port, self._hub.clock()), "negotiate")
             self._welcoming.add(task)
             task.add_done_callback(self._welcoming.discard)
             self._crowd.enter(sock, partial(_show_out, sock, task))
@@ -206,6 +208,53 @@ class Listener:
         if now - self._complained_at >= COMPLAIN_EVERY:
             self._complained_at = now
             log.warning(what, why)
+
+    async def _greet(self, sock: socket.socket, address: str, port: int, since: float) -> None:
+        """Where nothing will be encrypted the transport has the socket from the first byte on."""
+        peer: Peer | None = None
+
+        def begin(transport: asyncio.Transport, head: bytes) -> None:
+            self._crowd.leave(sock)
+            session = self._hub.open_session(
+                address, port, loopback=is_loopback(address), peer=peer
+            )
+            # The whole way in has one time limit.
+            session.since = since
+            protocol = SessionProtocol(session, head, self._report)
+            transport.set_protocol(protocol)
+            protocol.connection_made(transport)
+
+        loop = asyncio.get_running_loop()
+        greeting = Greeting(begin)
+        try:
+            if address == LOCAL:
+                peer = peer_of(sock)
+            else:
+                tune(sock, address)
+            await loop.connect_accepted_socket(lambda: greeting, sock)
+        except BaseException as error:
+            self._crowd.leave(sock)
+            sock.close()
+            if isinstance(error, OSError):
+                return
+            raise
+        end = loop.call_later(self._hub.settings.login_timeout, greeting.transport.abort)
+        try:
+            how = await greeting.over
+            if how:
+                await self._cancel_as(how)
+        except ProtocolViolation:
+            pass
+        finally:
+            end.cancel()
+            self._crowd.leave(sock)
+            if not greeting.begun:
+                greeting.transport.close()
+
+    async def _cancel_as(self, packet: bytes) -> None:
+        request = decode_packet(packet)
+        if isinstance(request, CancelRequest):
+            await self._cancel(request.pid, request.secret)
 
     async def _welcome(self, sock: socket.socket, address: str, port: int, since: float) -> None:
         loop = asyncio.get_running_loop()
@@ -313,10 +362,9 @@ class Listener:
     async def _take_cancel(self, channel: Channel, head: bytes, length: int) -> None:
         if not 12 < length <= 12 + MAX_CANCEL_KEY_LENGTH:
             raise ProtocolViolation("invalid length of cancel request packet")
-        request = decode_packet(head + await _read_exactly(channel, length - 8))
+        packet = head + await _read_exactly(channel, length - 8)
         self._crowd.leave(channel.sock)
-        if isinstance(request, CancelRequest):
-            await self._cancel(request.pid, request.secret)
+        await self._cancel_as(packet)
         if channel.tls:
             channel.close()
         raise EOFError
