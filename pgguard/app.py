@@ -206,6 +206,7 @@ class Guard:
         # Look-ups first: none may be in the middle of a connection that is closed.
         await self._tasks.cancel()
         await self._services.stop()
+        self._identification.stop()
         if self._analyst is not None:
             await self._analyst.close()
         if self._http is not None:
@@ -366,8 +367,8 @@ class Guard:
     def read_role(self, session: Session) -> bool:
         return self._roles.want(session)
 
-    def identify(self, session: Session) -> None:
-        self._identification.want(session)
+    def identify(self, session: Session) -> bool:
+        return self._identification.want(session)
 
     def cancel(self, server: Server) -> None:
         self._tasks.spawn(self._cancels.of_server(server), f"cancel {server.pid}")

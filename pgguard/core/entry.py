@@ -185,7 +185,8 @@ def enter(session: Session, outcome: Secret | Way) -> None:
     if outcome is Way.RELAYED:
         session.relay = Relay(session, entrance.framer.rest)
     else:
-        session.write(backend.authentication_ok())
+        if not hub.shares:
+            session.write(backend.authentication_ok())
         session.held = entrance.framer.rest
     try:
         hub.admission.open_session(client.share)

@@ -7,6 +7,7 @@ is looked for before the server goes to anybody else (T23).
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from pgguard.core import upkeep
@@ -25,9 +26,16 @@ CHECKED = frozenset(
         Reason.HOLD,
         Reason.PREPARE,
         Reason.LISTEN,
+        Reason.SETTING,
+        Reason.NAMES,
     }
 )
 """Reasons that a check may find to be none."""
+
+_COLUMNS = len(upkeep.COLUMNS)
+_OF_TRANSACTION = frozenset(
+    {"transaction_isolation", "transaction_read_only", "transaction_deferrable"}
+)
 
 APPLICATION_NAME = "application_name"
 OURS = frozenset({APPLICATION_NAME, "client_encoding"})
@@ -78,27 +86,77 @@ def check(session: SharedSession, server: SharedServer) -> None:
     """Ask Postgres what statements that may have done anything have left behind."""
     session.unverified, server.checking = False, True
     server.row = []
-    server.write(server.run(upkeep.query([upkeep.CHECK])))
+    texts = []
+    if session.names.bare:
+        # Back under names that others cannot mean, and made again when they are needed.
+        texts += [upkeep.deallocate(name) for name in server.stand.cleared()]
+        session.names.bare = False
+    judge = session.judge
+    dotted = session.dotted | server.dotted | (judge.dotted if judge is not None else frozenset())
+    server.write(server.run(upkeep.query([*texts, upkeep.check(dotted)])))
 
 
 def checked(session: SharedSession, server: SharedServer, now: float) -> None:
-    """The answer: what is there pins, what is not there does not."""
+    """The answer: what is there pins, what is not there does not, and settings are learned."""
     server.checking = False
-    if server.ours_failed or len(server.row) != len(upkeep.COLUMNS):
+    if server.ours_failed or len(server.row) != upkeep.CHECKED:
         server.doubt = "a check had no answer"
         return
-    found: set[Reason] = set()
-    for reason, value in zip(upkeep.COLUMNS, server.row, strict=True):
-        there = value not in (None, b"", b"0", b"none")
-        if reason is Reason.SETTING and value:
-            names = set(value.decode("utf-8", "replace").split())
-            there = bool(names - set(session.tracked.settings) - OURS)
-        if there:
-            found.add(reason)
+    found = {
+        reason
+        for reason, value in zip(upkeep.COLUMNS, server.row[:_COLUMNS], strict=True)
+        if value not in (None, b"", b"0", b"none")
+    }
     for reason in found:
         session.pin(reason, "found by a check")
     if session.unverified:
         # What was sent behind the check may have done what the check has not found.
         return
-    for reason in CHECKED - found:
+    unsure, settings, schema, dotted = server.row[_COLUMNS:]
+    _learn_marks(session, server, set(_read(dotted)), temporary=schema == b"t")
+    kept = _learn_settings(session, server, (unsure or b"").decode(), _read(settings, dotted))
+    for reason in CHECKED - found - kept:
         session.pins.verified(reason)
+
+
+def _read(*columns: bytes | None) -> dict[str, str]:
+    """Settings by name, out of JSON."""
+    found: dict[str, str] = {}
+    for column in columns:
+        found |= json.loads((column or b"{}").decode("utf-8", "surrogateescape"), strict=False)
+    return found
+
+
+def _learn_marks(
+    session: SharedSession, server: SharedServer, names: set[str], *, temporary: bool
+) -> None:
+    """What no reset removes, as it is (T24)."""
+    server.dotted = names | ({upkeep.TEMPORARY} if temporary else set())
+    session.dotted = frozenset(server.dotted)
+
+
+def _learn_settings(
+    session: SharedSession, server: SharedServer, unsure: str, values: dict[str, str]
+) -> set[Reason]:
+    """All settings of the session, by their values; those that cannot be made again pin."""
+    tracked, others = session.tracked.settings, set(unsure.split()) - OURS
+    made = {name: text for name, text in tracked.items() if name in others}
+    for name, value in values.items():
+        if name in OURS and name not in tracked:
+            told = session.named if name == APPLICATION_NAME else _begun(session, name)
+            if value == told:
+                continue
+        if name not in _OF_TRANSACTION and (value or "." not in name):
+            made[name] = upkeep.make(name, value)
+    session.tracked.settings = made
+    server.settings = dict(made)
+    pin = session.pins.reasons.get(Reason.SETTING)
+    if others - set(made):
+        session.pin(Reason.SETTING, "found by a check")
+        return {Reason.SETTING}
+    return {Reason.SETTING} if pin is not None and "" in pin.names else set()
+
+
+def _begun(session: SharedSession, name: str) -> str | None:
+    """A parameter as it was told at the login."""
+    return {key.lower(): value for key, value in session.pool.parameters.items()}.get(name)

@@ -137,9 +137,7 @@ class Hub:
             return
         local = session.loopback or session.peer_pid is not None
         procfs = local and "process" in self.settings.identify
-        if procfs:
-            self.net.identify(session)
-        if not procfs or self.clients.is_named(session):
+        if not procfs or self.net.identify(session) or self.clients.is_named(session):
             self._enter(session)
 
     def identified(self, session: Session) -> None:

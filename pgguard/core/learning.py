@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pgguard.core.pins import Reason
 from pgguard.core.tracked import RESET
+from pgguard.core.upkeep import TEMPORARY
 from pgguard.sql.session_effects import Effect, Kind
 
 if TYPE_CHECKING:
@@ -21,9 +22,12 @@ if TYPE_CHECKING:
 CLEARING = frozenset({Kind.DEALLOCATE_ALL, Kind.DISCARD_ALL})
 """What takes all prepared statements away."""
 
-_MARKING = frozenset({Kind.SET, Kind.SET_LOCAL, Kind.SET_UNKNOWN})
-_TRANSACTION = frozenset(
-    {Kind.BEGIN, Kind.COMMIT, Kind.ROLLBACK, Kind.SAVEPOINT, Kind.RELEASE, Kind.ROLLBACK_TO}
+MARKING = frozenset({Kind.SET, Kind.SET_LOCAL, Kind.SET_UNKNOWN})
+_COMMITS = frozenset({Kind.COMMIT, Kind.COMMIT_AND_CHAIN})
+_ROLLS_BACK = frozenset({Kind.ROLLBACK, Kind.ROLLBACK_AND_CHAIN})
+_CHAINS = frozenset({Kind.COMMIT_AND_CHAIN, Kind.ROLLBACK_AND_CHAIN})
+_TRANSACTION = (
+    frozenset({Kind.BEGIN, Kind.SAVEPOINT, Kind.RELEASE, Kind.ROLLBACK_TO}) | _COMMITS | _ROLLS_BACK
 )
 _SETS = frozenset({Kind.SET, Kind.SET_UNKNOWN, Kind.RESET, Kind.RESET_ALL, Kind.DISCARD_ALL})
 
@@ -39,18 +43,35 @@ class Sent(NamedTuple):
     """Some of it came with Bind, so that the text does not say it all."""
 
 
-def learn(session: SharedSession, batch: Sequence[Sent], *, failed: bool, status: str) -> None:
-    """A batch was answered; `failed` = with an error, `status` = that of its ReadyForQuery."""
-    if failed:
-        kinds = {effect.kind for sent in batch for effect in sent.effects}
-        if kinds & _SETS and kinds & _TRANSACTION:
-            # Some of it may have been committed before the error.
+class Answered(NamedTuple):
+    """How a batch was answered."""
+
+    failed: bool
+    """With an error."""
+    status: str
+    """That of its ReadyForQuery."""
+    aborted: bool = False
+    """It began in a transaction that had failed."""
+    controlled: bool = False
+    """It began or ended a transaction, perhaps among other things."""
+
+
+def learn(session: SharedSession, batch: Sequence[Sent], answered: Answered) -> None:
+    """A batch was answered."""
+    effects = [effect for sent in batch for effect in sent.effects]
+    if answered.failed:
+        kinds = {effect.kind for effect in effects}
+        marks = {name for kind, name in effects if kind in MARKING and "." in name}
+        if marks - session.dotted or (kinds & _SETS and kinds & _TRANSACTION):
+            # Some of it may have been done, or even committed, before the error.
             session.pin(Reason.UNCLEAR, "a batch that failed half-way")
+        if Kind.SEQUENCE_READ in kinds:
+            session.client.reads_sequences = True
         return
     for sent in batch:
-        alone = len(sent.effects) == 1
+        alone = len(sent.effects) == 1 and not answered.controlled
         for effect in sent.effects:
-            _learn(session, effect, sent, status, alone=alone)
+            _learn(session, effect, sent, answered, alone=alone)
         _end_pins(session, sent)
 
 
@@ -66,13 +87,15 @@ def _end_pins(session: SharedSession, sent: Sent) -> None:
             session.hub.sharing.unpinned(session, reason)
 
 
-def _learn(session: SharedSession, effect: Effect, sent: Sent, status: str, *, alone: bool) -> None:
+def _learn(
+    session: SharedSession, effect: Effect, sent: Sent, answered: Answered, *, alone: bool
+) -> None:
     kind, name = effect
-    tracked, server = session.tracked, session.shared
-    if "." in name and kind in _MARKING:
+    tracked, server, status = session.tracked, session.shared, answered.status
+    if "." in name and kind in MARKING:
         session.dotted |= {name}
     if kind in (Kind.SET, Kind.RESET):
-        if kind is Kind.SET and (not alone or sent.parameters):
+        if answered.controlled or (kind is Kind.SET and (not alone or sent.parameters)):
             session.pin(Reason.SETTING, "a setting beside others", name)
             return
         if status != "I":
@@ -84,6 +107,16 @@ def _learn(session: SharedSession, effect: Effect, sent: Sent, status: str, *, a
             tracked.begin()
         tracked.reset_all()
         server.has_reset()
+    elif kind in _COMMITS or kind in _ROLLS_BACK:
+        if kind in _COMMITS and not answered.aborted:
+            tracked.commit()
+        else:
+            tracked.rollback()
+        server.settings = dict(tracked.settings)
+        if kind in _CHAINS and status != "I":
+            tracked.begin()
+    elif kind is Kind.TEMPORARY:
+        session.dotted |= {TEMPORARY}
     elif kind is Kind.SAVEPOINT:
         tracked.begin()
         tracked.savepoint(name)
@@ -93,6 +126,9 @@ def _learn(session: SharedSession, effect: Effect, sent: Sent, status: str, *, a
         tracked.rollback_to(name)
     elif kind is Kind.ROLES:
         session.hub.sharing.roles_changed()
+    elif kind is Kind.DEALLOCATE and session.names.bare:
+        session.names.put(name.encode(), None)
+        server.stand.deallocated(name.encode())
     elif kind is Kind.SEQUENCE_READ:
         session.client.reads_sequences = True
     if kind in CLEARING:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from pgguard.wire import backend
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
@@ -44,17 +46,19 @@ class Pool:
     """Postgres has let somebody in, and said what follows."""
     parameters: dict[str, str] = field(default_factory=dict)
     """What Postgres says at login."""
-    _told: dict[str, dict[str, str]] = field(default_factory=dict)
+    _told: dict[str, tuple[dict[str, str], bytes]] = field(default_factory=dict)
     _parsed: dict[tuple[object, ...], Parsed] = field(default_factory=dict)
 
-    def told_to(self, name: str) -> dict[str, str]:
-        """What Postgres says at the login of a session with this application_name: one dictionary
-        for all of them, which nobody changes."""
+    def told_to(self, name: str) -> tuple[dict[str, str], bytes]:
+        """What Postgres says at the login of a session with this application_name, and in which
+        messages: one dictionary for all of them, which nobody changes."""
         told = self._told.get(name)
         if told is None:
             if len(self._told) >= MOST:
                 self._told.clear()
-            told = self._told[name] = {**self.parameters, APPLICATION_NAME: name}
+            parameters = {**self.parameters, APPLICATION_NAME: name}
+            said = (backend.parameter_status(*parameter) for parameter in parameters.items())
+            told = self._told[name] = parameters, b"".join(said)
         return told
 
     def knows(self, parameters: dict[str, str]) -> None:

@@ -237,6 +237,10 @@ class Stand:
         self._names.clear()
         return names
 
+    def deallocated(self, stands: bytes) -> None:
+        """A statement of this server name was taken away by SQL."""
+        self._names.pop(stands, None)
+
     def surplus(self) -> Iterator[bytes]:
         """Server names to close, those used longest ago first."""
         for stands in list(self._names)[: max(0, len(self._names) - MOST)]:

@@ -116,7 +116,9 @@ class Walker:
             if kind == codes.ERROR_RESPONSE:
                 out.append(self._error(body))
             else:
-                if not self._dropping:
+                if kind == codes.NOTIFICATION_RESPONSE:
+                    out.append(self._server.notification(body))
+                elif not self._dropping:
                     out.append(chunk[pos:after])
                 out.append(self._answer(kind, body))
             if self._server.fatal:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 from pgguard.core import upkeep
 from pgguard.core.gate import readable
 from pgguard.core.handover import APPLICATION_NAME
+from pgguard.core.learning import MARKING, Answered
 from pgguard.core.pins import Reason
 from pgguard.core.pipeline import (
     BATCH,
@@ -31,6 +32,7 @@ from pgguard.errors import ProtocolViolation
 from pgguard.pool.servers import ServerState
 from pgguard.sql.session_effects import Effect, Kind
 from pgguard.wire import backend, codes, frontend
+from pgguard.wire.scan import message
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -52,6 +54,7 @@ class SharedServer(Server):
         "changed",
         "checking",
         "comparing",
+        "controlled",
         "dotted",
         "doubt",
         "last_session",
@@ -113,6 +116,8 @@ class SharedServer(Server):
         self.doubt = ""
         """Why it must be closed rather than shared."""
         self.batch_failed = False
+        self.controlled = False
+        """What is being answered has begun or ended a transaction."""
 
     @property
     def shared(self) -> SharedSession:
@@ -157,7 +162,8 @@ class SharedServer(Server):
         if session.waits and (over or self.copy_in or self.stand.awaits_no_more()):
             session.go_on()
         if not self.pipeline.entries and self.walker.between_messages:
-            self.walking = False
+            # Whoever listens hears of others by the pids that they were told.
+            self.walking = Reason.LISTEN in session.pinned
 
     def _alone(self, data: bytes) -> None:
         """Nobody has it: Postgres says goodbye, or has read its configuration again."""
@@ -216,8 +222,13 @@ class SharedServer(Server):
             self.stand.will(Change(name, prepared, ours=True))
             self.pipeline.entries.append(PARSE_OURS)
             pieces.append(prepared.parse(name))
+        return b"".join(pieces) + self.sync()
+
+    def sync(self) -> bytes:
+        """A Sync of ours."""
+        self.walk()
         self.pipeline.entries.append(SYNC_OURS)
-        return b"".join(pieces) + frontend.sync()
+        return frontend.sync()
 
     # What its session is learned to have done
 
@@ -241,7 +252,11 @@ class SharedServer(Server):
 
     def may_mark(self, effects: Iterable[Effect]) -> None:
         """What is being sent may make settings with a dot, which no reset removes (T24)."""
-        self.dotted.update(name for kind, name in effects if "." in name and kind is not Kind.CALL)
+        for kind, name in effects:
+            if "." in name and (kind in MARKING or kind is Kind.MAY_SET):
+                self.dotted.add(name)
+            elif kind is Kind.TEMPORARY:
+                self.dotted.add(upkeep.TEMPORARY)
 
     # What the walk over the replies tells
 
@@ -256,6 +271,11 @@ class SharedServer(Server):
             return
         session.told = {**session.told, name: value}
         self.hub.parameter_changed(self, name, value)
+
+    def notification(self, body: bytes) -> bytes:
+        """NotificationResponse as the session gets it: with the pid that the sender was told."""
+        pid = self.hub.sharing.told_pid(int.from_bytes(body[:4], "big"))
+        return message(codes.NOTIFICATION_RESPONSE, pid.to_bytes(4, "big") + body[4:])
 
     def rows_told(self, body: bytes) -> None:
         """RowDescription or NoData, the answer to a Describe (T18)."""
@@ -304,6 +324,7 @@ class SharedServer(Server):
 
     def completed(self, body: bytes) -> None:
         self.rolled_back = body.startswith(b"ROLLBACK")
+        self.controlled = self.controlled or body.startswith(_CONTROL)
 
     def failed_with(self, body: bytes) -> None:
         if self.copy_in:
@@ -334,7 +355,8 @@ class SharedServer(Server):
             self.ours_failed = self.ours_failed or self.batch_failed
             self.failed = self.noted = self.batch_failed = self.rolled_back = False
             return b"" if self.ours else self._news()
-        failed, self.batch_failed = self.batch_failed, False
+        answered = Answered(self.batch_failed, status, self.status == "E", self.controlled)
+        self.batch_failed = self.controlled = False
         self._answer_whole()
         promised = self.pipeline.promised
         more = self.pipeline.ready()
@@ -345,7 +367,7 @@ class SharedServer(Server):
         # A Query in the wake of an error was passed over, like all else up to Sync.
         for _ in range(promised - self.pipeline.promised if session is not None else 0):
             assert session is not None
-            session.settled(failed=failed, status=status)
+            session.settled(answered)
         return b""
 
     def _answer_whole(self) -> None:
@@ -388,6 +410,9 @@ class SharedServer(Server):
                 else:
                     tracked.commit()
                 self.settings = dict(tracked.settings)
+
+
+_CONTROL = (b"BEGIN", b"START", b"COMMIT", b"ROLLBACK", b"SAVEPOINT", b"RELEASE")
 
 
 def without_formats(description: bytes) -> bytes:

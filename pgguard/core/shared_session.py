@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 from pgguard.core import handover, holding, usual
 from pgguard.core.ahead import HELD_LIMIT, has_left
 from pgguard.core.gate import concerns_databases
-from pgguard.core.learning import CLEARING, Sent, learn
+from pgguard.core.learning import CLEARING, Answered, Sent, learn
 from pgguard.core.malformed import BAD_LENGTH
 from pgguard.core.pins import Pins, Reason
 from pgguard.core.prepared import Names, Prepared
@@ -55,6 +55,7 @@ class SharedSession(Session):
     __slots__ = (
         "batch",
         "batches",
+        "bound",
         "dotted",
         "drop_next",
         "dropping",
@@ -98,6 +99,8 @@ class SharedSession(Session):
         """What comes up to the next Sync is dropped: its batch was refused."""
         self.unsynced = False
         """Messages were sent whose Sync was not: a transaction may be open behind them (T13)."""
+        self.bound = False
+        """Among them was a Bind or an Execute: what they did is kept or undone by the Sync."""
         self.unverified = True
         """Something was sent since Postgres was asked what is left behind (T23)."""
         self.waits = False
@@ -121,6 +124,9 @@ class SharedSession(Session):
         if server is None or self.waits or self.held_back is not None:
             self.last_byte = self.hub.clock()
             self._receive_unlinked(data)
+        elif data == _TERMINATE and not server.pipeline.entries and not self.partial:
+            self.leaving = True
+            self.hub.end_session(self, "closed by the client")
         elif self.skip or self.partial or not usual.send(self, server, data):
             self.last_byte = now = self.hub.clock()
             self.counters.received_bytes += len(data)
@@ -265,18 +271,30 @@ class SharedSession(Session):
 
     def lays_bare(self, statement: Statement) -> bool:
         """Whether the names of its prepared statements must be its own for that statement (T19)."""
-        if self.names.bare or self.unsynced or not statement.session:
+        if self.names.bare or not statement.session or not self._may_sync():
             # Within a batch we can run nothing: there it finds none of the names.
             return False
-        kinds = {effect.kind for effect in statement.session}
-        return Kind.NAMES_PREPARED in kinds or bool(kinds & _NAMING and len(self.names))
+        return any(
+            kind is Kind.NAMES_PREPARED or (kind in _NAMING and self.names.get(name.encode()))
+            for kind, name in statement.session
+        )
+
+    def _may_sync(self) -> bool:
+        """Whether nothing would come of a Sync of ours (asyncpg parses, flushes and stops)."""
+        if not self.unsynced:
+            return True
+        server = cast("SharedServer | None", self.server)
+        if server is None or server.pipeline.entries or server.batch_failed:
+            return False
+        return server.status == "T" or not self.bound
 
     def prepare_for(self, statement: Statement) -> bytes:
         """What must be sent before a statement that names prepared statements in SQL (T19)."""
         if self.shared.status == "E" or not self.lays_bare(statement):
             return b""
         self.pin(Reason.NAMES, statement.masked)
-        return self.shared.lay_bare(self)
+        ended = self.shared.sync() if self.unsynced else b""
+        return ended + self.shared.lay_bare(self)
 
     def signals(self, statement: Statement) -> bool:
         """Whether it may name the pid of a session (T28)."""
@@ -290,7 +308,9 @@ class SharedSession(Session):
         """An execution is about to be sent; `parameters`: the text does not say it all."""
         judge = self.judge
         assert judge is not None
-        if statement.effects & (SEQUENCES | ANY):
+        if statement.effects & (SEQUENCES | ANY) or any(
+            kind in CALLING for kind, _ in statement.session
+        ):
             self.shared.sequences_of = self
         if statement.clean == judge.version:
             self.statements[statement.verdict] += 1
@@ -335,7 +355,7 @@ class SharedSession(Session):
             self.batches[0][:0] = first
         else:
             self.batch[:0] = first
-            self.unsynced = True
+            self.unsynced = self.bound = True
 
     def pin_for_life(self, why: str) -> None:
         self.pin(Reason.OBJECT, why)
@@ -349,11 +369,11 @@ class SharedSession(Session):
         for reason in self.pins.brought(effects, self.hub.clock(), text):
             self.hub.sharing.pinned(self, reason)
 
-    def settled(self, *, failed: bool, status: str) -> None:
-        """The oldest batch was answered; `failed` = with an error."""
+    def settled(self, answered: Answered) -> None:
+        """The oldest batch was answered."""
         batch = self.batches.pop(0) if self.batches else []
         if batch:
-            learn(self, batch, failed=failed, status=status)
+            learn(self, batch, answered)
 
     # Link and unlink
 
@@ -378,11 +398,10 @@ class SharedSession(Session):
         else:
             self.go_on()
 
-    def greet(self) -> None:
+    def greet(self, first: bytes = b"") -> None:
         """The login is complete without a server: what Postgres has said to others of its kind."""
-        parameters = self.pool.told_to(self.named)
-        said = (backend.parameter_status(name, value) for name, value in parameters.items())
-        self._greet(b"".join(said), parameters)
+        parameters, said = self.pool.told_to(self.named)
+        self._greet(first + said, parameters)
 
     def _greet(self, greeting: bytes, parameters: dict[str, str]) -> None:
         self.greeted, self.told = True, parameters
@@ -401,7 +420,9 @@ class SharedSession(Session):
         return holding.stuck_since(self)
 
 
+_TERMINATE = b"X\0\0\0\4"
 _SYNC = b"S\0\0\0\4"
 _PARSED = backend.message(codes.PARSE_COMPLETE, b"")
 _RENAMING = Effect(Kind.RESET, handover.APPLICATION_NAME)
+CALLING = frozenset({Kind.CALL, Kind.CODE, Kind.UNREAD})
 _NAMING = frozenset({Kind.EXECUTE, Kind.DEALLOCATE})

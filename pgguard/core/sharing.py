@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 ROLES_LIMIT = 1_000
 """Users of whom it is remembered what their sessions begin as."""
 
+PIDS_LIMIT = 10_000
+"""Backends of which it is remembered whose they were last."""
+
 NAME_LIMIT = 63
 """Bytes of an application_name that Postgres keeps (NAMEDATALEN - 1)."""
 
@@ -55,7 +58,17 @@ def _need(server: SharedServer) -> tuple[bool, float, int]:
 class Sharing:
     """The links of all sessions that share servers."""
 
-    __slots__ = ("_epochs", "_hub", "_pids", "_pools", "_roles", "_starting", "closing", "nowhere")
+    __slots__ = (
+        "_epochs",
+        "_hub",
+        "_pids",
+        "_pools",
+        "_roles",
+        "_starting",
+        "_told_pids",
+        "closing",
+        "nowhere",
+    )
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
@@ -65,6 +78,8 @@ class Sharing:
         self._epochs: dict[str, int] = {}
         self._roles: dict[str, str] = {}
         self._pids = count(FIRST_INVENTED)
+        self._told_pids: dict[int, int] = {}
+        """Pid of a backend → what the session was told that had it last, for notifications."""
         self.closing: set[SharedServer] = set()
         """Spare servers whose end a statement about databases awaits."""
         self.nowhere = Pool(())
@@ -83,10 +98,12 @@ class Sharing:
         hub.keys.add(session.pid, session.secret_key, session)
         self.judged(session, pool.parameters)
         if not self._lets_in(session):
+            if session.relay is None:
+                session.write(backend.authentication_ok())
             self.want(session)
             return
         hub.places.move(session, SessionState.IDLE, now)
-        session.greet()
+        session.greet(backend.authentication_ok())
         session.receive(b"")
 
     def _lets_in(self, session: SharedSession) -> bool:
@@ -197,6 +214,7 @@ class Sharing:
             return
         move(server, ServerState.IDLE)
         server.ticket = None
+        server.walking = False
         self._pools.put(server)
         if ticket is not None:
             hub.granted(hub.admission.give_back(ticket, now))
@@ -240,11 +258,23 @@ class Sharing:
         move(server, ServerState.LINKED)
         server.since = now = self._hub.clock()
         server.ticket = ticket
+        self._told(session, server)
         session.link(server, now)
 
     def connected(self, server: SharedServer) -> None:
         """The dial of its first session has ended well."""
         server.pool.knows(server.parameters)
+        self._told(server.shared, server)
+
+    def _told(self, session: SharedSession, server: SharedServer) -> None:
+        self._told_pids.pop(server.pid, None)
+        self._told_pids[server.pid] = session.pid
+        if len(self._told_pids) > PIDS_LIMIT:
+            del self._told_pids[next(iter(self._told_pids))]
+
+    def told_pid(self, pid: int) -> int:
+        """The pid by which a session knows itself whose server has this one; else the same."""
+        return self._told_pids.get(pid, pid)
 
     def failed_to_link(self, session: SharedSession, server: SharedServer) -> None:
         """What makes the server the session's has failed: it is closed, and another one tried."""

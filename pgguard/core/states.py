@@ -32,6 +32,9 @@ class SessionState(Enum):
     """The last message is being flushed, or the server's last replies are awaited."""
     CLOSED = "closed"
 
+    # Enum hashes the name, in Python, at every look into a place.
+    __hash__ = object.__hash__
+
 
 SESSION_MOVES: dict[SessionState, frozenset[SessionState]] = {
     SessionState.LOGIN: frozenset(

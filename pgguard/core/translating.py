@@ -17,6 +17,7 @@ from pgguard.core.malformed import break_off
 from pgguard.core.prepared import Change, Prepared
 from pgguard.core.signals import in_bind, in_text
 from pgguard.errors import ProtocolViolation
+from pgguard.sql.session_effects import Kind
 from pgguard.wire import backend, codes, frontend
 from pgguard.wire.codes import FRONTEND_LIMIT, KNOWN_FRONTEND
 from pgguard.wire.scan import message
@@ -24,6 +25,7 @@ from pgguard.wire.scan import message
 if TYPE_CHECKING:
     from pgguard.core.shared_server import SharedServer
     from pgguard.core.shared_session import SharedSession
+    from pgguard.sql.statement import Statement
 
 _header = Struct(">BI").unpack_from
 
@@ -86,6 +88,7 @@ def translate(session: SharedSession, server: SharedServer, data: bytes) -> None
         pieces.append(_translate(session, server, kind, chunk[pos:after], whole=whole))
         if kind in _BATCHED:
             session.unsynced = True
+            session.bound = session.bound or kind in (codes.BIND, codes.EXECUTE)
         if not whole:
             session.skip = after - len(chunk)
             pos = len(chunk)
@@ -172,7 +175,7 @@ def _translate(
         if not server.copy_in:
             entries.append(pipeline.SYNC)
             session.promised()
-            session.unsynced = False
+            session.unsynced = session.bound = False
     elif kind == codes.TERMINATE:
         session.leaving = True
         return b""
@@ -324,6 +327,8 @@ def _bind(session: SharedSession, server: SharedServer, raw: bytes) -> bytes:
         session.sends(prepared.statement, text)
     elif session.keeps(prepared.statement) and (full := _with_values(prepared, text, raw)):
         session.sends(prepared.statement, full)
+    elif _of_bound_name(prepared.statement) and (full := _with_values(prepared, text, raw)):
+        session.sends(session.look_up(full, whole=True), full)
     else:
         session.sends(prepared.statement, text, parameters=True)
     if session.signals(prepared.statement):
@@ -334,6 +339,11 @@ def _bind(session: SharedSession, server: SharedServer, raw: bytes) -> bytes:
     length = int.from_bytes(raw[1:5], "big") + len(stands) - len(name)
     head = b"B" + length.to_bytes(4, "big") + raw[5 : portal_end + 1]
     return before + head + stands + raw[name_end:]
+
+
+def _of_bound_name(statement: Statement) -> bool:
+    """Whether it makes a setting whose name comes by Bind."""
+    return any(kind is Kind.SET_UNKNOWN and not name for kind, name in statement.session)
 
 
 def _with_values(prepared: Prepared, text: bytes, raw: bytes) -> bytes | None:

@@ -75,8 +75,9 @@ class Net(Protocol):
         """What does pg_authid say of the session's user? Ends in hub.role_known, unless it is
         false: it cannot be read."""
 
-    def identify(self, session: Session) -> None:
-        """Which process is behind the session's address. Ends in session.entrance.advance."""
+    def identify(self, session: Session) -> bool:
+        """Which process is behind the session's address? Ends in hub.identified, unless it is true:
+        `session.process` is known already."""
 
     def cancel(self, server: Server) -> None:
         """Send a CancelRequest for the server. Ends in hub.cancelled."""

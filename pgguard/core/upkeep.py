@@ -25,21 +25,38 @@ statements with it, and is refused beside others."""
 
 SEQUENCES: Final = b"DISCARD SEQUENCES"
 
-CHECK: Final = b"""SELECT
+_CHECK: Final = b"""SELECT
  (SELECT pg_catalog.count(*) FROM pg_catalog.pg_locks
    WHERE locktype OPERATOR(pg_catalog.=) 'advisory'
      AND pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()),
  (SELECT pg_catalog.count(*) FROM pg_catalog.pg_listening_channels()),
  (SELECT pg_catalog.count(*) FROM pg_catalog.pg_prepared_statements WHERE from_sql),
  (SELECT pg_catalog.count(*) FROM pg_catalog.pg_cursors WHERE is_holdable),
- (SELECT pg_catalog.count(*) FROM pg_catalog.pg_class
-   WHERE relnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()),
- (SELECT pg_catalog.string_agg(name, ' ') FROM pg_catalog.pg_settings
-   WHERE source OPERATOR(pg_catalog.=) 'session'),
+ (SELECT pg_catalog.count(*) FROM pg_catalog.pg_depend
+   WHERE refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_namespace'::pg_catalog.regclass
+     AND refobjid OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()),
  pg_catalog.current_setting('role'),
- CASE WHEN current_user OPERATOR(pg_catalog.=) session_user THEN '' ELSE 'role' END"""
-"""One row: advisory locks, channels, SQL-level statements, cursors WITH HOLD, temporary relations,
-the names of settings made in the session, the role (T23)."""
+ CASE WHEN current_user OPERATOR(pg_catalog.=) session_user THEN '' ELSE 'role' END,
+ (SELECT pg_catalog.string_agg(name, ' ') FROM pg_catalog.pg_settings
+   WHERE source OPERATOR(pg_catalog.=) 'session' AND context OPERATOR(pg_catalog.<>) 'user'),
+ (SELECT pg_catalog.json_object_agg(pg_catalog.lower(name), setting) FROM pg_catalog.pg_settings
+   WHERE source OPERATOR(pg_catalog.=) 'session' AND context OPERATOR(pg_catalog.=) 'user'),
+ pg_catalog.pg_my_temp_schema() OPERATOR(pg_catalog.<>) 0::pg_catalog.oid,
+ """
+"""One row: advisory locks, channels, SQL-level statements, cursors WITH HOLD, temporary objects,
+the role, settings made in the session that it may not be able to make again, those that it may
+with their values, whether there is a schema for temporary objects (T23); then `_DOTTED`."""
+
+_DOTTED: Final = (
+    b"(SELECT pg_catalog.json_object_agg(n, pg_catalog.current_setting(n, true))"
+    b" FROM pg_catalog.unnest(ARRAY[%b]::pg_catalog.text[]) AS u(n)"
+    b" WHERE pg_catalog.current_setting(n, true) IS NOT NULL)"
+)
+"""Of settings with a dot, which are in no view, those that were ever made here."""
+
+TEMPORARY: Final = "pg_temp."
+"""Stands among the settings with a dot for the schema of temporary objects: no reset removes it
+either (T24)."""
 
 
 _PARAMETER: Final = re.compile(rb"\$([1-9][0-9]{0,4})\b")
@@ -52,11 +69,13 @@ COLUMNS: Final = (
     Reason.PREPARE,
     Reason.HOLD,
     Reason.TEMPORARY,
-    Reason.SETTING,
     Reason.ROLE,
     Reason.ROLE,
 )
-"""What each column of CHECK is evidence of, unless it is 0, none, empty or NULL."""
+"""What the first columns of a check are evidence of, unless they are 0, none, empty or NULL."""
+
+CHECKED: Final = len(COLUMNS) + 4
+"""Columns of a check."""
 
 
 def literal(text: str) -> bytes:
@@ -78,8 +97,21 @@ def reset(name: str) -> bytes:
     return b"RESET " + ".".join(f'"{part}"' for part in parts).encode("utf-8", "surrogateescape")
 
 
+def check(dotted: Iterable[str]) -> bytes:
+    """What is left behind; `dotted` are settings that may be."""
+    names = b",".join(map(literal, sorted(set(dotted) - {TEMPORARY})))
+    return _CHECK + _DOTTED % names
+
+
+def make(name: str, value: str) -> bytes:
+    """A setting by its value."""
+    return b"SELECT pg_catalog.set_config(%b, %b, false)" % (literal(name), literal(value))
+
+
 def mark(name: str) -> bytes:
     """Leaves behind what a setting with a dot leaves that was made and undone (T24)."""
+    if name == TEMPORARY:
+        return b"CREATE TEMP TABLE pgguard_mark (); DROP TABLE pg_temp.pgguard_mark"
     return b"SELECT pg_catalog.set_config(" + literal(name) + b", '', true)"
 
 

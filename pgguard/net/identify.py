@@ -1,4 +1,4 @@
-"""Ask procfs who came: all sessions that came meanwhile in one pass, in a thread.
+"""Ask procfs who came: whoever came lately at once, all others in one pass, in a thread.
 
 Laws: a session is answered whatever goes wrong; the loop never waits for the file system.
 """
@@ -9,6 +9,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from pgguard.core.states import SessionState
+from pgguard.net.lately import Lately
 from pgguard.net.peer import Peers, ask_kernel
 
 if TYPE_CHECKING:
@@ -30,15 +31,24 @@ class Identification:
         self._tasks = tasks
         self._report = report
         self.peers = Peers(ask=ask_kernel)
+        self.lately = Lately()
         self.port = 0
         """Where sessions connect over TCP."""
         self._wanted: list[Session] = []
 
-    def want(self, session: Session) -> None:
-        """Ends in hub.identified."""
+    def want(self, session: Session) -> bool:
+        """Whether its process is known at once; else it ends in hub.identified."""
+        if session.peer_pid is None:
+            session.process = self.lately.find(session.port, self.port)
+            if session.process is not None:
+                return True
         self._wanted.append(session)
         if len(self._wanted) == 1:
             self._tasks.spawn(self._find(), "identify")
+        return False
+
+    def stop(self) -> None:
+        self.lately.close()
 
     async def _find(self) -> None:
         loop = asyncio.get_running_loop()
@@ -54,6 +64,8 @@ class Identification:
                 self._report("identify", error)
                 by_port, by_pid = {}, {}
             del self._wanted[: len(sessions)]
+            for info in by_port.values():
+                self.lately.remember(info)
             for session in sessions:
                 pid = session.peer_pid
                 session.process = by_port.get(session.port) if pid is None else by_pid.get(pid)

@@ -23,6 +23,7 @@ from pgguard.errors import LoginRefused, ProtocolViolation, SettingsError
 from pgguard.net.certificates import ALPN, Entrance, why
 from pgguard.net.channel import Channel, TlsChannel, is_waiting
 from pgguard.net.crowd import REFUSING, Crowd, no_room
+from pgguard.net.greeting import Greeting
 from pgguard.net.loop import is_loopback, tune
 from pgguard.net.transports import SessionProtocol
 from pgguard.net.unix import peer_of
@@ -40,11 +41,14 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from pgguard.core.hub import Hub
+    from pgguard.core.types import Peer
     from pgguard.net.loop import Tasks
 
 log = logging.getLogger("pgguard.net")
 
 BACKLOG = 1024
+AT_ONCE = 8
+"""Connections that are accepted before others have their turn."""
 NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 PAUSE_WITHOUT_DESCRIPTORS = 0.2
 COMPLAIN_EVERY = 10.0
@@ -114,24 +118,30 @@ class Listener:
         self._report = report
         self._cancel = cancel
         self._entrance = entrance or Entrance()
-        self._accepting: list[asyncio.Task[None]] = []
+        self._pauses: dict[socket.socket, asyncio.TimerHandle] = {}
+        """Where nobody is accepted for a while, and when that ends."""
         self._welcoming: set[asyncio.Task[None]] = set()
         self._complained_at = float("-inf")
 
     def start(self) -> None:
-        for sock in self._sockets:
-            name = f"accept {sock.getsockname()}"
-            self._accepting.append(self._tasks.spawn(self._accept(sock), name))
+        for listening in self._sockets:
+            self._listen(listening)
+
+    def _listen(self, listening: socket.socket) -> None:
+        self._pauses.pop(listening, None)
+        asyncio.get_running_loop().add_reader(listening, self._accept, listening)
 
     async def stop(self) -> None:
         """Accept no more; the connections that there are go on.
 
         Whoever had connected before, and says soon who it is, still gets an answer of the core.
         """
-        for task in self._accepting:
-            task.cancel()
-        await asyncio.gather(*self._accepting, return_exceptions=True)
-        for listening in self._sockets:
+        loop = asyncio.get_running_loop()
+        sockets, self._sockets = self._sockets, []
+        for listening in sockets:
+            loop.remove_reader(listening)
+            if listening in self._pauses:
+                self._pauses.pop(listening).cancel()
             with contextlib.suppress(OSError):
                 while True:
                     sock, peer = _let_in(listening)
@@ -140,28 +150,33 @@ class Listener:
         if self._welcoming:
             await asyncio.wait(self._welcoming, timeout=LAST_WORDS)
 
-    async def _accept(self, listening: socket.socket) -> None:
-        while True:
-            # A cancelled `sock_accept` may lose what it has accepted; here that stays in the queue.
-            await _is_knocking(listening)
+    def _accept(self, listening: socket.socket) -> None:
+        """Somebody knocks: let in who has come, a few at a time."""
+        for _ in range(AT_ONCE):
             try:
                 sock, peer = _let_in(listening)
+            except BlockingIOError:
+                return
             except OSError as error:
                 if error.errno not in NO_DESCRIPTORS:
                     continue
                 self._complain("no descriptors left to accept connections: %s", error.strerror)
                 self._crowd.drop_one()
-                await asyncio.sleep(PAUSE_WITHOUT_DESCRIPTORS)
-                continue
+                loop = asyncio.get_running_loop()
+                loop.remove_reader(listening)
+                self._pauses[listening] = loop.call_later(
+                    PAUSE_WITHOUT_DESCRIPTORS, self._listen, listening
+                )
+                return
             self._meet(listening, sock, peer)
 
     def _meet(self, listening: socket.socket, sock: socket.socket, peer: tuple[str, int]) -> None:
         unix = listening.family == socket.AF_UNIX
         address, port = (LOCAL, 0) if unix else (str(peer[0]), int(peer[1]))
         if self._crowd.has_room():
-            task = self._tasks.spawn(
-                self._welcome(sock, address, port, self._hub.clock()), "negotiate"
-            )
+            plain = unix or self._entrance.context is None
+            welcome = self._greet if plain else self._welcome
+            task = self._tasks.spawn(welcome(sock, address, port, self._hub.clock()), "negotiate")
             self._welcoming.add(task)
             task.add_done_callback(self._welcoming.discard)
             self._crowd.enter(sock, partial(_show_out, sock, task))
@@ -193,6 +208,53 @@ class Listener:
         if now - self._complained_at >= COMPLAIN_EVERY:
             self._complained_at = now
             log.warning(what, why)
+
+    async def _greet(self, sock: socket.socket, address: str, port: int, since: float) -> None:
+        """Where nothing will be encrypted the transport has the socket from the first byte on."""
+        peer: Peer | None = None
+
+        def begin(transport: asyncio.Transport, head: bytes) -> None:
+            self._crowd.leave(sock)
+            session = self._hub.open_session(
+                address, port, loopback=is_loopback(address), peer=peer
+            )
+            # The whole way in has one time limit.
+            session.since = since
+            protocol = SessionProtocol(session, head, self._report)
+            transport.set_protocol(protocol)
+            protocol.connection_made(transport)
+
+        loop = asyncio.get_running_loop()
+        greeting = Greeting(begin)
+        try:
+            if address == LOCAL:
+                peer = peer_of(sock)
+            else:
+                tune(sock, address)
+            await loop.connect_accepted_socket(lambda: greeting, sock)
+        except BaseException as error:
+            self._crowd.leave(sock)
+            sock.close()
+            if isinstance(error, OSError):
+                return
+            raise
+        end = loop.call_later(self._hub.settings.login_timeout, greeting.transport.abort)
+        try:
+            how = await greeting.over
+            if how:
+                await self._cancel_as(how)
+        except ProtocolViolation:
+            pass
+        finally:
+            end.cancel()
+            self._crowd.leave(sock)
+            if not greeting.begun:
+                greeting.transport.close()
+
+    async def _cancel_as(self, packet: bytes) -> None:
+        request = decode_packet(packet)
+        if isinstance(request, CancelRequest):
+            await self._cancel(request.pid, request.secret)
 
     async def _welcome(self, sock: socket.socket, address: str, port: int, since: float) -> None:
         loop = asyncio.get_running_loop()
@@ -300,10 +362,9 @@ class Listener:
     async def _take_cancel(self, channel: Channel, head: bytes, length: int) -> None:
         if not 12 < length <= 12 + MAX_CANCEL_KEY_LENGTH:
             raise ProtocolViolation("invalid length of cancel request packet")
-        request = decode_packet(head + await _read_exactly(channel, length - 8))
+        packet = head + await _read_exactly(channel, length - 8)
         self._crowd.leave(channel.sock)
-        if isinstance(request, CancelRequest):
-            await self._cancel(request.pid, request.secret)
+        await self._cancel_as(packet)
         if channel.tls:
             channel.close()
         raise EOFError
@@ -318,17 +379,6 @@ class Listener:
         )
         hint = "pgguard: listen.tls = require takes nobody without TLS"
         await _refuse(channel, _refusal(message, hint))
-
-
-async def _is_knocking(listening: socket.socket) -> None:
-    """Wait until somebody wants to come in."""
-    loop = asyncio.get_running_loop()
-    knock = asyncio.Event()
-    loop.add_reader(listening, knock.set)
-    try:
-        await knock.wait()
-    finally:
-        loop.remove_reader(listening)
 
 
 def _let_in(listening: socket.socket) -> tuple[socket.socket, Any]:

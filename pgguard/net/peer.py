@@ -30,6 +30,10 @@ NETLINK_SOCK_DIAG = 4
 SOCK_DIAG_BY_FAMILY = 20
 NLM_F_REQUEST = 1
 NLMSG_ERROR = 2
+_LOOPBACK = {
+    socket.AF_INET: socket.inet_aton("127.0.0.1").ljust(16, b"\0"),
+    socket.AF_INET6: socket.inet_pton(socket.AF_INET6, "::1"),
+}
 REMEMBERED = 256
 """Processes that are looked at first."""
 _WORKER_VARIABLES = (
@@ -142,25 +146,36 @@ def ask_kernel(port: int, peer_port: int) -> int | None:
     """Inode of the loopback TCP socket of that local port and peer port (sock_diag(7)); 0 = there
     is none, None = there is no such way to ask."""
     answered = True
-    for family, address in (
-        (socket.AF_INET, socket.inet_aton("127.0.0.1").ljust(16, b"\0")),
-        (socket.AF_INET6, socket.inet_pton(socket.AF_INET6, "::1")),
-    ):
-        request = struct.pack("=BBBBI", family, socket.IPPROTO_TCP, 0, 0, 0xFFFFFFFF)
-        request += struct.pack(">HH", port, peer_port) + 2 * address + bytes(4) + b"\xff" * 8
-        header = struct.pack("=IHHII", 16 + len(request), SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST, 0, 0)
+    for family in (socket.AF_INET, socket.AF_INET6):
         try:
             with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG) as asked:
                 asked.settimeout(1.0)
-                asked.send(header + request)
+                asked.send(question(family, port, peer_port, 0))
                 answer = asked.recv(4096)
         except (OSError, AttributeError):
             return None
-        if len(answer) >= 88 and struct.unpack_from("=H", answer, 4)[0] == SOCK_DIAG_BY_FAMILY:
-            inode: int = struct.unpack_from("=I", answer, 84)[0]
+        inode = answered_inode(answer)
+        if inode is not None:
             return inode
         answered = answered and _says_none(answer)
     return 0 if answered else None
+
+
+def question(family: socket.AddressFamily, port: int, peer_port: int, number: int) -> bytes:
+    """The message that asks for one socket; the answer bears the same number."""
+    address = _LOOPBACK[family]
+    request = struct.pack("=BBBBI", family, socket.IPPROTO_TCP, 0, 0, 0xFFFFFFFF)
+    request += struct.pack(">HH", port, peer_port) + 2 * address + bytes(4) + b"\xff" * 8
+    length = 16 + len(request)
+    return struct.pack("=IHHII", length, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST, number, 0) + request
+
+
+def answered_inode(answer: bytes) -> int | None:
+    """None = the answer names no socket."""
+    if len(answer) >= 88 and struct.unpack_from("=H", answer, 4)[0] == SOCK_DIAG_BY_FAMILY:
+        inode: int = struct.unpack_from("=I", answer, 84)[0]
+        return inode
+    return None
 
 
 def _says_none(answer: bytes) -> bool:

@@ -29,6 +29,9 @@ class ServerState(Enum):
     CLOSED = "closed"
     """Nowhere."""
 
+    # Enum hashes the name, in Python, at every look into a place.
+    __hash__ = object.__hash__
+
 
 MOVES: dict[ServerState, frozenset[ServerState]] = {
     ServerState.CONNECTING: frozenset({ServerState.IDLE, ServerState.CLOSING, ServerState.CLOSED}),

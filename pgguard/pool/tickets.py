@@ -45,6 +45,9 @@ class TicketState(Enum):
     ABANDONED = "abandoned"
     REFUSED = "refused"
 
+    # Enum hashes the name, in Python, at every look into a place.
+    __hash__ = object.__hash__
+
 
 MOVES: dict[TicketState, frozenset[TicketState]] = {
     TicketState.QUEUED: frozenset(

@@ -11,6 +11,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from pgguard.sql import sources
 from pgguard.sql.effects import is_temporary
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ class Kind(Enum):
     BEGIN = "begin"
     COMMIT = "commit"
     ROLLBACK = "rollback"
+    COMMIT_AND_CHAIN = "commit and chain"
+    ROLLBACK_AND_CHAIN = "rollback and chain"
     SAVEPOINT = "savepoint"
     """`name` = the savepoint, as in the two that follow."""
     RELEASE = "release"
@@ -35,6 +38,8 @@ class Kind(Enum):
     SET = "set"
     """`name` = the setting, in lower case; the text says the whole value."""
     SET_LOCAL = "set local"
+    MAY_SET = "may set"
+    """The same, of code that may not come to it."""
     SET_UNKNOWN = "set unknown"
     """A setting, perhaps `name`, becomes what the text does not say."""
     RESET = "reset"
@@ -72,7 +77,7 @@ class Kind(Enum):
     PID = "pid"
     LARGE_OBJECT = "large object"
     SNAPSHOT = "snapshot"
-    """Something that lives as long as the session and cannot be carried."""
+    """Something that lives as long as the session, and that nobody can look for or carry."""
 
     CALL = "call"
     """`name` = a function that is not Postgres's own: it may have any effect."""
@@ -95,7 +100,7 @@ UNREAD: Final = (Effect(Kind.UNREAD),)
 ENDS: Final = frozenset({Kind.BEGIN, Kind.COMMIT, Kind.ROLLBACK})
 """Kinds about a whole transaction."""
 
-BY_VALUE: Final = frozenset({Kind.SET, Kind.SET_LOCAL, Kind.SET_UNKNOWN, Kind.ROLE})
+BY_VALUE: Final = frozenset({Kind.SET, Kind.SET_LOCAL, Kind.SET_UNKNOWN, Kind.ROLE, Kind.CODE})
 """Kinds whose presence or meaning lies in literals: such texts share nothing by their shape."""
 
 _TRANSACTIONS: Final = {
@@ -122,6 +127,8 @@ _OF_TRANSACTION: Final = frozenset(
 )
 """Settings that are no longer there when the transaction is over."""
 
+TEMPORARY: Final = "pg_temp"
+
 _FUNCTIONS: Final[dict[str, Kind]] = {
     **dict.fromkeys(
         (
@@ -144,7 +151,6 @@ _FUNCTIONS: Final[dict[str, Kind]] = {
     "pg_create_physical_replication_slot": Kind.SNAPSHOT,
     "pg_copy_logical_replication_slot": Kind.SNAPSHOT,
     "pg_replication_origin_session_setup": Kind.SNAPSHOT,
-    "pg_my_temp_schema": Kind.PID,
 }
 """Of pg_catalog. Its other functions leave nothing behind, but for set_config."""
 
@@ -164,8 +170,12 @@ def of_statement(kind: str, body: Node, part: Part) -> Iterator[Effect]:
         yield from reader(body)
     elif kind.startswith(("AlterRole", "CreateRole", "DropRole", "AlterDatabaseSet", "GrantRole")):
         yield Effect(Kind.ROLES)
+    elif kind == "DoStmt":
+        yield from _do(body)
     elif kind not in _QUIET:
         yield Effect(Kind.CODE)
+        if TEMPORARY in str(body):
+            yield Effect(Kind.TEMPORARY)
     for relation in _created(kind, body):
         if is_temporary(relation):
             yield Effect(Kind.TEMPORARY, relation.get("relname", ""))
@@ -260,6 +270,14 @@ def _set(body: Node) -> Iterator[Effect]:
         yield Effect(Kind.SET_UNKNOWN, name)
     else:
         yield Effect(Kind.SET, name)
+        if name == "search_path" and _begins_temporary(body.get("args", [])):
+            # Whatever is created from now on is.
+            yield Effect(Kind.SNAPSHOT)
+
+
+def _begins_temporary(args: list[Node]) -> bool:
+    first = _text(args[0]) if args else None
+    return first is not None and first.strip().strip('"').startswith(TEMPORARY)
 
 
 def _is_none(name: str, body: Node) -> bool:
@@ -272,9 +290,9 @@ def _transaction(body: Node) -> Iterator[Effect]:
     if kind is None:
         # COMMIT PREPARED and ROLLBACK PREPARED are about another transaction.
         return
-    yield Effect(kind, body.get("savepoint_name", ""))
     if body.get("chain"):
-        yield Effect(Kind.BEGIN)
+        kind = Kind.COMMIT_AND_CHAIN if kind is Kind.COMMIT else Kind.ROLLBACK_AND_CHAIN
+    yield Effect(kind, body.get("savepoint_name", ""))
 
 
 def _discard(body: Node) -> Iterator[Effect]:
@@ -313,6 +331,23 @@ def _declare(body: Node) -> Iterator[Effect]:
 def _close(body: Node) -> Iterator[Effect]:
     name = body.get("portalname", "")
     yield Effect(Kind.CLOSE if name else Kind.CLOSE_ALL, name)
+
+
+def _do(body: Node) -> Iterator[Effect]:
+    yield Effect(Kind.CODE)
+    for option in body.get("args", []):
+        argument = option.get("DefElem", {}).get("arg", {})
+        yield from of_source(sources.read(argument.get("String", {}).get("sval", "")))
+
+
+def of_source(source: sources.Source) -> Iterator[Effect]:
+    """What code may do that is not found when it is looked for."""
+    if source.seeds:
+        yield Effect(Kind.SEED)
+    if source.hides:
+        yield Effect(Kind.SNAPSHOT)
+    for name in sorted(source.dotted):
+        yield Effect(Kind.MAY_SET, name)
 
 
 def _load(_body: Node) -> Iterator[Effect]:

@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Final
 
+from pgguard.sql import sources
 from pgguard.tenancy.rowpolicies import (
     CHANGES,
     SECURITY_QUERIES,
@@ -197,11 +198,14 @@ JOIN pg_catalog.pg_language l ON l.oid = p.prolang
 LEFT JOIN pg_catalog.pg_type a ON a.oid = o.oprleft
 LEFT JOIN pg_catalog.pg_type b ON b.oid = o.oprright
 WHERE n.nspname <> 'pg_catalog'""",
-    "functions": r"""
+    "functions": rf"""
 SELECT DISTINCT n.nspname, p.proname,
        (SELECT max(q.provolatile::text) FROM pg_catalog.pg_proc q
         WHERE q.oid IN (p.oid, g.aggtransfn, g.aggfinalfn, g.aggmtransfn, g.aggmfinalfn)),
        l.lanname,
+       l.lanname IN ('plpgsql', 'sql') AND s.text ~ '{sources.CHANGING}',
+       CASE WHEN l.lanname NOT IN ('c', 'internal') AND s.text ~ '{sources.TELLING}'
+            THEN p.prosrc END,
        CASE WHEN p.prosrc <> '' AND l.lanname IN ('plpgsql', 'sql') THEN (
          SELECT pg_catalog.string_agg(DISTINCT w[1], ' ')
          FROM pg_catalog.regexp_matches(s.text, '[a-z_][a-z0-9_]*|[^a-z0-9_\s]+', 'g') AS m(w)
@@ -353,6 +357,9 @@ class Function:
     language: str
     quiet: bool = False
     """Its source shows that it reads no table."""
+    changes: bool = False
+    """Whatever its volatility says: its source has words that may change the session."""
+    source: sources.Source = sources.NOTHING
 
 
 @dataclass(slots=True)
@@ -367,10 +374,14 @@ class Catalogue:
     """By name, Postgres's own left out."""
     operators: dict[str, list[Function]] = field(default_factory=dict)
     """By name, Postgres's own left out."""
+    operator_calls: dict[str, set[str]] = field(default_factory=dict)
+    """The functions of those operators."""
     type_calls: dict[str, set[TableName]] = field(default_factory=dict)
     """Functions that casts to a type, and its checks, call; by the type's name."""
     odd_equality: frozenset[str] = frozenset()
     """Postgres's own types that have an equality which is not Postgres's own."""
+    dotted: frozenset[str] = frozenset()
+    """Settings with a dot that functions of the user may make."""
     builtins: frozenset[str] = frozenset()
     volatile_builtins: frozenset[str] = frozenset()
     roles: Roles = field(default_factory=Roles)
@@ -415,15 +426,16 @@ def catalogue_from_rows(rows: Rows) -> Catalogue:
 
 def _add_functions(rows: Rows, catalogue: Catalogue) -> None:
     odd = set()
-    for name, schema, volatility, language, _, left, right in _texts(rows, "operators"):
+    for name, schema, volatility, language, calls, left, right in _texts(rows, "operators"):
         catalogue.operators.setdefault(name, []).append(Function(schema, volatility, language))
+        catalogue.operator_calls.setdefault(name, set()).add(calls)
         if name in {"=", "<>"}:
             odd |= {left, right} - {""}
     catalogue.odd_equality = frozenset(odd)
     functions = _texts(rows, "functions")
     telling, signs = RUNS_TEXT | {"set_config"}, []
     for name in [
-        *(name for _, name, volatility, _, _ in functions if volatility != "i"),
+        *(name for _, name, volatility, *_ in functions if volatility != "i"),
         *(name for name, of in catalogue.operators.items() if any(f.volatility != "i" for f in of)),
         *catalogue.type_calls,
     ]:
@@ -431,12 +443,14 @@ def _add_functions(rows: Rows, catalogue: Catalogue) -> None:
         words = _WORD.findall(name.lower())
         telling |= set(words)
         signs += [] if words else [name.lower()]
-    for schema, name, volatility, language, source in functions:
-        words = source.split()
+    for schema, name, volatility, language, changes, text, listed in functions:
+        words = listed.split()
         quiet = bool(words) and not any(
             word in telling or "\\" in word or any(sign in word for sign in signs) for word in words
         )
-        function = Function(schema, volatility, language, quiet)
+        source = sources.read(text)
+        catalogue.dotted |= source.dotted
+        function = Function(schema, volatility, language, quiet, changes == "t", source)
         catalogue.functions.setdefault(name, []).append(function)
 
 

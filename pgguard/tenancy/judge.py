@@ -169,6 +169,11 @@ class Judge:
         self._asked.clear()
         self.unknown_relation = False
 
+    @property
+    def dotted(self) -> frozenset[str]:
+        """Settings with a dot that functions of the database may make."""
+        return self.model.catalogue.dotted if self.model is not None else frozenset()
+
     def model_changed_by(self, statement: Statement) -> bool:
         """Whether the catalogue must be read again once the statement has run."""
         return bool(statement.effects & effects.DDL)

@@ -14,6 +14,7 @@ RUNS = {
     "connects": "tests.bench.connects",
     "guard": "tests.bench.guard",
     "results": "tests.bench.results",
+    "sharing": "tests.bench.sharing",
     "startup": "tests.bench.startup",
 }
 

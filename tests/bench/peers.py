@@ -1,4 +1,4 @@
-"""What pgguard is measured beside: PgBouncer in session mode, a bare relay, a scripted server.
+"""What pgguard is measured beside: PgBouncer, a bare relay, a scripted server.
 
 Each is a context manager that yields where it listens and its process id, on a free loopback
 port, and is ended by that process id. What they are loaded with is here too: pgbench, and a
@@ -37,10 +37,10 @@ listen_port = {listen}
 unix_socket_dir =
 auth_type = {method}
 auth_file = {directory}/users
-pool_mode = session
+pool_mode = {mode}
 max_client_conn = 200
 default_pool_size = 50
-server_reset_query =
+{prepares}server_reset_query =
 ignore_startup_parameters = extra_float_digits
 logfile = {directory}/log
 pidfile = {directory}/pid
@@ -136,13 +136,15 @@ def pgbouncer(
     *,
     once: bool = False,
     certificate: Path | None = None,
+    program: Path | None = None,
+    mode: str = "session",
 ) -> Iterator[Peer]:
-    """PgBouncer, session mode; its server connections use SCRAM where Postgres asks for it.
+    """PgBouncer; its server connections use SCRAM where Postgres asks for it.
 
     Its clients are trusted, or with a `verifier` use SCRAM, and TLS with a `certificate`. `once`:
     no server connection serves a second client.
     """
-    program = fetching.program("pgbouncer", "pgbouncer")
+    program = program or fetching.program("pgbouncer", "pgbouncer")
     said = subprocess.run([program, "--version"], capture_output=True, text=True).stdout
     found = re.search(r"[\d.]+", said)
     directory = Path(tempfile.mkdtemp(prefix="pgguard-bench-"))
@@ -158,6 +160,8 @@ def pgbouncer(
             listen=address.port,
             method="scram-sha-256" if verifier else "trust",
             directory=directory,
+            mode=mode,
+            prepares="max_prepared_statements = 200\n" if mode == "transaction" else "",
         )
         if once:
             settings += ONCE

@@ -59,12 +59,18 @@ def program(name: str, package: str, *, first: Path | None = None) -> Path:
 def compiler() -> Path:
     """gcc, with the C library's headers."""
     gcc = program("gcc", "gcc")
-    header = Path("/usr/include/stdio.h")
-    if not header.exists() and os.geteuid() == 0 and shutil.which("apt-get"):
-        _apt_install("libc6-dev")
-    if not header.exists():
-        raise Missing(f"{header} is not on this machine: apt-get install libc6-dev (as root)")
+    header("stdio.h", "libc6-dev")
     return gcc
+
+
+def header(name: str, package: str) -> None:
+    """A header of the system's, installed by apt-get where it is missing."""
+    places = [Path("/usr/include"), Path(f"/usr/include/{platform.machine()}-linux-gnu")]
+    if not any((place / name).exists() for place in places):
+        if os.geteuid() == 0 and shutil.which("apt-get"):
+            _apt_install(package)
+        if not any((place / name).exists() for place in places):
+            raise Missing(f"{name} is not on this machine: apt-get install {package} (as root)")
 
 
 def wheel_programs() -> Path | None:

@@ -47,9 +47,15 @@ PARTED = ("suites",)
 EVERYWHERE: dict[str, str] = {}
 """Settings of every guard that is started, by key; those of the run itself win."""
 
+FORCED: dict[str, str] = {}
+"""The same, but they win."""
+
 READY_WITHIN = 30.0
 """Seconds that a guard has to become ready."""
 
+
+FORCING = {"--mode": "pool.mode", "--cap": "limits.connection_limit", "--restless": "pool.restless"}
+"""Options that make every guard of any run another one."""
 
 OPTIONS: dict[str, Callable[[str], Any]] = {
     "--seconds": float,
@@ -117,7 +123,8 @@ def main(package: str, runs: Mapping[str, str], arguments: Sequence[str]) -> int
     """Run what the command line names (`all`: every one); returns the exit code.
 
     `runs` maps names to modules, whose `run(checks, short)` makes the claims. An option of
-    OPTIONS is for a run whose `run` takes it; `--set KEY=VALUE` is a setting of every guard. Those
+    OPTIONS is for a run whose `run` takes it; `--set KEY=VALUE` is a setting of every guard, and so
+    are `--mode MODE`, `--cap N` and `--restless true`, whatever the run itself sets. Those
     of PARTED take the words behind their name, too: the parts that are wanted.
     """
     names = list(arguments)
@@ -134,6 +141,11 @@ def main(package: str, runs: Mapping[str, str], arguments: Sequence[str]) -> int
         key, _, value = names[at + 1].partition("=")
         EVERYWHERE[key] = value
         del names[at : at + 2]
+    for option, key in FORCING.items():
+        if option in names[:-1]:
+            at = names.index(option)
+            FORCED[key] = names[at + 1]
+            del names[at : at + 2]
     if names and names[0] in PARTED:
         more["parts"], names = names[1:], names[:1]
     if names == ["all"]:
@@ -283,7 +295,7 @@ class Guard:
         self._descriptors = descriptors
         self._upstream = upstream
         self._ready = ready
-        self._settings = EVERYWHERE | dict(settings or {})
+        self._settings = EVERYWHERE | dict(settings or {}) | FORCED
         self._directory = Path(tempfile.mkdtemp(prefix="pgguard-conformance-"))
         self.address = upstream
         self.http = ""

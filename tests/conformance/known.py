@@ -12,6 +12,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+INVENTED_PID = (
+    "with pool.mode = transparent a login may be answered without a server, so BackendKeyData has"
+    " a pid that no backend can have (above 4194304); pg_backend_pid() is that of the server which"
+    " the session has then, and keeps from then on, so that it can be looked up in"
+    " pg_stat_activity. pg_terminate_backend and pg_cancel_backend take either, notifications name"
+    " the former"
+)
+
 KNOWN: dict[tuple[str, str], str] = {
     (
         "asyncpg",
@@ -70,6 +78,24 @@ KNOWN: dict[tuple[str, str], str] = {
         " needs the role's password and, with listen.client_ca, a certificate of the same"
         " authority. Another role than that of pgguard's certificate is refused in Postgres's"
         " words, which come behind pgguard's own AuthenticationOk"
+    ),
+    **dict.fromkeys(
+        (
+            ("drivers", "psycopg 3, login[outcome][8]"),
+            ("drivers", "psycopg2, login[outcome][6]"),
+            ("drivers", "asyncpg, login[outcome][2]"),
+            ("drivers", "node-postgres, login[outcome][0]"),
+            ("psycopg2", "tests/test_connection.py::TestConnectionInfo::test_backend_pid"),
+        ),
+        INVENTED_PID,
+    ),
+    ("features", "lastval"): (
+        "the first lastval of a client, behind an INSERT whose server another session needed in"
+        " between: 55000, never another session's number. Postgres has no way to make that state on"
+        " another server (sequence.c keeps it in the backend alone), and to keep the server after"
+        " every INSERT into a serial column would pin all that ORMs do. From this call on the"
+        " client's sessions keep theirs: the states with `lastval` and `currval` behind a first use"
+        " are kept in every way"
     ),
     ("fuzz", "protocol version below 18"): "pgguard speaks protocol 3.2 with every server, so with "
     "one before PostgreSQL 18 the version in NegotiateProtocolVersion and the length of the cancel "

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from shared import Shared
 
-from pgguard.core import handover
+from pgguard.core import handover, upkeep
 from pgguard.core.pins import Reason
 
-CLEAN = [b"0", b"0", b"0", b"0", b"0", None, b"none", b""]
+CLEAN = [b"0", b"0", b"0", b"0", b"0", b"none", b"", None, None, b"f", None]
 
 
 def test_a_session_that_comes_back_to_its_own_server_needs_nothing() -> None:
@@ -68,9 +68,9 @@ def test_after_a_reset_the_session_has_its_name_again() -> None:
         (2, b"1", Reason.PREPARE),
         (3, b"1", Reason.HOLD),
         (4, b"3", Reason.TEMPORARY),
-        (5, b"lock_timeout", Reason.SETTING),
-        (6, b"admin", Reason.ROLE),
-        (7, b"role", Reason.ROLE),
+        (5, b"admin", Reason.ROLE),
+        (6, b"role", Reason.ROLE),
+        (7, b"log_duration", Reason.SETTING),
     ],
 )
 def test_what_a_check_finds_pins(column: int, value: bytes, reason: Reason) -> None:
@@ -83,11 +83,49 @@ def test_what_a_check_finds_pins(column: int, value: bytes, reason: Reason) -> N
     assert set(session.pins.reasons) == {reason}
 
 
-def test_settings_that_are_known_are_no_surprise_to_a_check() -> None:
+def test_a_check_learns_what_code_has_made_of_the_settings() -> None:
     session = Shared().session()
     server = session.shared
     session.tracked.set("lock_timeout", b"SET lock_timeout = 1")
-    server.row = [*CLEAN[:5], b"application_name lock_timeout", *CLEAN[6:]]
+    session.tracked.set("work_mem", b"SET work_mem = 1")
+    session.tracked.set("log_duration", b"SET log_duration = on")
+    session.pins.add(Reason.SETTING, "lock_timeout", 1.0, "SET ...")
+    session.unverified = False
+    settings = b'{"application_name": "a.py", "lock_timeout": "7", "transaction_read_only": "on"}'
+    server.row = [*CLEAN[:7], b"log_duration", settings, b"t", b'{"app.a": "it\'s", "app.b": ""}']
+    handover.checked(session, server, 2.0)
+    assert session.tracked.settings == {
+        "log_duration": b"SET log_duration = on",
+        "lock_timeout": b"SELECT pg_catalog.set_config('lock_timeout', '7', false)",
+        "app.a": b"SELECT pg_catalog.set_config('app.a', 'it''s', false)",
+    }
+    assert server.settings == session.tracked.settings
+    assert server.dotted == session.dotted == {"app.a", "app.b", upkeep.TEMPORARY}
+    assert not session.pins
+
+
+def test_a_setting_of_a_name_that_nobody_knows_stays_a_reason() -> None:
+    session = Shared().session()
+    session.pins.add(Reason.SETTING, "", 1.0, "SELECT set_config($1, ...)")
+    session.unverified = False
+    session.shared.row = CLEAN
+    handover.checked(session, session.shared, 2.0)
+    assert set(session.pins.reasons) == {Reason.SETTING}
+
+
+def test_names_that_were_laid_bare_are_put_away_by_the_check() -> None:
+    shared = Shared()
+    session = shared.session()
+    shared.says(session, 'Query "SELECT * FROM pg_prepared_statements"')
+    server = session.shared
+    shared.done(server, "DEALLOCATE ALL")
+    shared.says(server, "ReadyForQuery I")
+    shared.done(server)
+    assert set(session.pins.reasons) == {Reason.NAMES}
+    assert session.unverified
+    handover.check(session, server)
+    assert not session.names.bare
+    server.row = CLEAN
     handover.checked(session, server, 2.0)
     assert not session.pins
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from shared import Shared
 
-from pgguard.core.learning import Sent, learn
+from pgguard.core.learning import Answered, Sent, learn
 from pgguard.core.pins import Reason
+from pgguard.core.upkeep import TEMPORARY
 from pgguard.sql.session_effects import Effect, Kind
 
 SET = Effect(Kind.SET, "lock_timeout")
@@ -32,14 +33,14 @@ def test_a_setting_is_known_by_its_text_or_pins(
     one: Sent, failed: bool, settings: dict[str, bytes], reasons: set[Reason]
 ) -> None:
     session = Shared().session()
-    learn(session, [one], failed=failed, status="I")
+    learn(session, [one], Answered(failed, "I"))
     assert session.tracked.settings == settings
     assert set(session.pins.reasons) == reasons
 
 
 def test_in_a_transaction_nothing_is_kept_yet() -> None:
     session = Shared().session()
-    learn(session, [sent(SET)], failed=False, status="T")
+    learn(session, [sent(SET)], Answered(False, "T"))
     assert session.tracked.settings == {}
     session.tracked.commit()
     assert session.tracked.settings == {"lock_timeout": TEXT}
@@ -47,11 +48,58 @@ def test_in_a_transaction_nothing_is_kept_yet() -> None:
 
 def test_a_name_with_a_dot_is_remembered_even_of_a_transaction() -> None:
     session = Shared().session()
-    learn(session, [sent(Effect(Kind.SET_LOCAL, "app.tenant"))], failed=False, status="T")
+    learn(session, [sent(Effect(Kind.SET_LOCAL, "app.tenant"))], Answered(False, "T"))
     assert session.dotted == {"app.tenant"}
 
 
 def test_whoever_reads_sequences_is_known_as_a_client() -> None:
     session = Shared().session()
-    learn(session, [sent(Effect(Kind.SEQUENCE_READ, ""))], failed=False, status="I")
+    learn(session, [sent(Effect(Kind.SEQUENCE_READ, ""))], Answered(False, "I"))
     assert session.client.reads_sequences
+
+
+def test_a_setting_beside_the_ends_of_transactions_is_looked_for() -> None:
+    session = Shared().session()
+    learn(session, [sent(SET)], Answered(False, "I", controlled=True))
+    assert session.tracked.settings == {}
+    assert set(session.pins.reasons) == {Reason.SETTING}
+
+
+@pytest.mark.parametrize(
+    ("kind", "aborted", "settings"),
+    [
+        (Kind.COMMIT_AND_CHAIN, False, {"lock_timeout": TEXT}),
+        (Kind.COMMIT_AND_CHAIN, True, {}),
+        (Kind.ROLLBACK_AND_CHAIN, False, {}),
+        (Kind.COMMIT, False, {"lock_timeout": TEXT}),
+        (Kind.ROLLBACK, False, {}),
+    ],
+)
+def test_a_transaction_may_end_where_another_one_begins(
+    kind: Kind, aborted: bool, settings: dict[str, bytes]
+) -> None:
+    session = Shared().session()
+    learn(session, [sent(SET)], Answered(False, "T"))
+    learn(session, [sent(Effect(kind))], Answered(False, "T", aborted=aborted))
+    assert session.tracked.settings == settings
+    assert session.shared.settings == settings
+
+
+def test_a_name_with_a_dot_in_a_statement_that_failed_is_looked_for() -> None:
+    session = Shared().session()
+    one = sent(Effect(Kind.SET, "app.tenant"))
+    learn(session, [one], Answered(True, "I"))
+    assert set(session.pins.reasons) == {Reason.UNCLEAR}
+    assert not session.dotted
+
+
+def test_a_currval_that_failed_teaches_as_well() -> None:
+    session = Shared().session()
+    learn(session, [sent(Effect(Kind.SEQUENCE_READ))], Answered(True, "I"))
+    assert session.client.reads_sequences
+
+
+def test_who_has_had_temporary_objects_has_a_schema_for_them() -> None:
+    session = Shared().session()
+    learn(session, [sent(Effect(Kind.TEMPORARY))], Answered(False, "I"))
+    assert session.dotted == {TEMPORARY}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pgguard.core import pools as module
 from pgguard.core.pools import Parsed, Pool, Pools
+from pgguard.wire import backend
 
 if TYPE_CHECKING:
     import pytest
@@ -112,10 +113,12 @@ def test_what_is_recalled_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert known == [b"one", b"three"]
 
 
-def test_all_sessions_of_one_name_are_told_the_same_dictionary() -> None:
+def test_all_sessions_of_one_name_are_told_the_same() -> None:
     pool = Pool(())
     pool.knows({"server_version": "18", "application_name": "first"})
-    assert pool.told_to("a.py") == {"server_version": "18", "application_name": "a.py"}
-    assert pool.told_to("a.py") is pool.told_to("a.py")
+    parameters, said = pool.told_to("a.py")
+    assert parameters == {"server_version": "18", "application_name": "a.py"}
+    assert said == b"".join(backend.parameter_status(*one) for one in parameters.items())
+    assert pool.told_to("a.py")[0] is parameters
     pool.knows({"server_version": "19"})
-    assert pool.told_to("a.py") == {"server_version": "19", "application_name": "a.py"}
+    assert pool.told_to("a.py")[0] == {"server_version": "19", "application_name": "a.py"}

@@ -65,3 +65,28 @@ def test_a_spare_server_that_says_goodbye_is_lent_to_nobody() -> None:
     assert server.state is ServerState.CLOSING
     assert server not in server.pool.spare
     shared.world.end()
+
+
+def test_who_listens_hears_of_others_by_the_pids_that_they_were_told() -> None:
+    shared = Shared()
+    session, other = shared.session(), shared.session()
+    server = session.shared
+    shared.says(session, 'Query "LISTEN a"')
+    shared.done(server, "LISTEN")
+    shared.says(other, 'Query "SELECT 1"')
+    sender = shared.connect()
+    shared.done(sender)
+    shared.heard(session)
+    told = [
+        f'NotificationResponse {pid} "a" "b"' for pid in (server.pid, sender.pid, sender.pid + 999)
+    ]
+    shared.says(server, *told)
+    assert [line.split()[1] for line in shared.heard(session)] == [
+        str(session.pid),
+        str(other.pid),
+        str(sender.pid + 999),
+    ]
+    shared.says(session, 'Query "UNLISTEN *"')
+    shared.done(server, "UNLISTEN")
+    assert not server.walking
+    shared.world.end()

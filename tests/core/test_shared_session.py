@@ -293,7 +293,11 @@ def test_a_check_says_nothing_of_what_was_sent_behind_it() -> None:
     shared.done(server, "DO")
     handover.check(session, server)
     shared.says(session, 'Query "LISTEN a"')
-    shared.says(server, 'DataRow "0" "0" "0" "0" "0" NULL "none" ""', 'CommandComplete "SELECT 1"')
+    shared.says(
+        server,
+        'DataRow "0" "0" "0" "0" "0" "none" "" NULL NULL "f" NULL',
+        'CommandComplete "SELECT 1"',
+    )
     shared.says(server, "ReadyForQuery I")
     shared.done(server, "LISTEN")
     assert Reason.LISTEN in session.pins.reasons

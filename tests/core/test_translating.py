@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from shared import Shared
 
 from pgguard.tenancy.catalogue import Catalogue
@@ -154,6 +155,79 @@ def test_a_setting_made_with_a_bound_value_is_made_again_with_it() -> None:
     assert not session.pins
     text = b"SELECT set_config('lock_timeout', '7s', false)"
     assert session.tracked.settings == {"lock_timeout": text}
+    shared.world.end()
+
+
+@pytest.mark.parametrize(
+    ("local", "settings"),
+    [
+        ("false", {"app.tenant": b"SELECT set_config('app.tenant', 'a', false)"}),
+        ("true", {}),
+    ],
+)
+def test_a_setting_whose_name_is_bound_is_known_by_it(
+    local: str, settings: dict[str, bytes]
+) -> None:
+    shared = Shared(connection_limit=1)
+    session = shared.session()
+    server = session.shared
+    shared.hub.gate.catalogue_read(session.database, Catalogue(builtins=frozenset({"set_config"})))
+    shared.says(session, f'Parse "" "SELECT set_config($1, $2, {local})"')
+    shared.says(session, 'Bind "" "" "app.tenant" "a"', 'Execute "" 0', "Sync")
+    shared.says(server, "ParseComplete", "BindComplete", 'DataRow "a"')
+    shared.says(server, 'CommandComplete "SELECT 1"', "ReadyForQuery I")
+    assert not session.pins
+    assert session.tracked.settings == settings
+    assert session.dotted == server.dotted == {"app.tenant"}
+    shared.world.end()
+
+
+def test_execute_behind_a_prepare_that_was_only_flushed_finds_the_name() -> None:
+    shared = Shared()
+    session = shared.session()
+    server = session.shared
+    shared.heard(server)
+    shared.says(session, 'Parse "s" "SELECT 1"', "Flush")
+    shared.says(server, "ParseComplete", "ParameterDescription", "NoData")
+    shared.heard(server)
+    shared.says(session, 'Parse "" "EXECUTE s"', "Sync")
+    assert words(shared.heard(server)) == ["Sync", "Query", "Parse", "Sync", "Parse", "Sync"]
+    shared.says(server, "ReadyForQuery I")
+    shared.done(server, "DEALLOCATE ALL")
+    shared.says(server, "ParseComplete", "ReadyForQuery I", "ParseComplete", "ReadyForQuery I")
+    assert words(shared.heard(session))[-2:] == ["ParseComplete", "ReadyForQuery"]
+    shared.world.end()
+
+
+def test_execute_behind_what_a_sync_would_commit_finds_no_name() -> None:
+    shared = Shared()
+    session, server = prepared(shared)
+    shared.says(session, 'Bind "" "s" "x"', 'Execute "" 0', "Flush")
+    shared.says(server, "BindComplete", 'CommandComplete "SELECT 1"')
+    shared.heard(server)
+    shared.says(session, 'Parse "" "EXECUTE s"', "Sync")
+    assert words(shared.heard(server)) == ["Parse", "Sync"]
+    shared.says(server, "ParseComplete", "ReadyForQuery I")
+    shared.world.end()
+
+
+def test_execute_of_a_name_that_is_not_of_the_protocol_lays_nothing_bare() -> None:
+    shared = Shared()
+    session, server = prepared(shared)
+    shared.heard(server)
+    shared.says(session, 'Query "EXECUTE another"')
+    assert shared.heard(server) == ['Query "EXECUTE another"']
+    assert not session.pins
+    shared.world.end()
+
+
+def test_what_a_function_did_to_sequences_is_its_sessions_own() -> None:
+    shared = Shared()
+    session = shared.session()
+    server = session.shared
+    server.sequences_of = None
+    shared.says(session, 'Query "SELECT unknown()"')
+    assert server.sequences_of is session
     shared.world.end()
 
 

@@ -48,21 +48,25 @@ def test_the_reset_leaves_nothing_but_prepared_statements(postgres) -> None:
             "PREPARE p AS SELECT 1",
         ):
             connection.execute(text)
-        before = connection.execute(upkeep.CHECK).fetchone()
+        connection.execute("SELECT set_config('app.tenant', 'a', false)")
+        check = upkeep.check({"app.tenant", "app.other", upkeep.TEMPORARY})
+        before = connection.execute(check).fetchone()
         assert before is not None
-        assert before[:5] == (1, 1, 1, 1, 1)
-        assert set(before[5].split()) >= {"lock_timeout"}
-        assert before[6:] == ("pg_monitor", "role")
+        assert before[:4] == (1, 1, 1, 1)
+        assert before[4] > 0
+        assert before[5:8] == ("pg_monitor", "role", None)
+        assert before[8] == {"lock_timeout": "3000"}
+        assert before[9:] == (True, {"app.tenant": "a"})
         connection.execute(upkeep.RESET)
-        after = connection.execute(upkeep.CHECK).fetchone()
-        assert after == (0, 0, 1, 0, 0, None, "none", "")
+        after = connection.execute(check).fetchone()
+        assert after == (0, 0, 1, 0, 0, "none", "", None, None, True, {"app.tenant": ""})
 
 
 def test_the_check_has_a_reason_for_each_of_its_columns(postgres) -> None:
     with psycopg.connect(postgres.url) as connection:
-        cursor = connection.execute(upkeep.CHECK)
+        cursor = connection.execute(upkeep.check([]))
         assert cursor.description is not None
-        assert len(cursor.description) == len(upkeep.COLUMNS)
+        assert len(cursor.description) == upkeep.CHECKED
 
 
 def test_several_texts_are_one_query() -> None:

@@ -10,6 +10,7 @@ from core_fakes import World
 
 from pgguard.core.types import LOCAL, Peer
 from pgguard.net.identify import Identification
+from pgguard.net.lately import Lately
 from pgguard.net.loop import Tasks
 from pgguard.pool.identity import ProcessInfo
 
@@ -75,4 +76,24 @@ async def test_who_has_left_meanwhile_is_not_looked_for() -> None:
     _, peers, faults = await identified(world, session)
     assert peers.asked == []
     assert faults == []
+    world.end()
+
+
+class Always(Lately):
+    """Finds this very process whatever is asked."""
+
+    def find(self, port: int, peer_port: int) -> ProcessInfo:
+        return ProcessInfo(os.getpid(), f"{port} to {peer_port}")
+
+
+async def test_a_process_that_came_lately_is_known_at_once() -> None:
+    world = World(identify=("process", "address"))
+    identification, peers, _ = await identified(world, world.enter())
+    asked = list(peers.asked)
+    identification.lately = Always()
+    again = world.enter()
+    assert identification.want(again)
+    assert again.process == ProcessInfo(os.getpid(), "5000 to 6433")
+    assert peers.asked == asked
+    identification.stop()
     world.end()

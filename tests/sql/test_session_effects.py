@@ -55,7 +55,7 @@ SETTINGS = {
 REST = {
     "BEGIN": [("begin", "")],
     "START TRANSACTION READ ONLY": [("begin", "")],
-    "COMMIT AND CHAIN": [("commit", ""), ("begin", "")],
+    "COMMIT AND CHAIN": [("commit and chain", "")],
     "END": [("commit", "")],
     "ABORT": [("rollback", "")],
     "SAVEPOINT a": [("savepoint", "a")],

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from pgguard.core.server import Server
     from pgguard.core.session import Session
+    from pgguard.pool.identity import ProcessInfo
 
 START = 1000.0
 STEP = 0.1
@@ -111,6 +112,8 @@ class FakeNet:
         self.requests: list[tuple[Any, ...]] = []
         self.dialled: list[Server] = []
         self.roles: Mapping[str, Role] | None = None
+        self.at_once: ProcessInfo | None = None
+        """The process of whoever comes, where it is known without asking."""
         """What pg_authid says of each user; None: it may not be read."""
         self.looked_up: list[Session] = []
 
@@ -127,8 +130,10 @@ class FakeNet:
             self.looked_up.append(session)
         return self.roles is not None
 
-    def identify(self, session: Session) -> None:
+    def identify(self, session: Session) -> bool:
         self.requests.append(("identify", session))
+        session.process = self.at_once or session.process
+        return self.at_once is not None
 
     def cancel(self, server: Server) -> None:
         self.requests.append(("cancel", self.dialled.index(server) + 1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pgguard.sql.facts.reading import read
+from pgguard.sql.sources import Source
 from pgguard.tenancy.catalogue import Catalogue, Column, Function, Table
 from pgguard.tenancy.model import Model, TenancySettings
 from pgguard.tenancy.suspects import session_effects
@@ -20,12 +21,22 @@ CATALOGUE = Catalogue(
         ),
         ("public", "ruled"): Table("public", "ruled", rules=True),
         ("public", "foreign"): Table("public", "foreign", kind="f"),
+        ("public", "shown"): Table("public", "shown", kind="v", calls={("public", "volatile_one")}),
+        ("public", "secret"): Table("public", "secret", calls={("public", "pl_one")}),
     },
     functions={
+        "said_stable": [Function("public", "s", "sql", changes=True)],
+        "seeding": [Function("public", "v", "plpgsql", source=Source(seeds=True))],
+        "hiding": [Function("public", "v", "plpgsql", source=Source(hides=True))],
+        "marking": [Function("public", "v", "plpgsql", source=Source(frozenset({"app.a"})))],
+        "pl_one": [Function("public", "v", "plpython3u")],
+        "of_row": [Function("public", "v", "plpgsql")],
         "volatile_one": [Function("public", "v", "plpgsql")],
         "stable_one": [Function("public", "s", "plpgsql")],
         "lower": [Function("mine", "v", "sql")],
     },
+    operator_calls={"===": {"volatile_one"}, "~~~": {"stable_one"}},
+    type_calls={"guarded": {("public", "volatile_one")}},
     builtins=frozenset({"now", "lower", "set_config", "pg_advisory_lock"}),
 )
 MODEL = Model(CATALOGUE, TenancySettings())
@@ -53,9 +64,24 @@ def found(text: str, model: Model | None = MODEL) -> list[str]:
         ('INSERT INTO "foreign" VALUES (1)', ["call"]),
         ("INSERT INTO nowhere VALUES (1)", ["call"]),
         ("WITH x AS (INSERT INTO watched VALUES (1)) SELECT 1", ["call"]),
+        ("SELECT said_stable()", ["call"]),
+        ("SELECT seeding()", ["call", "seed"]),
+        ("SELECT hiding()", ["call", "snapshot"]),
+        ("SELECT marking()", ["call", "may set"]),
+        ("SELECT pl_one()", ["call", "snapshot"]),
+        ("SELECT 1 === 1", ["call"]),
+        ("SELECT 1 ~~~ 1", []),
+        ("SELECT 5::guarded", ["call"]),
+        ("SELECT plain.of_row FROM plain", ["call"]),
+        ("SELECT plain.id FROM plain", []),
+        ("SELECT * FROM shown", ["call"]),
+        ("SELECT * FROM secret", ["call", "snapshot"]),
+        ("DO $$ BEGIN SET app.a = 1; PERFORM setseed(1); END $$", ["code", "seed", "may set"]),
+        ("DO $$ BEGIN PERFORM set_config(name, '1', true); END $$", ["code", "snapshot"]),
         ("SELECT pg_advisory_lock(1)", ["lock"]),
         ("BEGIN", []),
-        ("COMMIT AND CHAIN", []),
+        ("COMMIT AND CHAIN", ["commit and chain"]),
+        ("COMMIT; BEGIN", ["commit", "begin"]),
         ("BEGIN; SET a.b = 1; COMMIT", ["begin", "set", "commit"]),
         ("SAVEPOINT a", ["savepoint"]),
         ("nonsense", ["unread"]),

@@ -1,0 +1,148 @@
+"""Who connected lately is looked at again at once, on the loop: most sessions are theirs.
+
+A thread costs a login more than the look itself. Laws: bounded, a few processes with few of their
+descriptors, in the kernel's memory alone; a directory below /proc that is kept open belongs to one
+process for ever, so that no other one with its pid is taken for it; what is not found here is asked
+of `net/peer` in a thread.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections import OrderedDict
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from pgguard.net.peer import NETLINK_SOCK_DIAG, PROC, answered_inode, question
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from pgguard.pool.identity import ProcessInfo
+
+    Ask = Callable[[int, int], int]
+
+KEPT = 8
+"""Processes."""
+DESCRIPTORS = 64
+"""Of one process that are looked at."""
+
+
+class Kernel:
+    """Inodes of loopback sockets (sock_diag(7)), over one netlink socket that stays open."""
+
+    __slots__ = ("_asked", "_number")
+
+    def __init__(self) -> None:
+        self._asked: socket.socket | None = None
+        self._number = 0
+
+    def inode(self, port: int, peer_port: int) -> int:
+        """Of the IPv4 socket with that local port and peer port; 0 = not known."""
+        self._number = (self._number + 1) & 0xFFFFFFFF
+        try:
+            if self._asked is None:
+                self._asked = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG)
+                self._asked.setblocking(False)
+            self._asked.send(question(socket.AF_INET, port, peer_port, self._number))
+            # The kernel answers while it is being asked.
+            answer = self._asked.recv(4096)
+        except (OSError, AttributeError):
+            self.close()
+            return 0
+        if int.from_bytes(answer[8:12], sys.byteorder) != self._number:
+            self.close()
+            return 0
+        return answered_inode(answer) or 0
+
+    def close(self) -> None:
+        asked, self._asked = self._asked, None
+        if asked is not None:
+            asked.close()
+
+
+class Lately:
+    """The processes that connected last, with their open directories of descriptors."""
+
+    __slots__ = ("_ask", "_proc", "_processes", "kernel")
+
+    def __init__(self, proc: Path = PROC, ask: Ask | None = None) -> None:
+        self.kernel = Kernel()
+        self._proc = proc
+        self._ask = ask or self.kernel.inode
+        self._processes: OrderedDict[int, tuple[int, bytes, ProcessInfo]] = OrderedDict()
+        """By pid: the directory, the command line as it was, and what was made of it."""
+
+    def find(self, port: int, peer_port: int) -> ProcessInfo | None:
+        """The process of a loopback TCP socket, if it is one of these."""
+        if not self._processes:
+            return None
+        inode = self._ask(port, peer_port)
+        if not inode:
+            return None
+        link = f"socket:[{inode}]"
+        for pid in list(reversed(self._processes)):
+            directory, words, info = self._processes[pid]
+            try:
+                has = _has(directory, link)
+                same = has and _command(directory) == words
+            except OSError:
+                # It has ended.
+                self._forget(pid)
+                continue
+            if has:
+                if not same:
+                    # It runs something else now.
+                    self._forget(pid)
+                    return None
+                self._processes.move_to_end(pid)
+                return info
+        return None
+
+    def remember(self, info: ProcessInfo) -> None:
+        """A process that has connected."""
+        if info.pid in self._processes:
+            return
+        with suppress(OSError):
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+            directory = os.open(self._proc / str(info.pid) / "fd", flags)
+            try:
+                words = _command(directory)
+            except OSError:
+                os.close(directory)
+                return
+            self._processes[info.pid] = directory, words, info
+            if len(self._processes) > KEPT:
+                self._forget(next(iter(self._processes)))
+
+    def close(self) -> None:
+        self.kernel.close()
+        for pid in list(self._processes):
+            self._forget(pid)
+
+    def _forget(self, pid: int) -> None:
+        os.close(self._processes.pop(pid)[0])
+
+
+def _has(directory: int, link: str) -> bool:
+    """Whether one of the first descriptors is that. Raises OSError where there are none left."""
+    names = os.listdir(directory)
+    if not names:
+        raise ProcessLookupError
+    for name in names[:DESCRIPTORS]:
+        with suppress(OSError):
+            # It may have been closed meanwhile.
+            if os.readlink(name, dir_fd=directory) == link:
+                return True
+    return False
+
+
+def _command(directory: int) -> bytes:
+    file = os.open("../cmdline", os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
+    try:
+        return os.read(file, 4096)
+    finally:
+        os.close(file)
