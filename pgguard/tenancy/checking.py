@@ -138,9 +138,8 @@ class Checker:
 
 def _answer(item: Item, statement: Statement, decision: Decision) -> Checked:
     code = statement.code if statement.code in CODES else ""
-    own = statement.text.startswith(
-        item.sql.encode("utf-8", "surrogatepass")[: len(statement.text)]
-    )
+    # Parameters may have been written out, or what was prepared may stand in its place.
+    own = item.sql.encode("utf-8", "surrogatepass").startswith(statement.text)
     position = statement.position - 1 if statement.position and own else item.first
     return Checked(
         item,
