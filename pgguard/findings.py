@@ -110,10 +110,12 @@ class Finding:
     severity: str = ""
     """Empty = that of the code."""
     action: str = "observe"
+    graded: str = ""
+    """Class, where it is not that of the code: `setup`."""
 
     @property
     def cls(self) -> str:
-        return CODES[self.code].cls
+        return self.graded or CODES[self.code].cls
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of surface.md."""

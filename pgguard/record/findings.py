@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from pgguard.events import Event
     from pgguard.findings import Relation
-    from pgguard.record.subject import Client, Hub, Judged, Tally
+    from pgguard.record.subject import Client, Decide, Hub, Judged, Tally
 
 LIMIT = 5_000
 """Findings about connections that are kept."""
@@ -52,10 +52,11 @@ class Diagnosis(Protocol):
 class Recorder:
     """A subscriber of the event stream; `findings` may be asked for at any time."""
 
-    __slots__ = ("_diagnosis", "_kept", "dropped")
+    __slots__ = ("_diagnosis", "_kept", "decide", "dropped")
 
-    def __init__(self, diagnosis: Diagnosis | None = None) -> None:
+    def __init__(self, diagnosis: Diagnosis | None = None, decide: Decide | None = None) -> None:
         self._diagnosis = diagnosis
+        self.decide = decide
         self._kept: dict[Key, Finding] = {}
         self.dropped = 0
         """Findings that did not fit."""
@@ -88,7 +89,7 @@ class Recorder:
             found[_key(kept)] = replace(kept, evidence=list(kept.evidence))
         for client in list(hub.clients.values()):
             for statement, tally in list(client.flagged.items()):
-                finding = statement_finding(client, statement, tally)
+                finding = statement_finding(client, statement, tally, self.decide)
                 if finding is None:
                     continue
                 known = found.setdefault(_key(finding), finding)
@@ -121,10 +122,18 @@ def worst_table(relations: Iterable[Relation]) -> str:
     return "" if worst is None else worst.name
 
 
-def statement_finding(client: Client, statement: Judged, tally: Tally) -> Finding | None:
-    """The finding of one client about one statement; times are monotonic seconds."""
+def statement_finding(
+    client: Client, statement: Judged, tally: Tally, decide: Decide | None = None
+) -> Finding | None:
+    """The finding of one client about one statement; times are monotonic seconds.
+
+    None if there is none, or if an exception of the settings allows it.
+    """
     code = statement_code(statement)
     if not code:
+        return None
+    decision = decide(statement, client.key) if decide is not None else None
+    if decision is not None and decision.allowed:
         return None
     return Finding(
         code=code,
@@ -139,6 +148,9 @@ def statement_finding(client: Client, statement: Judged, tally: Tally) -> Findin
         count=tally.count,
         first_seen=tally.first,
         last_seen=tally.last,
+        severity=decision.severity if decision is not None else "",
+        action=decision.action.name if decision is not None else "observe",
+        graded=decision.cls if decision is not None else "",
     )
 
 

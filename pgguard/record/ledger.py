@@ -21,14 +21,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from pgguard.findings import Finding
-    from pgguard.record.subject import Client, Flags, Judged, Tally
+    from pgguard.record.subject import Client, Decide, Flags, Judged, Tally
 
 CLIENTS = 200
 FINDINGS = 2_000
 OTHER = "other"
 
-SPARE = len(CODES) * 3
-"""Series of findings that the overflow may need: one per code and action."""
+SPARE = len(CODES) * 3 * 2
+"""Series of findings that the overflow may need: one per code, action, and class: its own or
+`setup`."""
 
 REASONS = (
     "cap",
@@ -69,8 +70,8 @@ class Sums:
         """Sessions by the reasons that pin them now."""
         self.pins: dict[str, int] = {}
         """Times that sessions were pinned, by reason."""
-        self.findings: dict[tuple[str, str], int] = {}
-        """Executions by code and table."""
+        self.findings: dict[tuple[str, str, str, str], int] = {}
+        """Executions by code, class, table and action."""
 
     def count(self, counters: ClientCounters) -> None:
         for verdict, number in enumerate(counters.statements):
@@ -81,15 +82,22 @@ class Sums:
         for reason, tally in counters.pins.items():
             self.pins[reason] = self.pins.get(reason, 0) + tally.number
 
-    def flag(self, statement: Judged, tally: Tally) -> None:
+    def flag(self, client: str, statement: Judged, tally: Tally, decide: Decide | None) -> None:
+        """Add the executions of a flagged statement, unless they are allowed."""
         code = statement_code(statement)
-        if code:
-            self.find(code, worst_table(statement.relations), tally.count)
+        if not code:
+            return
+        decision = decide(statement, client) if decide is not None else None
+        cls, action = CODES[code].cls, "observe"
+        if decision is not None:
+            if decision.allowed:
+                return
+            cls, action = decision.cls or cls, decision.action.name
+        self.find((code, cls, worst_table(statement.relations), action), tally.count)
 
-    def find(self, code: str, table: str, number: int) -> None:
-        key = (code, table)
+    def find(self, key: tuple[str, str, str, str], number: int) -> None:
         if key not in self.findings and len(self.findings) >= FINDINGS:
-            key = (code, OTHER)
+            key = (key[0], key[1], OTHER, key[3])
         self.findings[key] = self.findings.get(key, 0) + number
 
     def join(self, other: Sums) -> None:
@@ -100,8 +108,8 @@ class Sums:
             self.refusals[reason] = self.refusals.get(reason, 0) + number
         for reason, number in other.pins.items():
             self.pins[reason] = self.pins.get(reason, 0) + number
-        for (code, table), number in other.findings.items():
-            self.find(code, table, number)
+        for key, number in other.findings.items():
+            self.find(key, number)
 
     def measure(self, client: Client) -> None:
         for session in client.sessions:
@@ -119,25 +127,27 @@ class Sums:
 class Source:
     """Where a client's counters are, also when the core has forgotten the client."""
 
-    __slots__ = ("counters", "flagged", "label")
+    __slots__ = ("counters", "flagged", "key", "label")
 
     def __init__(self, label: str, client: Client) -> None:
         self.label = label
+        self.key = client.key
         self.counters = client.counters
         self.flagged: Flags = client.flagged
 
-    def add_to(self, sums: Sums) -> None:
+    def add_to(self, sums: Sums, decide: Decide | None) -> None:
         sums.count(self.counters)
         for statement, tally in list(self.flagged.items()):
-            sums.flag(statement, tally)
+            sums.flag(self.key, statement, tally, decide)
 
 
 class Ledger:
     """What all clients had so far. One per process."""
 
-    __slots__ = ("_labels", "_retired", "_sources", "findings")
+    __slots__ = ("_decide", "_labels", "_retired", "_sources", "findings")
 
-    def __init__(self) -> None:
+    def __init__(self, decide: Decide | None = None) -> None:
+        self._decide = decide
         self._labels: dict[str, str] = {}
         self._sources: dict[str, Source] = {}
         self._retired: dict[str, Sums] = {}
@@ -163,7 +173,7 @@ class Ledger:
             into.measure(client)
             yield
             for statement, tally in list(source.flagged.items()):
-                into.flag(statement, tally)
+                into.flag(client.key, statement, tally, self._decide)
                 yield
         for label, retired in self._retired.items():
             sums.setdefault(label, Sums()).join(retired)
@@ -180,7 +190,7 @@ class Ledger:
         return source
 
     def _retire(self, source: Source) -> None:
-        source.add_to(self._retired.setdefault(source.label, Sums()))
+        source.add_to(self._retired.setdefault(source.label, Sums()), self._decide)
 
     def _label(self, key: str) -> str:
         label = self._labels.get(key) if key else ""
@@ -193,8 +203,8 @@ class Ledger:
     def _count_findings(self, sums: Mapping[str, Sums], kept: Iterable[Finding]) -> Iterator[None]:
         now: dict[Series, int] = {}
         for label, of in sums.items():
-            for (code, table), number in of.findings.items():
-                self._count(now, (code, CODES[code].cls, label, clean(table), "observe"), number)
+            for (code, cls, table, action), number in of.findings.items():
+                self._count(now, (code, cls, label, clean(table), action), number)
                 yield
         for finding in kept:
             label = self._label(finding.client)

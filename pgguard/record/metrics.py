@@ -41,7 +41,7 @@ class Collector:
     def __init__(self, hub: Hub, recorder: Recorder) -> None:
         self._hub = hub
         self._recorder = recorder
-        self._ledger = Ledger()
+        self._ledger = Ledger(recorder.decide)
         self._build = build_family(metadata.version("pgguard"), platform.python_version())
 
     def steps(self, *, openmetrics: bool = False) -> Iterator[bytes]:

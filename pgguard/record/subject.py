@@ -6,7 +6,7 @@ counters and sizes alone; nothing here is called while a statement waits for it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -41,6 +41,27 @@ class Judged(Protocol):
     def remedy(self) -> str: ...
     @property
     def why(self) -> str: ...
+
+
+class Decision(Protocol):
+    """What is done about a statement of a client: class and severity of its finding, if any."""
+
+    @property
+    def action(self) -> Named: ...
+    @property
+    def cls(self) -> str: ...
+    @property
+    def severity(self) -> str: ...
+    @property
+    def allowed(self) -> str:
+        """Why it is no finding; empty if it is one."""
+        ...
+
+
+class Decide(Protocol):
+    """Decides by the settings of now; `client` is the client's key."""
+
+    def __call__(self, statement: Any, client: str, /) -> Decision: ...
 
 
 class Tally(Protocol):

@@ -17,9 +17,10 @@ from enum import IntEnum
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from pgguard.findings import CODES, Verdict
+from pgguard.findings import CODES, Finding, Verdict
 from pgguard.sql import effects
 from pgguard.sql.shape import remarks
+from pgguard.tenancy import rules
 from pgguard.tenancy.cleanup import empties_tables
 
 if TYPE_CHECKING:
@@ -178,6 +179,18 @@ class Policy:
             if entry not in self.used and not self._has_expired(entry)
         ]
 
+    def findings(self) -> list[Finding]:
+        """PGG109: at the end of a run, entries that have expired, and those of no use."""
+        found = []
+        for entry in self.expired():
+            last = entry.expires.isoformat() if entry.expires else ""
+            title = f"has allowed nothing since {last}: {entry.shown}"
+            found.append(_of_entry(entry, title, "warning"))
+        return found + [
+            _of_entry(entry, f"nothing has needed it: {entry.shown}", "note")
+            for entry in self.unused()
+        ]
+
     def _has_expired(self, entry: Allow) -> bool:
         return entry.expires is not None and entry.expires < self.today
 
@@ -244,6 +257,12 @@ class Policy:
                 return ""
         self.used |= used
         return "; ".join(dict.fromkeys(reasons))
+
+
+def _of_entry(entry: Allow, title: str, severity: str) -> Finding:
+    words = rules.remedy("PGG109", [], "")
+    reason = f"its reason: {entry.reason}"
+    return Finding("PGG109", title, "", words, evidence=[reason], severity=severity)
 
 
 def _sets_up(statement: Judged) -> bool:

@@ -9,6 +9,7 @@ from pgguard.events import SessionRefused
 from pgguard.findings import Relation, Verdict
 from pgguard.record import findings as module
 from pgguard.record.findings import Recorder, statement_code, worst_table
+from pgguard.tenancy.policy import Action, Decision
 
 
 def refused(at: float, client: str = "a", **more: object) -> SessionRefused:
@@ -169,3 +170,17 @@ def test_findings_come_worst_first_then_most_often():
     flagged[FakeStatement("4", verdict=Verdict.cross_tenant, code="PGG102")] = FakeTally(7)
     order = [finding.fingerprint for finding in Recorder().findings(hub)]
     assert order == ["3", "2", "4", "1"]
+
+
+def test_the_policy_grades_findings_and_takes_out_what_is_allowed():
+    def decide(statement, client):
+        allowed = "by operators" if client == "b" else ""
+        return Decision(Action.block, "setup", "note", allowed)
+
+    hub = FakeHub()
+    for name in ("a", "b"):
+        hub.client(name).flagged[FakeStatement()] = FakeTally()
+    [finding] = Recorder(None, decide).findings(hub)
+    assert (finding.client, finding.cls, finding.action) == ("a", "setup", "block")
+    assert finding.to_dict()["class"] == "setup"
+    assert finding.to_dict()["severity"] == "note"

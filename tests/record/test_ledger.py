@@ -7,6 +7,7 @@ from hubs import FakeClient, FakeHub, FakePin, FakeStatement, FakeTally, Reason,
 from pgguard.findings import Finding, Verdict
 from pgguard.record import ledger as module
 from pgguard.record.ledger import Ledger, Sums
+from pgguard.tenancy.policy import Action, Decision
 
 
 def sweep(ledger: Ledger, hub: FakeHub, kept: list[Finding] | None = None) -> dict[str, Sums]:
@@ -140,9 +141,9 @@ def test_tables_of_one_client_are_bounded(monkeypatch):
     monkeypatch.setattr(module, "FINDINGS", 3)
     sums = Sums()
     for number in range(10):
-        sums.find("PGG101", f"table {number}", 1)
+        sums.find(("PGG101", "unscoped", f"table {number}", "observe"), 1)
     assert len(sums.findings) == 4
-    assert sums.findings["PGG101", "other"] == 7
+    assert sums.findings["PGG101", "unscoped", "other", "observe"] == 7
 
 
 def test_a_finding_of_no_client_takes_no_label(monkeypatch):
@@ -173,3 +174,16 @@ def test_a_client_that_comes_during_a_sweep_waits_for_the_next():
     for _ in sweeping:
         pass
     assert list(sums) == ["a"]
+
+
+def test_the_policy_decides_class_action_and_what_is_no_finding():
+    def decide(statement, client):
+        allowed = "so" if client == "b" else ""
+        return Decision(Action.warn, "setup", "warning", allowed)
+
+    hub = FakeHub()
+    for name in ("a", "b"):
+        hub.client(name).flagged[FakeStatement()] = FakeTally()
+    ledger = Ledger(decide)
+    sweep(ledger, hub)
+    assert [(key[1], key[2], key[4]) for key in ledger.findings] == [("setup", "a", "warn")]

@@ -211,3 +211,22 @@ def test_new_settings_are_obeyed_at_once_and_forget_no_use() -> None:
     assert policy.unused() == [Allow("n", table="n")]
     policy.reconfigure(PolicySettings(mode=Action.block))
     assert policy.decide(statement, "c").action == Action.block
+
+
+def test_entries_of_no_use_are_findings_at_the_end() -> None:
+    entries = (
+        Allow("an old one", table="a", expires=date(2026, 5, 31)),
+        Allow("for operators", client="b"),
+        Allow("used", table="bookings"),
+    )
+    policy = Policy(PolicySettings(allow=entries), date(2026, 6, 1))
+    policy.decide(judged(), "c")
+    assert [(f.code, f.severity, f.title, f.evidence) for f in policy.findings()] == [
+        (
+            "PGG109",
+            "warning",
+            'has allowed nothing since 2026-05-31: table = "a"',
+            ["its reason: an old one"],
+        ),
+        ("PGG109", "note", 'nothing has needed it: client = "b"', ["its reason: for operators"]),
+    ]
