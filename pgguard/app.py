@@ -13,6 +13,7 @@ import logging
 import os
 import time
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pgguard import events as happenings
@@ -122,7 +123,8 @@ class Guard:
         self._catalogues = Catalogues(self.hub, self._services)
         self._limits = Limits(self.hub, self._services, self.upstream.database)
         self._analyst: Analyst | None = None
-        self.recorder = Recorder(_diagnosis())
+        self.recorder = Recorder(_diagnosis(), self.hub.gate.policy.decide)
+        self.hub.gate.policy.turn(datetime.now(UTC).date())
         self._subscribers: list[Subscriber] = [self.recorder, LogWriter()]
         self._listener: listening.Listener | None = None
         self._http: HttpServer | None = None
@@ -342,9 +344,10 @@ class Guard:
         from pgguard.report.summary import summarise
 
         wall = self.hub.wall
+        found = [*self.findings(), *self.hub.gate.policy.findings()]
         return summarise(
             self.hub,
-            self.findings(),
+            sorted(found, key=rank),
             bypassed=len(self._limits.bypassed) if self._limits.known.is_set() else None,
             neighbours=[guard.describe() for guard in self._limits.neighbours.ever.values()],
             started=wall + self._started,
@@ -414,6 +417,7 @@ class Guard:
             except Exception as error:  # noqa: BLE001  one deadline that fails must not stop others
                 self._report("tick", error)
             self._hand_on()
+            self.hub.gate.policy.turn(datetime.now(UTC).date())
             quiet = 0 if self.hub.has_moved() else quiet + 1
             if quiet == QUIET_TICKS:
                 return_memory()
