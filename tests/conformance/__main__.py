@@ -24,6 +24,7 @@ RUNS = {
     "shutdown": "tests.conformance.shutdown",
     "logins": "tests.conformance.logins.table",
     "tenancy": "tests.conformance.tenancy.measure",
+    "evasion": "tests.conformance.tenancy.evasion",
     "readme": "tests.conformance.readme",
 }
 
