@@ -152,6 +152,8 @@ class Facts:
     """The facts depend on the values of literals: not to be shared by shape."""
     created: tuple[Name, ...] = ()
     """Temporary tables that the text creates."""
+    shadowing: tuple[Name, ...] = ()
+    """Temporary views that it creates: they take the name from whatever else has it."""
     armed: tuple[Name, ...] = ()
     """Views that it creates, and tables that it gives rules or triggers."""
 

@@ -37,6 +37,7 @@ _NO_CATALOGUE: Final = "the catalogue has not been read yet"
 _UNREADABLE: Final = "its encoding or standard_conforming_strings make it unreadable for us"
 _TOO_LONG: Final = "it took too long to read"
 _FAULT: Final = "a fault in pgguard"
+_SHADOWED: Final = "is a temporary view in some session, and may hide a table of this name"
 _KEPT: Final = 8 * 1024
 """Bytes of a large text that are kept once it was judged."""
 _MOST_NAMES: Final = 10_000
@@ -62,6 +63,7 @@ class Judge:
         "_absent",
         "_armed",
         "_asked",
+        "_shadowed",
         "_temporary",
         "_unreadable",
         "cache",
@@ -91,6 +93,8 @@ class Judge:
         self._absent: set[Name] = set()
         """Relations that the newest catalogue was asked for and does not have."""
         self._temporary: set[str] = set()
+        self._shadowed: set[str] = set()
+        """Names of temporary views, whatever else has them."""
         self._armed: set[str] = set()
         """Names that were given to views, or to what has rules or triggers: if they are temporary,
         no catalogue says what is behind them."""
@@ -209,7 +213,7 @@ class Judge:
         if self.model is None:
             judgement = _without_catalogue(facts)
         else:
-            judgement = judge_facts(facts, self.model, self._temporary)
+            judgement = self._hidden(facts) or judge_facts(facts, self.model, self._temporary)
             self._miss(judgement.missing)
         self._settle(statement, judgement, "PGG901" if facts.unread else "")
         if len(statement.text) > SHAPED:
@@ -219,8 +223,20 @@ class Judge:
         elif not facts.unread and self.model is not None:
             self.cache.share(statement)
 
+    def _hidden(self, facts: Facts) -> Judgement | None:
+        """`unknown` for a statement whose table some session has hidden behind a view."""
+        for part in facts.parts if self._shadowed else ():
+            for name in part.relations:
+                if name.name in self._shadowed and name.schema in {"", "pg_temp"}:
+                    return Judgement(Verdict.unknown, f"{name.name} {_SHADOWED}", part=part)
+        return None
+
     def _learn(self, facts: Facts) -> None:
         """Remember temporary tables, so that their names are no riddle."""
+        for name in facts.shadowing:
+            if name.name not in self._shadowed and len(self._shadowed) < _MOST_NAMES:
+                self._shadowed.add(name.name)
+                self.version += 1
         for name in facts.armed:
             if name.name not in self._armed and len(self._armed) < _MOST_NAMES:
                 self._armed.add(name.name)

@@ -396,3 +396,12 @@ def rows_judge() -> Judge:
 def test_a_real_catalogue_is_ready_for_use(schema: str, judge_of: Callable[[str], Judge]) -> None:
     judge = judge_of(schema)
     assert level(judge, "SELECT count(*), now() FROM pg_class") == "no_tenant_data"
+
+
+def test_a_temporary_view_takes_the_name_from_its_table() -> None:
+    judge = fresh()
+    sql = "SELECT * FROM items WHERE tenant_id = 1"
+    assert level(judge, sql) == "scoped"
+    judged(judge, "CREATE TEMP VIEW items AS SELECT 1 AS tenant_id, note FROM plain")
+    assert level(judge, sql) == "unknown"
+    assert level(judge, "SELECT * FROM public.items WHERE tenant_id = 1") == "scoped"

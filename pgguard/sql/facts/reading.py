@@ -73,6 +73,7 @@ def read(text: bytes, limit: int = LIMIT) -> Facts:
     parts: list[Part] = []
     created: list[Name] = []
     armed: list[Name] = []
+    shadowing: list[Name] = []
     left: list[session_effects.Effect] = []
     for entry in tree:
         kind, body = next(iter(entry["stmt"].items()))
@@ -87,6 +88,8 @@ def read(text: bytes, limit: int = LIMIT) -> Facts:
         facts.effects |= effects.effects_of(kind, body)
         created += _created(kind, body)
         armed += _armed(kind, body)
+        if kind == "ViewStmt" and effects.is_temporary(body.get("view", {})):
+            shadowing += _armed(kind, body)
     if len(tree) > MOST_STATEMENTS:
         parts.append(Part("opaque", obstacle=f"it is more than {MOST_STATEMENTS} statements"))
         left = list(session_effects.UNREAD)
@@ -94,6 +97,7 @@ def read(text: bytes, limit: int = LIMIT) -> Facts:
     # What SET and set_config say lies in their literals.
     facts.by_value = facts.by_value or any(e.kind in session_effects.BY_VALUE for e in left)
     facts.parts, facts.created, facts.armed = tuple(parts), tuple(created), tuple(armed)
+    facts.shadowing = tuple(shadowing)
     return facts
 
 
