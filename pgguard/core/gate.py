@@ -189,6 +189,13 @@ class Gate:
             self._net.read_catalogue(database, soon=True)
         return judge.version > 0 and database not in self._changing
 
+    def looked_at(self, session: Session, statement: Statement) -> None:
+        """Have a verdict, as far as it can be had at once."""
+        judge = session.judge
+        assert judge is not None
+        if statement.version != judge.version and not judge.wants_worker(statement):
+            self._judge(judge, statement)
+
     def blocked(self, client: Client, statement: Statement, now: float) -> None:
         """An execution that is not carried out."""
         self._count(client, statement, 1, now)

@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, cast
 
 from pgguard.core.entry import ABOVE_NOTICE
 from pgguard.core.gate import concerns_databases
-from pgguard.core.watching import Watch
+from pgguard.core.watching import watch_of
+from pgguard.core.weighing import parse_of, weigh
 from pgguard.sql.effects import ANY, TRANSACTION
 from pgguard.tenancy.policy import Action
 from pgguard.tenancy.refusals import refusal
 from pgguard.wire import backend, codes, frontend
 
 if TYPE_CHECKING:
+    from pgguard.core.prepared import Prepared
     from pgguard.core.server import Server
     from pgguard.core.session import Session
     from pgguard.core.shared_server import SharedServer
@@ -40,13 +42,6 @@ _PROVOKED = frozenset({"42601", "26000"})
 Later = list[tuple[int, "Statement"]]
 """Executions, and in block mode Parses, that are not known to be clean: the offset of the message
 in its chunk (-1 = it has been sent already) and its statement."""
-
-
-def watch_of(session: Session) -> Watch:
-    watch = session.guard
-    if watch is None:
-        watch = session.guard = Watch()
-    return watch
 
 
 def holds(session: Session, length: int) -> bool:
@@ -82,8 +77,35 @@ def send(session: Session, server: Server, chunk: bytes, later: Later) -> None:
             # The server's socket has just closed: its loss is about to be reported.
             return
     for at, statement in later:
-        if at < 0 or chunk[at] != codes.PARSE:
-            hub.settle(session, statement)
+        if session.strict:
+            # It was weighed before it was sent.
+            if at < 0 or chunk[at] != codes.PARSE:
+                hub.settle(session, statement)
+            continue
+        hub.gate.looked_at(session, statement)
+        hub.settle(session, _weighed(session, statement, chunk, at))
+
+
+def _weighed(session: Session, statement: Statement, chunk: bytes, at: int) -> Statement:
+    """The statement as its values show it, while they are at hand."""
+    if at < 0 or not (statement.tenants or statement.marks or statement.keys):
+        return statement
+    kind, length = _header(chunk, at)
+    message = chunk[at : at + 1 + length]
+    if kind == codes.BIND and statement.tenants:
+        text, oids = parse_of(chunk, at)
+        text = text or _own_text(session, statement, message)
+        return weigh(session, statement, message, text=text, oids=oids)
+    return weigh(session, statement, message)
+
+
+def _own_text(session: Session, statement: Statement, bind: bytes) -> bytes:
+    """The text of a statement that was prepared by an earlier chunk; empty = not known."""
+    start = bind.find(b"\0", 5) + 1
+    name = bind[start : bind.find(b"\0", start)]
+    if not name:
+        return b""
+    return session.guard.texts.get(name, statement.text) if session.guard else statement.text
 
 
 def resume(session: Session, *, final: bool) -> None:
@@ -134,11 +156,15 @@ def _rule(session: Session, server: Server, chunk: bytes, later: Later) -> bytes
     pieces: list[bytes] = []
     passed: Later = []
     done = shift = 0
-    for number, (at, statement) in enumerate(later):
+    for number, (at, known) in enumerate(later):
+        statement = known
         whole = chunk if at >= 0 else b""
         token = None
         if whole and not _left_to_postgres(session, server, statement, first=number == 0):
-            token = ruled(session, statement, of_parse=chunk[at] == codes.PARSE)
+            of_parse = chunk[at] == codes.PARSE
+            if not of_parse:
+                statement = _weighed(session, statement, chunk, at)
+            token = ruled(session, statement, of_parse=of_parse)
         if token is None:
             passed.append((at + shift if at >= 0 else at, statement))
             continue
@@ -210,7 +236,7 @@ def _brought(session: SharedSession, server: SharedServer, raw: bytes) -> Statem
 
 
 def of_query(session: SharedSession, server: SharedServer, statement: Statement) -> bytes | None:
-    """The token for a blocked Query; None = it may run."""
+    """The token for a blocked Query or Bind; None = it may run."""
     return None if _fails_anyway(server, statement) else ruled(session, statement)
 
 
@@ -221,9 +247,16 @@ def of_parse(session: SharedSession, server: SharedServer, statement: Statement)
     return ruled(session, statement, of_parse=True)
 
 
-def of_bind(session: SharedSession, server: SharedServer, statement: Statement) -> bytes | None:
-    """The same for a Bind."""
-    return None if _fails_anyway(server, statement) else ruled(session, statement)
+def weighed(
+    session: SharedSession, statement: Statement, raw: bytes, prepared: Prepared | None = None
+) -> Statement:
+    """What a Query or Bind of it says by its values."""
+    if not (statement.tenants or statement.marks or statement.keys):
+        return statement
+    if prepared is None:
+        return weigh(session, statement, raw)
+    text = prepared.body.partition(b"\0")[0]
+    return weigh(session, statement, raw, text=text, oids=prepared.types or ())
 
 
 def _fails_anyway(server: Server, statement: Statement) -> bool:

@@ -14,7 +14,7 @@ from bisect import bisect_left
 from struct import Struct
 from typing import TYPE_CHECKING
 
-from pgguard.core import guarding
+from pgguard.core import guarding, weighing
 from pgguard.core.pipeline import Pipeline
 from pgguard.counters import SECONDS
 from pgguard.errors import ProtocolViolation
@@ -289,6 +289,9 @@ class Server:
         self.copy_in = False
         if status == "I":
             failed = self.failed if before == "I" else self.rolled_back or before == "E"
+            if self.session is not None and self.session.guard is not None:
+                owed = bool(self.pipeline.entries)
+                weighing.ended(self.session, failed=failed, owed=owed)
             counters.transactions["rollback" if failed else "commit"] += 1
             counters.transaction_seconds.observe(now - (self.transaction_since or self.started))
             self.transaction_since = None

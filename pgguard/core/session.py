@@ -116,6 +116,7 @@ class Session:
         "unnamed",
         "user",
         "usual",
+        "watched",
         "wish",
         "write",
     )
@@ -162,8 +163,8 @@ class Session:
         self.partial = b""
         self.gather: bytearray | None = None
         self.guard: Watch | None = None
-        self.strict = False
-        """Statements are judged before they run, as some may be blocked."""
+        self.strict = self.watched = False
+        """Judged before they run (core/guarding); looked at one by one (core/weighing)."""
         self.readable = True
         self.exact: dict[bytes, Statement] = {}
         self.numbered: dict[bytes, Statement] = {}
@@ -237,7 +238,7 @@ class Session:
         last_header = end - 5
         judge = self.judge
         assert judge is not None
-        version = judge.version
+        version = NOTHING if self.watched else judge.version
         repeated = self.repeated
         if repeated is not None and not pos and chunk.startswith(self.usual):
             # The statement of the batch before, bound anew: nothing but its values is new.
@@ -321,7 +322,7 @@ class Session:
                                 pos = end
                                 break
                         else:
-                            named.name(self, chunk[body:name_end], statement)
+                            named.name(self, chunk[body:name_end], statement, text)
                         if self.strict and statement.clean != version:
                             version = NOTHING
                             later.append((pos, statement))

@@ -304,19 +304,27 @@ class SharedSession(Session):
         """Whether it makes a setting, which is kept by its text."""
         return len(statement.session) == 1 and statement.session[0].kind is Kind.SET
 
-    def sends(self, statement: Statement, text: bytes, *, parameters: bool = False) -> None:
-        """An execution is about to be sent; `parameters`: the text does not say it all."""
+    def sends(
+        self,
+        statement: Statement,
+        text: bytes,
+        *,
+        parameters: bool = False,
+        weighed: Statement | None = None,
+    ) -> None:
+        """An execution is about to be sent; `parameters`: the text does not say it all, `weighed`:
+        the statement as its values show it."""
         judge = self.judge
         assert judge is not None
         if statement.effects & (SEQUENCES | ANY) or any(
             kind in CALLING for kind, _ in statement.session
         ):
             self.shared.sequences_of = self
-        if statement.clean == judge.version:
+        if statement.clean == judge.version and weighed in (None, statement):
             self.statements[statement.verdict] += 1
             return
         self.must_wait = self.must_wait or concerns_databases(judge, [statement])
-        self.hub.settle(self, statement)
+        self.hub.settle(self, weighed or statement)
         # What has not been read may do anything.
         effects = statement.session if statement.facts is not None else _ANYTHING
         if effects:

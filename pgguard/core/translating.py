@@ -16,6 +16,7 @@ from pgguard.core import guarding, pipeline, upkeep
 from pgguard.core.malformed import break_off
 from pgguard.core.prepared import Change, Prepared
 from pgguard.core.signals import in_bind, in_text
+from pgguard.core.watching import watch_of
 from pgguard.errors import ProtocolViolation
 from pgguard.sql.session_effects import Kind
 from pgguard.wire import backend, codes, frontend
@@ -196,18 +197,19 @@ def _translate(
 def _query(session: SharedSession, server: SharedServer, raw: bytes, *, whole: bool) -> bytes:
     text = raw[5:-1] if whole else raw[5:]
     statement = session.last = session.look_up(text, whole=whole)
-    token = guarding.of_query(session, server, statement) if session.strict else None
+    weighed = guarding.weighed(session, statement, raw) if whole else statement
+    token = guarding.of_query(session, server, weighed) if session.strict else None
     before = b"" if token else session.prepare_for(statement)
     if server.pipeline.entries:
         server.pipeline.mixed = True
     server.pipeline.entries.append(pipeline.QUERY)
     if token is None:
-        session.sends(statement, text)
+        session.sends(statement, text, weighed=weighed)
     session.promised()
     # A simple Query destroys the unnamed statement (T17).
     server.stand.will(Change(b"", None, ours=False))
     if token is not None:
-        guarding.watch_of(session).dropping = not whole
+        watch_of(session).dropping = not whole
         return frontend.query(token)
     if session.signals(statement):
         raw = frontend.query(in_text(session, text))
@@ -223,7 +225,7 @@ def _parse(session: SharedSession, server: SharedServer, raw: bytes, *, whole: b
         body = in_text(session, text) + b"\0" + types
     prepared = Prepared(body if whole else b"", statement)
     if session.strict and (token := guarding.of_parse(session, server, statement)):
-        guarding.watch_of(session).dropping = not whole
+        watch_of(session).dropping = not whole
         server.stand.will(Change(name, prepared, ours=False))
         server.pipeline.entries.append(pipeline.PARSE_NAMED)
         return frontend.parse_message(session.names.on_server(name), token)
@@ -315,8 +317,9 @@ def _bind(session: SharedSession, server: SharedServer, raw: bytes) -> bytes:
         server.pipeline.entries.append(pipeline.BIND)
         return before + raw
     session.last = prepared.statement
-    if session.strict and (token := guarding.of_bind(session, server, prepared.statement)):
-        guarding.watch_of(session).dropping = len(raw) < 1 + int.from_bytes(raw[1:5], "big")
+    weighed = guarding.weighed(session, prepared.statement, raw, prepared)
+    if session.strict and (token := guarding.of_query(session, server, weighed)):
+        watch_of(session).dropping = len(raw) < 1 + int.from_bytes(raw[1:5], "big")
         server.pipeline.entries.append(pipeline.BIND)
         return frontend.bind_message(b"", token)
     before = session.prepare_for(prepared.statement)
@@ -324,13 +327,13 @@ def _bind(session: SharedSession, server: SharedServer, raw: bytes) -> bytes:
     server.pipeline.entries.append(pipeline.BIND)
     text = prepared.body.partition(b"\0")[0]
     if raw[name_end + 1 : name_end + 5] == bytes(4):
-        session.sends(prepared.statement, text)
+        session.sends(prepared.statement, text, weighed=weighed)
     elif session.keeps(prepared.statement) and (full := _with_values(prepared, text, raw)):
-        session.sends(prepared.statement, full)
+        session.sends(prepared.statement, full, weighed=weighed)
     elif _of_bound_name(prepared.statement) and (full := _with_values(prepared, text, raw)):
         session.sends(session.look_up(full, whole=True), full)
     else:
-        session.sends(prepared.statement, text, parameters=True)
+        session.sends(prepared.statement, text, parameters=True, weighed=weighed)
     if session.signals(prepared.statement):
         raw = in_bind(session, text, raw)
     if not name:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from pgguard.core.pipeline import BATCH, BATCH_NAMED, MANY, QUERY
 from pgguard.core.prepared import Prepared
 from pgguard.core.session import NEVER, USUAL_LIMIT, USUAL_TAIL
+from pgguard.core.weighing import parse_of, weigh
 from pgguard.sql.cache import DIGITS
 from pgguard.sql.effects import SEQUENCES
 
@@ -35,7 +36,7 @@ def send(session: SharedSession, server: SharedServer, data: bytes) -> bool:
         statement = _clean(session, data[5:-1])
         if statement is None:
             return False
-        entry, unnamed, prepared = QUERY, None, None
+        entry, unnamed, prepared, after = QUERY, None, None, 0
     elif data[0] == 0x50 and data.endswith(USUAL_TAIL):  # Parse
         statement, after = _batch(session, data)
         if statement is None:
@@ -46,6 +47,8 @@ def send(session: SharedSession, server: SharedServer, data: bytes) -> bool:
     elif data[0] == 0x42 and data.endswith(USUAL_TAIL):  # Bind
         return _named(session, server, data)
     else:
+        return False
+    if session.watched and not _follow(session, statement, data, after):
         return False
     session.last_byte = now = session.hub.clock()
     session.counters.received_bytes += len(data)
@@ -86,6 +89,8 @@ def _named(session: SharedSession, server: SharedServer, data: bytes) -> bool:
     if not server.stand.has(stands, prepared):
         return False
     statement = prepared.statement
+    if session.watched and not _follow(session, statement, data, 0, prepared):
+        return False
     session.last_byte = server.started = now = session.hub.clock()
     session.counters.received_bytes += len(data)
     if server.transaction_since is not None:
@@ -100,6 +105,26 @@ def _named(session: SharedSession, server: SharedServer, data: bytes) -> bool:
     with suppress(RuntimeError):
         # Else the server's socket has just closed: its loss is about to be reported.
         server.forward(b"B%b\0%b%b" % (length.to_bytes(4, "big"), stands, data[end:]))
+    return True
+
+
+def _follow(
+    session: SharedSession,
+    statement: Statement,
+    data: bytes,
+    bind: int,
+    prepared: Prepared | None = None,
+) -> bool:
+    """In a watched session every execution is weighed; False = it goes the way of the others."""
+    if session.strict:
+        return False
+    if statement.tenants:
+        text, oids = b"", prepared.types or () if prepared is not None else ()
+        if prepared is not None:
+            text = prepared.body.partition(b"\0")[0]
+        elif bind:
+            text, oids = parse_of(data, bind)
+        return weigh(session, statement, data[bind:], text=text, oids=oids) is statement
     return True
 
 

@@ -7,17 +7,40 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pgguard.tenancy.transactions import Tenants
+
 if TYPE_CHECKING:
+    from pgguard.core.session import Session
     from pgguard.sql.statement import Statement
 
 MOST_TOKENS = 10_000
 MOST_WARNED = 1_000
+MOST_NAMES = 1_000
+
+
+def watch_of(session: Session) -> Watch:
+    watch = session.guard
+    if watch is None:
+        watch = session.guard = Watch()
+    return watch
 
 
 class Watch:
     """One session's."""
 
-    __slots__ = ("_number", "blocked", "drop", "dropping", "final", "pending", "refused", "warned")
+    __slots__ = (
+        "_number",
+        "blocked",
+        "drop",
+        "dropping",
+        "final",
+        "names",
+        "pending",
+        "refused",
+        "tenants",
+        "texts",
+        "warned",
+    )
 
     def __init__(self) -> None:
         self.blocked: dict[bytes, bytes] = {}
@@ -34,7 +57,22 @@ class Watch:
         self.refused: Statement | None = None
         """The statement whose Parse was blocked last: its Bind is no second execution."""
         self.warned: set[Statement] = set()
+        self.tenants = Tenants()
+        self.names: dict[tuple[bool, str], Statement] = {}
+        """What PREPARE and DECLARE (True) have given a name in SQL."""
+        self.texts: dict[bytes, bytes] = {}
+        """By name the texts of statements that are known by another text of their shape."""
         self._number = 0
+
+    def keep_text(self, name: bytes, text: bytes) -> None:
+        if len(self.texts) >= MOST_NAMES:
+            del self.texts[next(iter(self.texts))]
+        self.texts[name] = text
+
+    def remember(self, name: tuple[bool, str], statement: Statement) -> None:
+        if len(self.names) >= MOST_NAMES:
+            del self.names[next(iter(self.names))]
+        self.names[name] = statement
 
     def token(self, error: bytes) -> bytes:
         """A text that cannot be parsed, and a name that no statement has; `error` is the body of

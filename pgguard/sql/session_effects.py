@@ -56,6 +56,9 @@ class Kind(Enum):
     UNLISTEN_ALL = "unlisten all"
     PREPARE = "prepare"
     EXECUTE = "execute"
+    DECLARE = "declare"
+    FETCH = "fetch"
+    """The cursor that it reads from; MOVE, too."""
     DEALLOCATE = "deallocate"
     DEALLOCATE_ALL = "deallocate all"
     SIGNAL = "signal"
@@ -96,6 +99,9 @@ class Effect(NamedTuple):
 
 
 UNREAD: Final = (Effect(Kind.UNREAD),)
+
+NAMING: Final = frozenset({Kind.DECLARE, Kind.FETCH})
+"""Kinds that leave nothing behind by themselves: what they name ends with its transaction."""
 
 ENDS: Final = frozenset({Kind.BEGIN, Kind.COMMIT, Kind.ROLLBACK})
 """Kinds about a whole transaction."""
@@ -324,8 +330,13 @@ def _deallocate(body: Node) -> Iterator[Effect]:
 
 
 def _declare(body: Node) -> Iterator[Effect]:
+    yield Effect(Kind.DECLARE, body.get("portalname", ""))
     if body.get("options", 0) & _OPENING_HOLD:
         yield Effect(Kind.HOLD, body.get("portalname", ""))
+
+
+def _fetch(body: Node) -> Iterator[Effect]:
+    yield Effect(Kind.FETCH, body.get("portalname", ""))
 
 
 def _close(body: Node) -> Iterator[Effect]:
@@ -364,6 +375,7 @@ _READERS: Final = {
     "ExecuteStmt": _execute,
     "DeallocateStmt": _deallocate,
     "DeclareCursorStmt": _declare,
+    "FetchStmt": _fetch,
     "ClosePortalStmt": _close,
     "LoadStmt": _load,
 }
@@ -378,7 +390,6 @@ _QUIET: Final = frozenset(
         "ExplainStmt",
         "VariableShowStmt",
         "CopyStmt",
-        "FetchStmt",
         "NotifyStmt",
         "LockStmt",
         "CreateStmt",

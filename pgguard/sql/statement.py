@@ -15,6 +15,7 @@ from pgguard.sql import shape
 
 if TYPE_CHECKING:
     from pgguard.findings import Relation
+    from pgguard.sql.assignments import Assignment
     from pgguard.sql.session_effects import Effect
 
 PENDING: Final = -1
@@ -111,13 +112,14 @@ class TenantValue(NamedTuple):
     """One tenant that a statement names."""
 
     constants: frozenset[Constant]
-    """What it may be."""
+    """What it may be. The `place` of a literal is its number among those of the text."""
     type: str
     """The tenant column's, as pg_type names it."""
     relation: int
     """Index into the statement's `relations`; -1 = an occurrence that is not listed there."""
     use: str
-    """What is done there: `read`, `insert`, `update`, `delete`, `merge`."""
+    """What is done there: `read`, `insert`, `update`, `delete`, `merge`; `create` = it becomes a
+    tenant itself."""
 
 
 class KeyValue(NamedTuple):
@@ -168,11 +170,13 @@ class Statement:
     __slots__ = (
         "_fingerprint",
         "_masked",
+        "assigned",
         "clean",
         "code",
         "effects",
         "facts",
         "keys",
+        "marks",
         "parameter_types",
         "position",
         "readable",
@@ -182,6 +186,8 @@ class Statement:
         "shape",
         "tenants",
         "text",
+        "variants",
+        "varies",
         "verdict",
         "version",
         "why",
@@ -209,6 +215,14 @@ class Statement:
         self.keys: tuple[KeyValue, ...] = ()
         self.parameter_types: tuple[str, ...] = ()
         """By number from $1, the type of the column that each goes with; empty = not known."""
+        self.varies = False
+        """The values of an execution decide whether it names one tenant."""
+        self.marks = False
+        """It moves what is remembered of a session: transactions, tenant settings, names."""
+        self.assigned: tuple[Assignment, ...] = ()
+        """The tenant settings that it makes."""
+        self.variants: dict[str, Statement] | None = None
+        """The same statement as its values have shown it, by code."""
         self._fingerprint = ""
         self._masked: str | None = None
 

@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from pgguard.findings import Finding, Relation, Verdict
 from pgguard.sql import effects
+from pgguard.sql.assignments import assignments
 from pgguard.sql.cache import SHAPED, TOO_MANY, StatementCache
 from pgguard.sql.facts.reading import TOO_LONG, read, unread
-from pgguard.sql.session_effects import UNREAD
+from pgguard.sql.session_effects import UNREAD, Kind
 from pgguard.sql.statement import Facts, Statement
 from pgguard.tenancy import naming, rules
 from pgguard.tenancy.model import Catalogue, Model, TenancySettings
 from pgguard.tenancy.reality import gaps
 from pgguard.tenancy.suspects import session_effects
+from pgguard.tenancy.tenants import varies
 from pgguard.tenancy.verdict import Judgement, judge_facts
 
 if TYPE_CHECKING:
@@ -33,6 +35,25 @@ _CODES: Final = {
     Verdict.unknown: "PGG106",
 }
 _NOTABLE: Final = effects.DDL | effects.DATABASE_DDL | effects.SESSION
+_SETTING: Final = frozenset({Kind.SET, Kind.SET_LOCAL, Kind.SET_UNKNOWN, Kind.RESET})
+_MARKING: Final = frozenset(
+    {
+        Kind.BEGIN,
+        Kind.COMMIT,
+        Kind.ROLLBACK,
+        Kind.SAVEPOINT,
+        Kind.RELEASE,
+        Kind.ROLLBACK_TO,
+        Kind.RESET_ALL,
+        Kind.DISCARD_ALL,
+        Kind.PREPARE,
+        Kind.EXECUTE,
+        Kind.DECLARE,
+        Kind.FETCH,
+        Kind.DEALLOCATE,
+        Kind.DEALLOCATE_ALL,
+    }
+)
 _NO_CATALOGUE: Final = "the catalogue has not been read yet"
 _UNREADABLE: Final = "its encoding or standard_conforming_strings make it unreadable for us"
 _TOO_LONG: Final = "it took too long to read"
@@ -215,6 +236,7 @@ class Judge:
         else:
             judgement = self._hidden(facts) or judge_facts(facts, self.model, self._temporary)
             self._miss(judgement.missing)
+        self._mark(statement, facts)
         self._settle(statement, judgement, "PGG901" if facts.unread else "")
         if len(statement.text) > SHAPED:
             statement.text = statement.text[:_KEPT]
@@ -230,6 +252,17 @@ class Judge:
                 if name.name in self._shadowed and name.schema in {"", "pg_temp"}:
                     return Judgement(Verdict.unknown, f"{name.name} {_SHADOWED}", part=part)
         return None
+
+    def _mark(self, statement: Statement, facts: Facts) -> None:
+        """Does it move what is remembered of a session that works for tenants?"""
+        named = self.settings.settings
+        moves = self.model is not None and bool(self.model.roles)
+        kinds = {one.kind for one in facts.session if one.kind in _SETTING and one.name in named}
+        statement.marks = moves and (
+            bool(kinds) or any(one.kind in _MARKING for one in facts.session)
+        )
+        found = assignments(statement.text) if moves and kinds else ()
+        statement.assigned = tuple(one for one in found if one.name in named)
 
     def _learn(self, facts: Facts) -> None:
         """Remember temporary tables, so that their names are no riddle."""
@@ -282,6 +315,7 @@ class Judge:
         _name(statement, judgement)
         statement.verdict, statement.version = int(level), self._seen()
         harmless = level < Verdict.by_id and not statement.effects & _NOTABLE
+        harmless = harmless and not statement.varies and not statement.marks
         statement.clean = statement.version if harmless else -1
 
     def _fault(self, statement: Statement) -> None:
@@ -300,7 +334,16 @@ def _name(statement: Statement, judgement: Judgement) -> None:
     for outcomes in judgement.others:
         tenants += tuple(one._replace(relation=-1) for one in naming.tenants_of(outcomes))
         keys += tuple(one._replace(relation=-1) for one in naming.keys_of(outcomes))
-    statement.tenants, statement.keys = tenants, keys
+    text = statement.text
+    statement.tenants = tuple(
+        one._replace(constants=naming.numbered(one.constants, text)) for one in tenants
+    )
+    statement.keys = tuple(
+        one._replace(constants=tuple(naming.numbered(each, text) for each in one.constants))
+        for one in keys
+    )
+    statement.varies = varies(statement.tenants)
+    statement.variants = None
     statement.parameter_types = judgement.parameter_types
 
 

@@ -9,19 +9,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pgguard.sql.literals import number_of
 from pgguard.sql.statement import TenantValue
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pgguard.sql.statement import KeyValue
+    from pgguard.sql.statement import Constant, KeyValue
     from pgguard.tenancy.proof import Outcome
 
 
 def tenants_of(outcomes: Iterable[Outcome]) -> tuple[TenantValue, ...]:
     """The tenants named by outcomes that stand in this order in the statement's relations."""
     return tuple(
-        TenantValue(outcome.tenant[0], outcome.tenant[1], place, outcome.use)
+        TenantValue(outcome.tenant[0], outcome.tenant[1], place, _use(outcome))
         for place, outcome in enumerate(outcomes)
         if outcome.tenant is not None
     )
@@ -33,4 +34,17 @@ def keys_of(outcomes: Iterable[Outcome]) -> tuple[KeyValue, ...]:
         outcome.key._replace(relation=place)
         for place, outcome in enumerate(outcomes)
         if outcome.key is not None
+    )
+
+
+def _use(outcome: Outcome) -> str:
+    creates = outcome.use == "insert" and outcome.role is not None and outcome.role.kind == "root"
+    return "create" if creates else outcome.use
+
+
+def numbered(constants: frozenset[Constant], text: bytes) -> frozenset[Constant]:
+    """Literals by their number in the text, so that they can be found in others of its shape."""
+    return frozenset(
+        one._replace(place=number_of(text, one.place)) if one.kind == "literal" else one
+        for one in constants
     )

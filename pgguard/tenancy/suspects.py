@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from pgguard.sql.session_effects import ENDS, Effect, Kind, of_source
+from pgguard.sql.session_effects import ENDS, NAMING, Effect, Kind, of_source
 from pgguard.sql.statement import Name
 from pgguard.tenancy.consequences import chain
 from pgguard.tenancy.functions import builtin, definitions
@@ -39,6 +39,8 @@ def session_effects(facts: Facts, model: Model | None) -> tuple[Effect, ...]:
 
 def _resolved(facts: Facts, model: Model | None) -> Iterator[Effect]:
     for effect in facts.session:
+        if effect.kind in NAMING:
+            continue
         if effect.kind is Kind.CALL:
             yield from _called([_name(effect.name)], model, effect.name)
         else:

@@ -1,0 +1,207 @@
+"""What an execution's values say of its statement: tenants compared, transactions followed.
+
+Called for the statements that the hot loops do not count themselves, and in a watched session (one
+in a transaction, or with a tenant setting) for every one. Laws: in the order in which they are
+sent; what is not known of a value decides nothing; a clean statement of a session that is not
+watched is never weighed.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from struct import error as StructError  # noqa: N812
+from typing import TYPE_CHECKING, cast
+
+from pgguard.core.watching import watch_of
+from pgguard.findings import Verdict
+from pgguard.sql.session_effects import Kind
+from pgguard.tenancy.policy import Action
+from pgguard.tenancy.tenants import Given, Named, Parameter, named
+from pgguard.tenancy.variants import variant
+from pgguard.wire import codes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pgguard.core.session import Session
+    from pgguard.core.shared_session import SharedSession
+    from pgguard.core.watching import Watch
+    from pgguard.sql.statement import Statement
+
+_header = Struct(">BI").unpack_from
+_int16 = Struct(">H").unpack_from
+_int32 = Struct(">i").unpack_from
+
+_SEVERAL = "its values are {} different tenants in one execution: {}"
+_BYTES = " (compared by their bytes: the type is not known)"
+
+
+def weigh(
+    session: Session,
+    statement: Statement,
+    message: bytes,
+    *,
+    text: bytes = b"",
+    oids: Sequence[int] = (),
+) -> Statement:
+    """The statement as this execution shows it; `message` is its Query or Bind, as far as it has
+    come, `text` and `oids` are those of the Parse, empty = not known."""
+    if statement.marks:
+        found = _follow(session, statement, message)
+        if found is not None:
+            return found
+    if not statement.tenants or not (statement.varies or session.watched):
+        return statement
+    watch = session.guard
+    state = watch.tenants if watch is not None else None
+    if message[:1] == b"Q":
+        given = Given(message[5:-1])
+    else:
+        given = Given(text, parameters(message[5:], oids))
+    if state is not None:
+        given = given._replace(setting=state.setting)
+    all_named = named(statement.tenants, given, state.settings if state is not None else None)
+    if all_named.crosses:
+        return variant(statement, "PGG102", Verdict.cross_tenant, _why(all_named))
+    keys = [*all_named.statement, *all_named.others]
+    crosses = len(set(keys)) > 1 and not statement.marks
+    if state is not None:
+        crosses = state.crosses(keys) or crosses
+    return _crossing(session, statement) if crosses else statement
+
+
+def _crossing(session: Session, statement: Statement) -> Statement:
+    """It makes the transaction one of two tenants: a finding beside the statement's own, and in
+    its place only where that blocks it."""
+    why = "its transaction had named another tenant before, in a statement or a setting"
+    found = variant(statement, "PGG103", Verdict.by_id, why)
+    gate = session.hub.gate
+    if gate.action(session.client, found) is Action.block:
+        return found
+    gate.flag(session.client, found, session.hub.clock())
+    return statement
+
+
+def _why(found: Named) -> str:
+    uses = ", ".join(dict.fromkeys(found.statement.values()))
+    return _SEVERAL.format(len(found.statement), uses) + ("" if found.sure else _BYTES)
+
+
+def _follow(session: Session, statement: Statement, message: bytes) -> Statement | None:
+    """What the statement does to transaction, tenant settings and names; the remembered statement
+    if it runs one."""
+    facts = statement.facts
+    if facts is None:
+        return None
+    watch = watch_of(session)
+    state = watch.tenants
+    assigned = list(statement.assigned)
+    for kind, name in facts.session:
+        if kind is Kind.BEGIN:
+            state.begin()
+        elif kind in (Kind.COMMIT, Kind.ROLLBACK):
+            state.end(failed=kind is Kind.ROLLBACK)
+        elif kind is Kind.SAVEPOINT:
+            state.savepoint(name)
+        elif kind is Kind.RELEASE:
+            state.release(name)
+        elif kind is Kind.ROLLBACK_TO:
+            state.rollback_to(name)
+        elif kind in (Kind.RESET_ALL, Kind.DISCARD_ALL):
+            state.reset_all()
+        elif assigned and assigned[0].name == name:
+            one = assigned.pop(0)
+            value = one.value
+            if isinstance(value, int):
+                given = parameters(message[5:], ()) if message[:1] == b"B" else []
+                raw = given[value - 1].raw if 0 < value <= len(given) else None
+                value = raw.decode("utf-8", "replace") if raw is not None else None
+            state.set(name, value, local=one.local)
+    session.watched = state.watches
+    if state.in_transaction and statement.assigned and state.crosses(()):
+        _crossing(session, statement)
+    return _remembered(session, watch, statement) if len(facts.parts) == 1 else None
+
+
+def _remembered(session: Session, watch: Watch, statement: Statement) -> Statement | None:
+    """PREPARE, DECLARE: kept under the name. EXECUTE, FETCH: what is kept there."""
+    assert statement.facts is not None
+    for kind, name in statement.facts.session:
+        if kind in (Kind.PREPARE, Kind.DECLARE):
+            watch.remember((kind is Kind.DECLARE, name), statement)
+        elif kind is Kind.DEALLOCATE:
+            watch.names.pop((False, name), None)
+        elif kind in (Kind.EXECUTE, Kind.FETCH):
+            found = watch.names.get((kind is Kind.FETCH, name))
+            if found is None and kind is Kind.EXECUTE:
+                found = _prepared(session, name.encode())
+            if found is not None:
+                session.hub.gate.settled(session, found, final=True)
+            return found
+    return None
+
+
+def _prepared(session: Session, name: bytes) -> Statement | None:
+    """The statement that the session has prepared under the name by a Parse."""
+    if not session.hub.shares:
+        return session.prepared.get(name) if session.prepared is not None else None
+    prepared = cast("SharedSession", session).names.get(name)
+    return prepared.statement if prepared is not None else None
+
+
+def ended(session: Session, *, failed: bool, owed: bool) -> None:
+    """ReadyForQuery said that no transaction is open; `owed` = more was sent meanwhile."""
+    watch = session.guard
+    if watch is None:
+        return
+    state = watch.tenants
+    state.answered(failed=failed)
+    if not owed:
+        if state.in_transaction:
+            state.end(failed=failed)
+        session.watched = state.watches
+
+
+def parameters(body: bytes, oids: Sequence[int]) -> list[Parameter]:
+    """The parameters of a Bind, as many as have come whole."""
+    found: list[Parameter] = []
+    try:
+        at = body.index(0, body.index(0) + 1) + 1
+        count = _int16(body, at)[0]
+        formats = [_int16(body, at + 2 + 2 * number)[0] for number in range(count)]
+        at += 2 + 2 * count
+        total = _int16(body, at)[0]
+        at += 2
+        for number in range(total):
+            size = _int32(body, at)[0]
+            at += 4
+            if size > len(body) - at:
+                break
+            raw = None if size < 0 else body[at : at + size]
+            at += max(size, 0)
+            binary = formats[number if count > 1 else 0] == 1 if count else False
+            found.append(Parameter(raw, binary, oids[number] if number < len(oids) else 0))
+    except (ValueError, IndexError, StructError):
+        # It has not come whole, or Postgres will refuse it.
+        pass
+    return found
+
+
+def parse_of(chunk: bytes, at: int) -> tuple[bytes, tuple[int, ...]]:
+    """Text and types of the Parse in this chunk that the Bind at `at` is about, else nothing."""
+    start = chunk.find(b"\0", at + 5) + 1
+    name = chunk[start : chunk.find(b"\0", start)]
+    found: tuple[bytes, tuple[int, ...]] = (b"", ())
+    pos = 0
+    while pos + 5 <= at:
+        kind, length = _header(chunk, pos)
+        if kind == codes.PARSE:
+            own, _, rest = chunk[pos + 5 : pos + 1 + length].partition(b"\0")
+            if own == name:
+                text, _, types = rest.partition(b"\0")
+                words = [types[n : n + 4] for n in range(2, len(types), 4)]
+                found = text, tuple(int.from_bytes(word, "big") for word in words)
+        if length < 4:
+            break
+        pos += 1 + length
+    return found

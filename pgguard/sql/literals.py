@@ -1,0 +1,65 @@
+"""The literals of a text by where they stand, for statements that are known by their shape.
+
+Texts of one shape have their literals in the same order, so a literal's number among them says
+where it is in any of these texts. Laws: pure; numbers and strings count, whatever their spelling;
+what cannot be read as Postgres would is None.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+_TOKEN: Final = re.compile(
+    rb"""
+      (?P<string> ' [^']* (?: '' [^']* )* ' )
+    | (?P<bad> [eEbBxXnN]' | [uU]&['"] | \$ [A-Za-z_$\x80-\xff] | ' )
+    | (?P<skipped> " [^"]* (?: "" [^"]* )* "
+        | -- [^\r\n]*
+        | /\* [^*/]* \*/
+        | \$ [0-9]+
+        | [A-Za-z_\x80-\xff] [A-Za-z0-9_$\x80-\xff]* )
+    | (?P<open> /\* | " )
+    | (?P<number> (?: [0-9]+ (?: \. [0-9]* )? | \. [0-9]+ ) (?: [eE] [-+]? [0-9]+ )? )
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_UNREAD: Final = frozenset({"bad", "open"})
+"""Strings with a prefix, dollar quotes, comments in comments, what is not closed."""
+_LONGEST: Final = 32 * 1024
+
+
+def number_of(text: bytes, place: int) -> int:
+    """The number, from 0, of the literal that begins at that byte, or with a sign there; -1 = it
+    is not found."""
+    for number, (start, _) in enumerate(_literals(text)):
+        if start >= place:
+            return number if not text[place:start].strip(b" \t\r\n+-") else -1
+    return -1
+
+
+def literal_at(text: bytes, number: int) -> str | None:
+    """The value of the literal with that number, with its sign if it is a number."""
+    found = _literals(text) if number >= 0 else []
+    if number >= len(found):
+        return None
+    start, end = found[number]
+    word = text[start:end].decode("utf-8", "replace")
+    if word.startswith("'"):
+        return word[1:-1].replace("''", "'")
+    before = text[:start].rstrip(b" \t\r\n")
+    signed = before.endswith(b"-") and not before[:-1].rstrip()[-1:].isalnum()
+    return f"-{word}" if signed else word
+
+
+def _literals(text: bytes) -> list[tuple[int, int]]:
+    """Where they stand; none if the text cannot be read."""
+    if len(text) > _LONGEST:
+        return []
+    found: list[tuple[int, int]] = []
+    for match in _TOKEN.finditer(text):
+        if match.lastgroup in _UNREAD:
+            return []
+        if match.lastgroup != "skipped":
+            found.append(match.span())
+    return found

@@ -1,0 +1,38 @@
+"""A statement as the values of an execution have shown it: the same text, another verdict.
+
+Laws: one for each statement and code; its fingerprint is the statement's own, so that a report
+shows both as what they are, one text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from pgguard.sql.statement import Statement
+from pgguard.tenancy import rules
+
+if TYPE_CHECKING:
+    from pgguard.findings import Verdict
+
+
+def variant(statement: Statement, code: str, verdict: Verdict, why: str) -> Statement:
+    """The statement under another code; an empty one is no finding."""
+    kept = statement.variants.get(code) if statement.variants is not None else None
+    if kept is not None and kept.version == statement.version:
+        return kept
+    one = Statement(statement.text, statement.shape, readable=statement.readable)
+    one._fingerprint, one._masked = statement.fingerprint, statement.masked
+    one.facts, one.effects, one.session = statement.facts, statement.effects, statement.session
+    one.verdict, one.version = int(verdict), statement.version
+    one.code, one.why, one.position = code, why, statement.position
+    one.tenants, one.keys = statement.tenants, statement.keys
+    level = verdict.name
+    one.relations = tuple(
+        replace(relation, level=level, why=why, fix="") for relation in statement.relations
+    )
+    one.remedy = rules.remedy(code, [], why) if code else ""
+    if statement.variants is None:
+        statement.variants = {}
+    statement.variants[code] = one
+    return one

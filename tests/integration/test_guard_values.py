@@ -1,0 +1,176 @@
+"""Values of executions through real drivers: tenants of statements and of transactions."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import psycopg
+import pytest
+from guard import RunningGuard, settings_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pgguard.launch.embedded import EmbeddedPostgres
+
+pytestmark = pytest.mark.slow
+
+A, B = "11111111-1111-1111-1111-111111111111", "22222222-2222-2222-2222-222222222222"
+SCHEMA = f"""
+CREATE TABLE tenants (id uuid PRIMARY KEY);
+CREATE TABLE items (id int PRIMARY KEY, tenant_id uuid NOT NULL REFERENCES tenants, note text);
+INSERT INTO tenants VALUES ('{A}'), ('{B}');
+INSERT INTO items VALUES (1, '{A}', 'one'), (2, '{B}', 'two');
+"""
+BOTH = "SELECT a.note FROM items a, items b WHERE a.tenant_id = {} AND b.tenant_id = {}"
+OWN = "SELECT note FROM items WHERE tenant_id = %s"
+
+
+@pytest.fixture(scope="module")
+def database(postgres: EmbeddedPostgres) -> Iterator[str]:
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE valued")
+    url = postgres.url_of("valued")
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(SCHEMA.encode())
+    yield url
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        connection.execute("DROP DATABASE valued WITH (FORCE)")
+
+
+@pytest.fixture(scope="module", params=["session", "transparent"])
+def blocking(request: pytest.FixtureRequest, database: str) -> Iterator[RunningGuard]:
+    settings = settings_for(database, pool__mode=request.param, tenancy__mode="block")
+    guard = RunningGuard(settings).start()
+    yield guard
+    guard.close()
+
+
+@pytest.fixture(scope="module", params=["session", "transparent"])
+def observing(request: pytest.FixtureRequest, database: str) -> Iterator[RunningGuard]:
+    guard = RunningGuard(settings_for(database, pool__mode=request.param)).start()
+    with psycopg.connect(guard.url(), autocommit=True, application_name="first.py") as session:
+        session.execute("SELECT 1")
+    yield guard
+    guard.close()
+
+
+def connect(guard: RunningGuard, name: str) -> psycopg.Connection[Any]:
+    return psycopg.connect(guard.url(), autocommit=True, application_name=name)
+
+
+def codes(guard: RunningGuard, name: str) -> dict[str, int]:
+    """Findings about the client's statements: code and how often."""
+
+    def ask(running: Any) -> dict[str, int]:
+        client = running.hub.clients.get(name)
+        found: dict[str, int] = {}
+        for statement, tally in client.flagged.items() if client is not None else ():
+            found[statement.code] = found.get(statement.code, 0) + tally.count
+        return found
+
+    return guard.ask(ask)
+
+
+def test_two_values_are_two_tenants_and_two_spellings_are_one(blocking: RunningGuard) -> None:
+    with connect(blocking, "spelling.py") as session:
+        query = BOTH.format("%s", "%s")
+        session.execute(query, [A, "{" + A.upper().replace("-", "") + "}"])
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="PGG102"):
+            session.execute(query, [A, B])
+        assert session.execute(OWN, [A]).fetchall() == [("one",)]
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="PGG102"):
+            session.execute("SELECT note FROM items WHERE tenant_id = ANY(%s::uuid[])", [[A, B]])
+
+
+def test_binary_values_are_compared_with_texts(blocking: RunningGuard) -> None:
+    async def main() -> None:
+        connection = await asyncpg.connect(blocking.url())
+        literal = BOTH.format("$1", f"'{A}'")
+        assert await connection.fetch(literal, A)
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await connection.fetch(literal, B)
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await connection.fetch("SELECT id FROM items WHERE tenant_id = ANY($1)", [A, B])
+        assert await connection.fetch("SELECT id FROM items WHERE tenant_id = ANY($1)", [A, A])
+        await connection.close()
+
+    asyncio.run(main())
+
+
+def test_the_tenant_setting_counts_as_a_value(blocking: RunningGuard) -> None:
+    with connect(blocking, "setting.py") as session:
+        session.execute("SELECT set_config('app.tenant_id', %s, false)", [A])
+        assert session.execute(OWN, [A]).fetchall() == [("one",)]
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="PGG102"):
+            session.execute(OWN, [B])
+        session.execute("RESET app.tenant_id")
+        assert session.execute(OWN, [B]).fetchall() == [("two",)]
+
+
+def test_a_setting_of_a_transaction_ends_with_it(blocking: RunningGuard) -> None:
+    with connect(blocking, "local.py") as session:
+        session.execute("BEGIN")
+        session.execute(f"SET LOCAL app.tenant_id = '{A}'")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="PGG102"):
+            session.execute(OWN, [B])
+        session.execute("ROLLBACK")
+        assert session.execute(OWN, [B]).fetchall() == [("two",)]
+
+
+@pytest.mark.parametrize("text", [True, False])
+def test_a_transaction_of_two_tenants_is_found_once(observing: RunningGuard, *, text: bool) -> None:
+    name = f"transaction{text}.py"
+    with connect(observing, name) as session:
+        for tenant in (A, B):
+            query = f"SELECT note FROM items WHERE tenant_id = '{tenant}'"
+            session.execute(query if text else OWN, None if text else [tenant])
+        assert codes(observing, name) == {}
+        session.execute("BEGIN")
+        for tenant in (A, A, B, A, B):
+            query = f"SELECT note FROM items WHERE tenant_id = '{tenant}'"
+            session.execute(query if text else OWN, None if text else [tenant])
+        session.execute("COMMIT")
+        assert codes(observing, name) == {"PGG103": 1}
+        session.execute("BEGIN")
+        session.execute(OWN, [B])
+        session.execute("COMMIT")
+        assert codes(observing, name) == {"PGG103": 1}
+
+
+def test_a_savepoint_takes_a_setting_back(observing: RunningGuard) -> None:
+    with connect(observing, "savepoint.py") as session:
+        session.execute("BEGIN")
+        session.execute(f"SET LOCAL app.tenant_id = '{A}'")
+        session.execute("SAVEPOINT s")
+        session.execute("ROLLBACK TO s")
+        session.execute(OWN, [A])
+        session.execute("COMMIT")
+        assert codes(observing, "savepoint.py") == {}
+
+
+def test_names_in_sql_carry_what_they_stand_for(blocking: RunningGuard, database: str) -> None:
+    with connect(blocking, "names.py") as session:
+        session.execute(f"PREPARE own AS SELECT note FROM items WHERE tenant_id = '{A}'")
+        assert session.execute("EXECUTE own").fetchall() == [("one",)]
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            session.execute("PREPARE leak AS SELECT note FROM items")
+        session.execute("BEGIN")
+        session.execute(f"DECLARE c CURSOR FOR SELECT note FROM items WHERE tenant_id = '{A}'")
+        assert session.execute("FETCH ALL FROM c").fetchall() == [("one",)]
+        session.execute("COMMIT")
+    assert codes(blocking, "names.py") == {"PGG101": 1}
+
+
+def test_a_row_for_each_of_two_tenants_is_refused_and_creating_tenants_is_not(
+    blocking: RunningGuard,
+) -> None:
+    with connect(blocking, "rows.py") as session:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="PGG102"):
+            session.execute("INSERT INTO items VALUES (7, %s, 'x'), (8, %s, 'x')", [A, B])
+        new = [A.replace("1", "3"), A.replace("1", "4")]
+        session.execute("INSERT INTO tenants VALUES (%s), (%s)", new)
+        session.execute("DELETE FROM tenants WHERE id = %s", new[:1])
+        session.execute("DELETE FROM tenants WHERE id = %s", new[1:])

@@ -1,0 +1,38 @@
+"""Literals by their number, the same in all texts of a shape."""
+
+from __future__ import annotations
+
+import pytest
+
+from pgguard.sql.literals import literal_at, number_of
+from pgguard.sql.shape import shape
+
+
+@pytest.mark.parametrize(
+    ("text", "at", "value"),
+    [
+        (b"SELECT 1 FROM t WHERE x = 'a''b'", b"'a", "a'b"),
+        (b'SELECT c1 FROM "t1" WHERE x = -5', b"-5", "-5"),
+        (b"SELECT 'x' -- '1'\n FROM t WHERE x = 7", b"7", "7"),
+        (b"SELECT 1 FROM t WHERE x = 1.5e3 AND y = $1", b"1.5", "1.5e3"),
+    ],
+)
+def test_a_literal_is_found_by_its_place(text: bytes, at: bytes, value: str) -> None:
+    number = number_of(text, text.rindex(at))
+    assert literal_at(text, number) == value
+
+
+def test_texts_of_one_shape_number_their_literals_alike() -> None:
+    one = b"SELECT 1 FROM t WHERE a = 'x' AND b = 3"
+    other = b"SELECT 22 FROM t WHERE a = 'long'' one' AND b = 4711"
+    assert shape(one) == shape(other)
+    assert literal_at(other, number_of(one, one.index(b"'x'"))) == "long' one"
+    assert literal_at(other, number_of(one, one.index(b"3"))) == "4711"
+
+
+@pytest.mark.parametrize(
+    "text", [b"SELECT E'a' = 'b'", b"SELECT $$a$$, 'b'", b"/* /* ' */ */ SELECT 'b'"]
+)
+def test_what_might_be_read_otherwise_is_not_read(text: bytes) -> None:
+    assert number_of(text, text.rindex(b"'b'")) == -1
+    assert literal_at(text, 0) is None

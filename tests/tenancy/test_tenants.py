@@ -1,0 +1,144 @@
+"""Tenants as values: decoded from text and binary, compared by type, undecodable ones by bytes."""
+
+from __future__ import annotations
+
+import struct
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pgguard.sql.statement import Constant, TenantValue
+from pgguard.tenancy.tenants import (
+    Given,
+    Parameter,
+    canonical,
+    named,
+    read,
+    read_array,
+    varies,
+)
+
+ID = UUID("a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11")
+OIDS = {"uuid": 2950, "int2": 21, "int4": 23, "int8": 20, "text": 25, "varchar": 1043}
+
+
+def tenant(*constants: Constant, kind: str = "text", use: str = "read", at: int = 0) -> TenantValue:
+    return TenantValue(frozenset(constants), kind, at, use)
+
+
+def parameter(number: int) -> Constant:
+    return Constant("parameter", str(number))
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "expected"),
+    [
+        (str(ID).upper(), "uuid", str(ID)),
+        ("{" + ID.hex + "}", "uuid", str(ID)),
+        ("a0ee-bc99-9c0b-4ef8-bb6d-6bb9-bd38-0a11", "uuid", str(ID)),
+        (" +007 ", "int4", "7"),
+        ("-0", "int8", "0"),
+        ("a ", "bpchar", "a"),
+        ("a ", "text", "a "),
+        ("A", "citext", "a"),
+    ],
+)
+def test_spellings_of_one_value_have_one_text(text: str, kind: str, expected: str) -> None:
+    assert canonical(text, kind) == expected
+
+
+@given(st.integers(-(2**63), 2**63 - 1))
+def test_an_integer_is_the_same_in_every_width_and_in_text(number: int) -> None:
+    forms = [Parameter(str(number).encode()), Parameter(struct.pack(">q", number), True, 20)]
+    if -(2**31) <= number < 2**31:
+        forms.append(Parameter(struct.pack(">i", number), True, 23))
+    assert {read(form, "int8") for form in forms} == {read(forms[0], "int8")}
+
+
+@given(st.uuids())
+def test_a_uuid_is_the_same_in_binary_and_in_text(value: UUID) -> None:
+    forms = [
+        Parameter(value.bytes, True, 2950),
+        Parameter(value.bytes, True),
+        Parameter(value.hex.encode()),
+        Parameter(str(value).upper().encode(), True, 25),
+    ]
+    assert len({read(form, "uuid") for form in forms}) == 1
+
+
+@given(st.binary(), st.booleans(), st.sampled_from([0, *OIDS.values(), 600]), st.booleans())
+def test_no_bytes_make_it_fail(raw: bytes, binary: bool, oid: int, array: bool) -> None:
+    value = Parameter(raw, binary, oid)
+    for kind in ("uuid", "int8", "text", "point"):
+        read_array(value, kind) if array else read(value, kind)
+
+
+def test_a_binary_array_is_read_by_the_type_of_its_elements() -> None:
+    elements = b"".join(struct.pack(">ii", 4, n) for n in (1, 2)) + struct.pack(">i", -1)
+    raw = struct.pack(">iiIii", 1, 1, 23, 3, 1) + elements
+    assert [one.key for one in read_array(Parameter(raw, True), "int8")] == ["1", "2"]
+
+
+def test_a_text_array_is_read_with_quotes_and_nulls() -> None:
+    raw = b'{a,"b,\\"c",NULL}'
+    assert [one.key for one in read_array(Parameter(raw), "text")] == ["a", 'b,"c']
+
+
+def test_what_cannot_be_decoded_is_compared_by_its_bytes_and_says_so() -> None:
+    values = (tenant(parameter(1), parameter(2), kind="point"),)
+    same = named(values, Given(parameters=[Parameter(b"\0\1", True, 600)] * 2))
+    other = [Parameter(b"\0\1", True, 600), Parameter(b"\0\2", True, 600)]
+    different = named(values, Given(parameters=other))
+    assert (same.crosses, same.sure) == (False, False)
+    assert (different.crosses, different.sure) == (True, False)
+
+
+def test_a_decoded_value_and_bytes_are_not_compared() -> None:
+    values = (tenant(parameter(1), parameter(2), kind="point"),)
+    mixed = [Parameter(b"(0,1)"), Parameter(b"\0\1", True, 600)]
+    assert not named(values, Given(parameters=mixed)).crosses
+
+
+def test_null_names_nobody() -> None:
+    values = (tenant(parameter(1), parameter(2)),)
+    assert not named(values, Given(parameters=[Parameter(None), Parameter(b"a")])).crosses
+
+
+def test_literals_are_those_of_the_very_text() -> None:
+    values = (tenant(Constant("literal", "a", (), 1)), tenant(parameter(1)))
+    given_ = Given(b"SELECT 1 FROM t WHERE x = 'b'", [Parameter(b"b")])
+    assert not named(values, given_).crosses
+    assert named(values, given_._replace(parameters=[Parameter(b"a")])).crosses
+
+
+def test_a_setting_is_a_value_of_the_columns_type() -> None:
+    values = (tenant(parameter(1), kind="uuid"),)
+    given_ = Given(parameters=[Parameter(ID.bytes, True, 2950)])
+    assert not named(values, given_, {"app.tenant_id": ID.hex.upper()}).crosses
+    assert named(values, given_, {"app.tenant_id": "b"}).crosses
+    assert not named(values, given_, {"app.tenant_id": ""}).crosses
+
+
+def test_creating_tenants_names_none() -> None:
+    values = (tenant(parameter(1), parameter(2), use="create"),)
+    assert not named(values, Given(parameters=[Parameter(b"a"), Parameter(b"b")])).crosses
+    assert not varies(values)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ((tenant(parameter(1)),), False),
+        ((tenant(parameter(1)), tenant(parameter(1))), False),
+        ((tenant(parameter(1)), tenant(parameter(2))), True),
+        ((tenant(parameter(1)), tenant(Constant("literal", "a"))), True),
+        ((tenant(Constant("array", "1")),), True),
+        ((tenant(Constant("literal", "a")), tenant(Constant("literal", "b", (), 9))), False),
+    ],
+)
+def test_only_where_values_decide_a_bind_is_looked_at(
+    values: tuple[TenantValue, ...], expected: bool
+) -> None:
+    assert varies(values) is expected
