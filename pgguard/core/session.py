@@ -194,7 +194,7 @@ class Session:
         `readable`: the parser sees its texts as the server does; else no text is known by itself.
         """
         self.judge, self.readable = judge, readable
-        judge.users.add(self.user)
+        judge.meet(self.user)
         self.strict = self.hub.gate.policy.blocks
         self.repeated, self.usual = None, NEVER
         self.statements = self.client.counters.statements

@@ -156,6 +156,8 @@ class Facts:
     """Temporary tables that the text creates."""
     shadowing: tuple[Name, ...] = ()
     """Temporary views that it creates: they take the name from whatever else has it."""
+    roles: tuple[str, ...] = ()
+    """Roles that it switches to; empty name = one that is not known."""
     armed: tuple[Name, ...] = ()
     """Views that it creates, and tables that it gives rules or triggers."""
 

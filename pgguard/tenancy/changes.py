@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from pgguard.sql.plan.nodes import Column, Relation, Select, Value, Values
 from pgguard.tenancy.occurrences import Item, Occurrence, Scope
-from pgguard.tenancy.sources import STAR
-from pgguard.tenancy.walk import Walker
+from pgguard.tenancy.recursion import RecursiveWalker
+from pgguard.tenancy.terms import STAR
 
 if TYPE_CHECKING:
     from pgguard.sql.plan.nodes import Action, Conflicting, Expression, Query, Write
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pgguard.tenancy.environment import Environment
     from pgguard.tenancy.model import Model
     from pgguard.tenancy.occurrences import Tables
-    from pgguard.tenancy.walk import Output
+    from pgguard.tenancy.terms import Output
 
 
 @dataclass(slots=True, eq=False)
@@ -59,13 +59,20 @@ class Change:
     proposed: Occurrence | None = None
 
 
-class Builder(Walker):
+class Builder(RecursiveWalker):
     """Reads any statement."""
 
     __slots__ = ("changes", "fulls", "insertions")
 
-    def __init__(self, model: Model, *, hopeful: bool = False, variant: int = 0) -> None:
-        super().__init__(model, hopeful=hopeful, variant=variant)
+    def __init__(
+        self,
+        model: Model,
+        *,
+        hopeful: bool = False,
+        variant: int = 0,
+        users: frozenset[str] = frozenset(),
+    ) -> None:
+        super().__init__(model, hopeful=hopeful, variant=variant, users=users)
         self.insertions: list[Insertion] = []
         self.changes: list[Change] = []
         self.fulls: list[tuple[Environment, Environment, Environment]] = []
@@ -81,6 +88,16 @@ class Builder(Walker):
             self.query(plan, env, None, None, alone=True)
         else:
             self.write(plan, env, None, None)
+
+    def of_table(self, plan: Query, table: Table) -> Occurrence:
+        """Read the condition of a SELECT whose only source is taken for the table."""
+        env = self.child(None)
+        (source,) = plan.sources
+        one = self.occurrence(table, source, env)
+        names = [column.name for column in table.columns]
+        item = Item(table.name, names, None, one)
+        self.assume(plan.where, env, Scope([item], None, None))
+        return one
 
     def write(
         self, write: Write, env: Environment, outer: Scope | None, tables: Tables | None

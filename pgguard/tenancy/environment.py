@@ -48,6 +48,7 @@ class Environment:
         "strict",
         "unless_null",
         "up",
+        "when_solid",
     )
 
     def __init__(self, number: int, parent: Environment | None) -> None:
@@ -61,6 +62,8 @@ class Environment:
         """Terms that are not NULL."""
         self.unless_null: list[tuple[int, int]] = []
         """Equal if neither can be NULL (NOT IN)."""
+        self.when_solid: list[tuple[int, int]] = []
+        """Equal if the first, a parent's term, is not NULL: group keys of GROUPING SETS."""
         self.links: list[Link] = []
         self.choices: list[list[Environment]] = []
         self.conditional = False
@@ -191,6 +194,7 @@ class Environment:
         into.given += self.given
         into.strict += self.strict
         into.unless_null += self.unless_null
+        into.when_solid += self.when_solid
         into.links += self.links
         into.choices += self.choices
         into.home += self.home
@@ -227,7 +231,7 @@ class Link:
             if false:
                 held = frozenset({NULL}) if self.nullable else None
             elif held is not None and self.nullable:
-                held = held | {NULL}
+                held = held | {MAYBE}
             twin = twins.setdefault(root, theirs)
             yield theirs, twin, held, not self.nullable and source.is_solid(root), root
 

@@ -206,7 +206,12 @@ class Solver:
             for foreign, rest, named in self.model.composite(one.table, role.columns[0]):
                 sign = self.signature(one, rest, foreign.target, (), env)
                 parent = parents.get((*sign, named)) if sign is not None else None
-                if parent is not None and parent is not one:
+                if parent is None or parent is one:
+                    continue
+                if all(
+                    self.is_sure(one, ours, env) or self.is_sure(parent, theirs, env)
+                    for ours, theirs in zip(rest, named, strict=True)
+                ):
                     changed = env.merge(one.tenant[0], parent.tenant[0]) or changed
         return changed
 
@@ -222,6 +227,11 @@ class Solver:
             for pair in list(env.unless_null):
                 if all(self._never_null(term, env) for term in pair):
                     env.unless_null.remove(pair)
+                    env.equal.append(pair)
+                    new = True
+            for pair in list(env.when_solid):
+                if env.is_solid(pair[0]):
+                    env.when_solid.remove(pair)
                     env.equal.append(pair)
                     new = True
         for recursion in self.built.recursions:

@@ -151,6 +151,13 @@ class Judge:
         statement.facts = unread(TOO_MANY if busy else TOO_LONG)
         return statement
 
+    def meet(self, user: str) -> None:
+        """A role runs statements from now on: what row security does may be another thing."""
+        if user not in self.users:
+            self.users.add(user)
+            if self.model is not None and self.model.is_secured():
+                self.version += 1
+
     def wants_worker(self, statement: Statement) -> bool:
         """Whether the text is too large to be read in this process."""
         size = len(statement.text)
@@ -234,7 +241,9 @@ class Judge:
         if self.model is None:
             judgement = _without_catalogue(facts)
         else:
-            judgement = self._hidden(facts) or judge_facts(facts, self.model, self._temporary)
+            judgement = self._hidden(facts) or judge_facts(
+                facts, self.model, self._temporary, frozenset(self.users)
+            )
             self._miss(judgement.missing)
         self._mark(statement, facts)
         self._settle(statement, judgement, "PGG901" if facts.unread else "")
@@ -276,6 +285,8 @@ class Judge:
                 if name.name in self._temporary:
                     self._temporary.discard(name.name)
                     self.version += 1
+        for role in facts.roles:
+            self.meet(role)
         for name in facts.created:
             if name.name in self._armed or len(self._armed) >= _MOST_NAMES:
                 continue

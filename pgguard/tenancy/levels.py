@@ -20,7 +20,7 @@ from pgguard.sql.statement import MAYBE, NULL, KeyValue
 from pgguard.tenancy.values import differ, show
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from pgguard.sql.statement import Constant
     from pgguard.tenancy.catalogue import Column
@@ -44,7 +44,7 @@ class Bond:
 class Leveller:
     """Gives every occurrence its level."""
 
-    __slots__ = ("bonds", "by_value", "model", "solver")
+    __slots__ = ("bonds", "by_value", "choices", "inside", "model", "solver")
 
     def __init__(self, solver: Solver) -> None:
         self.solver = solver
@@ -52,6 +52,9 @@ class Leveller:
         self.by_value = False
         """Literals were compared."""
         self.bonds: list[Bond] = []
+        self.choices: list[tuple[Environment, list[Environment]]] = []
+        self.inside: dict[tuple[int, int], Verdict] = {}
+        """Levels that occurrences have in other environments than their own."""
 
     def judge(self) -> None:
         """Sets level, reason and cure of every occurrence of a tenant table."""
@@ -62,7 +65,7 @@ class Leveller:
         ]
         for one in judged:
             self.alone(one)
-        waiting = [one for one in judged if one.level > Verdict.scoped and not one.ambiguous]
+        waiting = [one for one in judged if one.level > Verdict.scoped and not one.settled]
         if waiting and len(judged) > 1:
             self._bind(waiting)
             self._raise(waiting)
@@ -71,6 +74,7 @@ class Leveller:
         self, one: Occurrence, level: Verdict, why: str, cure: str = "", *, ambiguous: bool = False
     ) -> None:
         one.level, one.why, one.cure, one.ambiguous = level, why, cure, ambiguous
+        one.settled = one.settled or ambiguous
 
     def alone(self, one: Occurrence) -> None:
         """What its own columns say."""
@@ -95,6 +99,7 @@ class Leveller:
 
     def _tied(self, one: Occurrence, held: list[Constants | None]) -> None:
         """Every tenant term has constants."""
+        one.settled = True
         role = one.role
         assert role is not None
         names = role.columns if role.kind != "owned" else ("its owner",)
@@ -188,53 +193,114 @@ class Leveller:
         return NOT_FIXED + names
 
     def _bind(self, waiting: list[Occurrence]) -> None:
-        """Find what hangs together, in each environment that has somebody who waits."""
+        """Find what hangs together, in each environment that may raise somebody who waits."""
+        homes = {one.env.place().number: one.env.place() for one in waiting}
+        places = list(homes.values())
+        for env in places:
+            for branches in env.choices:
+                live = [branch.place() for branch in branches if not branch.false]
+                self.choices.append((env, live))
+                places += [one for one in live if one not in places]
+        for env in places:
+            for by, members in self._groups(env):
+                self.bonds.append(Bond(members, env, by))
+
+    def _groups(self, env: Environment) -> Iterator[tuple[str, list[Occurrence]]]:
         solver = self.solver
-        for env in {one.env.place().number: one.env.place() for one in waiting}.values():
-            groups: dict[object, list[Occurrence]] = {}
-            for one in solver.visible(env):
-                if one.role is None:
-                    continue
-                if len(one.tenant) == 1:
-                    groups.setdefault(env.find(one.tenant[0]), []).append(one)
-                signs = [
-                    (foreign.columns, foreign.target, foreign.target_columns)
-                    for foreign in one.table.foreign_keys
-                    if foreign.target in self.model.roles
-                ]
-                if one.use != "insert":
-                    signs += [(c, target, c) for target, c in self.model.referenced(one.table)]
-                for columns, target, named in signs:
-                    sign = solver.signature(one, columns, target, named, env)
-                    if sign is not None and all(
-                        solver.is_sure(one, column, env) for column in columns
-                    ):
-                        groups.setdefault(sign, []).append(one)
-            for shared, members in groups.items():
-                if len(members) > 1:
-                    by = "key" if isinstance(shared, tuple) else "tenant"
-                    self.bonds.append(Bond(members, env, by))
+        groups: dict[object, list[Occurrence]] = {}
+        for one in solver.visible(env):
+            if one.role is None:
+                continue
+            if len(one.tenant) == 1:
+                groups.setdefault(env.find(one.tenant[0]), []).append(one)
+            signs = [
+                (foreign.columns, foreign.target, foreign.target_columns)
+                for foreign in one.table.foreign_keys
+                if foreign.target in self.model.roles
+            ]
+            if one.use != "insert":
+                signs += [(c, target, c) for target, c in self.model.referenced(one.table)]
+            for columns, target, named in signs:
+                sign = solver.signature(one, columns, target, named, env)
+                if sign is not None and all(solver.is_sure(one, c, env) for c in columns):
+                    groups.setdefault(sign, []).append(one)
+        for shared, members in groups.items():
+            if len(members) > 1:
+                yield "key" if isinstance(shared, tuple) else "tenant", members
+
+    def _level_in(self, one: Occurrence, env: Environment) -> Verdict:
+        """The level that an occurrence has where more may be known of it than at home."""
+        level = one.real().level
+        if one.env.place() is env:
+            return level
+        key = env.number, id(one)
+        known = self.inside.get(key)
+        if known is None:
+            known = self.inside[key] = self._direct(one, env)
+        return min(known, level)
+
+    def _direct(self, one: Occurrence, env: Environment) -> Verdict:
+        held = [env.constants(term) for term in one.tenant]
+        if held and all(values is not None for values in held):
+            return Verdict.scoped
+        for key in one.table.keys:
+            if all(self.solver.values(one, column, env) for column in key.columns):
+                return Verdict.by_id
+        return Verdict.unscoped
 
     def _raise(self, waiting: list[Occurrence]) -> None:
         for _ in range(len(waiting) + 1):
             changed = False
             for bond in self.bonds:
-                sources = [one for one in bond.members if one.use != "insert"]
-                if not sources:
-                    continue
-                best = min(sources, key=lambda one: one.real().level)
-                if best.real().level >= Verdict.unknown:
-                    continue
-                for one in bond.members:
-                    if one.base is None and one.env.place() is bond.env and one is not best:
-                        changed = self._hang(one, best.real(), bond.by) or changed
+                changed = self._pull(bond) or changed
+            for env, live in reversed(self.choices):
+                for one in waiting:
+                    changed = self._in_each(one, env, live) or changed
             if not changed:
                 return
 
-    def _hang(self, one: Occurrence, best: Occurrence, by: str) -> bool:
-        level = max(best.level, Verdict.scoped_fk)
+    def _pull(self, bond: Bond) -> bool:
+        """Raise who hangs on a better one."""
+        env = bond.env
+        sources = [one for one in bond.members if one.use != "insert"]
+        if not sources:
+            return False
+        best = min(sources, key=lambda one: self._level_in(one, env))
+        level = self._level_in(best, env)
+        if level >= Verdict.unknown:
+            return False
+        changed = False
+        for one in bond.members:
+            if one is best or one.base is not None:
+                continue
+            if one.env.place() is env:
+                changed = self._hang(one, best.real(), level, bond.by) or changed
+            elif max(level, Verdict.scoped_fk) < self._level_in(one, env):
+                self.inside[env.number, id(one)] = max(level, Verdict.scoped_fk)
+                changed = True
+        return changed
+
+    def _in_each(self, one: Occurrence, env: Environment, live: list[Environment]) -> bool:
+        """Raise who hangs on something in every branch."""
+        home = one.env.place()
+        if not live or one.settled or (home is not env and home not in env.chain()):
+            return False
+        level = max(self._level_in(one, branch) for branch in live)
+        if level >= self._level_in(one, env) or level >= Verdict.unknown:
+            return False
+        if home is not env:
+            self.inside[env.number, id(one)] = level
+        elif one.use == "insert":
+            return False
+        else:
+            cure = "condition" if level == Verdict.by_id else ""
+            self.set(one, level, "every alternative ties it to one tenant", cure)
+        return True
+
+    def _hang(self, one: Occurrence, best: Occurrence, level: Verdict, by: str) -> bool:
+        level = max(level, Verdict.scoped_fk)
         role = one.role
-        if role is None or one.level <= level or one.ambiguous:
+        if role is None or one.level <= level or one.settled:
             return False
         if one.use == "insert" and role.kind != "owned" and by == "key":
             return False

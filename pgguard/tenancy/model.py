@@ -19,6 +19,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from pgguard.sql.facts.reading import read
+from pgguard.tenancy import rowsecurity
 from pgguard.tenancy.catalogue import (
     CATALOGUE_QUERIES,
     NEWEST_ROW_QUERY,
@@ -32,7 +33,7 @@ from pgguard.tenancy.catalogue import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from pgguard.sql.statement import Name
+    from pgguard.sql.statement import Constant, Name
 
 Reference = tuple[TableName, tuple[str, ...]]
 Composite = tuple[ForeignKey, tuple[str, ...], tuple[str, ...]]
@@ -102,6 +103,7 @@ class Model:
     _referenced: dict[TableName, list[Reference]] = field(default_factory=dict)
     _composite: dict[TableName, list[Composite]] = field(default_factory=dict)
     _views: dict[TableName, Any] = field(default_factory=dict)
+    _ties: dict[tuple[TableName, str], frozenset[Constant] | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for table in self.catalogue.tables.values():
@@ -185,7 +187,8 @@ class Model:
                 if pair[0] != tenant
             ]
             rest, named = tuple(one for one, _ in pairs), tuple(one for _, one in pairs)
-            enforced = all((c := table.column(n)) and c.not_null for n in foreign.columns)
+            # With the rest equal to a key, which is not NULL, Postgres enforces it.
+            enforced = (column := table.column(tenant)) is not None and column.not_null
             keys = [key.columns for key in target.keys if set(key.columns) == set(named)]
             for key in keys if enforced else ():
                 order = tuple(rest[named.index(column)] for column in key)
@@ -197,6 +200,17 @@ class Model:
             parts = read(table.definition.encode()).parts if table.definition else ()
             self._views[table.key] = parts[0].plan if len(parts) == 1 else None
         return self._views[table.key]
+
+    def tie(self, table: Table, condition: str) -> frozenset[Constant] | None:
+        """What a policy's condition makes of the table's tenant column; see `rowsecurity`."""
+        key = (table.key, condition)
+        if key not in self._ties:
+            self._ties[key] = rowsecurity.tie(self, table, condition) if condition else None
+        return self._ties[key]
+
+    def is_secured(self) -> bool:
+        """Whether verdicts may depend on who runs a statement."""
+        return any(self.catalogue.tables[key].secured for key in self.roles)
 
     def referencing(self, tables: Iterable[Table]) -> list[Table]:
         """The tables and all that reference them, as TRUNCATE … CASCADE finds them."""

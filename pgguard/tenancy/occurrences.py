@@ -48,6 +48,8 @@ class Occurrence:
     why: str = ""
     cure: str = ""
     ambiguous: bool = False
+    settled: bool = False
+    """What it hangs on does not matter any more."""
     values: Constants | None = None
     key: KeyValue | None = None
 

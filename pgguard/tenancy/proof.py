@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pgguard.tenancy.occurrences import Occurrence
 
 _MOST_VARIANTS: Final = 4
+_MOST_COMPARED: Final = 100
 _INSERTED: Final = frozenset({"null", "default", "opaque"})
 
 
@@ -74,19 +75,22 @@ class Proof:
     parameter_types: tuple[str, ...] = ()
 
 
-def prove(part: Part, model: Model, variants: int = 1) -> Proof:
-    """The occurrences of tenant tables, worst first; raises `sources.GiveUpError`."""
-    proofs = [_prove(part, model, number) for number in range(min(variants, _MOST_VARIANTS))]
+def prove(
+    part: Part, model: Model, variants: int = 1, users: frozenset[str] = frozenset()
+) -> Proof:
+    """The occurrences of tenant tables, worst first; raises `terms.GiveUpError`. `users` are the
+    roles that may run the statement; without any row security says nothing."""
+    proofs = [_prove(part, model, number, users) for number in range(min(variants, _MOST_VARIANTS))]
     worst = max(proofs, key=lambda one: one.outcomes[0].level if one.outcomes else -1)
     worst.by_value = any(one.by_value for one in proofs)
     return worst
 
 
-def _prove(part: Part, model: Model, variant: int) -> Proof:
-    built, levels = _run(part, model, variant, hopeful=False)
+def _prove(part: Part, model: Model, variant: int, users: frozenset[str]) -> Proof:
+    built, levels = _run(part, model, variant, users, hopeful=False)
     judged = _judged(built)
     if part.depends and any(one.level >= Verdict.unknown for one in judged):
-        hoped, _ = _run(part, model, variant, hopeful=True)
+        hoped, _ = _run(part, model, variant, users, hopeful=True)
         _hope(judged, _judged(hoped))
     listed = {id(insertion.row): insertion.listed for insertion in built.insertions}
     updated = {id(insertion.updated) for insertion in built.insertions}
@@ -105,8 +109,10 @@ def _prove(part: Part, model: Model, variant: int) -> Proof:
     return Proof(found, by_value, _parameter_types(built, part.parameters))
 
 
-def _run(part: Part, model: Model, variant: int, *, hopeful: bool) -> tuple[Builder, Leveller]:
-    built = Builder(model, hopeful=hopeful, variant=variant)
+def _run(
+    part: Part, model: Model, variant: int, users: frozenset[str], *, hopeful: bool
+) -> tuple[Builder, Leveller]:
+    built = Builder(model, hopeful=hopeful, variant=variant, users=users)
     built.statement(part.plan)
     solver = Solver(built)
     solver.solve()
@@ -163,7 +169,7 @@ def _outcome(one: Occurrence, listed: tuple[str, ...] | None) -> Outcome:
 def _cross(outcomes: list[Outcome]) -> bool:
     """Find literals of different tenants in one statement; whether any were compared."""
     compared = False
-    known: list[tuple[str, str]] = []
+    known: list[tuple[Outcome, str]] = []
     for outcome in outcomes:
         if outcome.tenant is None or outcome.level > Verdict.by_id:
             continue
@@ -171,12 +177,13 @@ def _cross(outcomes: list[Outcome]) -> bool:
         for value in values:
             if value.kind != "literal":
                 continue
-            for other, _ in known:
-                compared = compared or other != value.value or True
-                if differ([other, value.value], kind):
-                    outcome.level = Verdict.cross_tenant
-                    outcome.why, outcome.cure = "the statement names another tenant, too", ""
-            known.append((value.value, kind))
+            for other, literal in known[:_MOST_COMPARED]:
+                compared = True
+                if differ([literal, value.value], kind):
+                    for one in (outcome, other):
+                        one.level = Verdict.cross_tenant
+                        one.why, one.cure = "the statement names another tenant, too", ""
+            known.append((outcome, value.value))
     return compared
 
 

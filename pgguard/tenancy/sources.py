@@ -7,74 +7,24 @@ with each (`variant`); views are read like subqueries, by the names of the defau
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
-from pgguard.sql.plan.nodes import Column, Derived, Join, Relation, Rows
+from pgguard.sql.plan.nodes import Derived, Join, Relation, Rows
 from pgguard.tenancy import rowsecurity
 from pgguard.tenancy.environment import Environment, Link
-from pgguard.tenancy.occurrences import Item, Known, Occurrence, Recursion, Scope, Tables, View
+from pgguard.tenancy.occurrences import Item, Known, Occurrence, Scope, Tables, View
+from pgguard.tenancy.terms import OUTER, STAR, Output, Terms
 
 if TYPE_CHECKING:
-    from pgguard.sql.plan.nodes import Expression, Predicate, Query, Source, Write
-    from pgguard.sql.statement import Name
+    from pgguard.sql.plan.nodes import Predicate, Query, Source, Write
+    from pgguard.sql.statement import Constant, Name
     from pgguard.tenancy.catalogue import Table
-    from pgguard.tenancy.model import Model
-
-Output = tuple[str, int | None]
-
-OUTER = "the outer join"
-STAR = "*"
-"""Stands for result columns that are not known."""
-_INTEGERS = frozenset({"int2", "int4", "int8"})
 
 
-class GiveUpError(Exception):
-    """The statement is not understood, with the reason."""
+class SourceWalker(Terms):
+    """Reads FROM."""
 
-
-class SourceWalker:
-    """Reads FROM, and knows what names mean."""
-
-    __slots__ = (
-        "condition",
-        "depth",
-        "drawn",
-        "environments",
-        "homes",
-        "hopeful",
-        "model",
-        "occurrences",
-        "origins",
-        "outer_side",
-        "queries",
-        "recursions",
-        "several",
-        "variant",
-        "view",
-        "written_in",
-    )
-
-    def __init__(self, model: Model, *, hopeful: bool = False, variant: int = 0) -> None:
-        self.model = model
-        self.hopeful = hopeful
-        self.variant = variant
-        self.environments: list[Environment] = []
-        self.occurrences: list[Occurrence] = []
-        self.homes: list[Environment] = []
-        """By term: where it was made."""
-        self.origins: list[tuple[Occurrence, str] | None] = []
-        """By term: the column that it is."""
-        self.drawn: set[int] = set()
-        """Terms that were compared with what may change from row to row."""
-        self.recursions: list[Recursion] = []
-        self.queries = 0
-        self.depth = 0
-        self.condition = ""
-        self.several = False
-        self.outer_side = ""
-        self.view: tuple[Table, str] | None = None
-        self.written_in = Environment(-1, None)
-        """Where what the last write returns is known."""
+    __slots__ = ()
 
     def query(
         self,
@@ -90,6 +40,9 @@ class SourceWalker:
     def recursive(self, known: Known, env: Environment) -> list[Output]:
         raise NotImplementedError
 
+    def are_constant(self, constants: frozenset[Constant]) -> bool:
+        raise NotImplementedError
+
     def assume(self, said: Predicate, env: Environment, scope: Scope) -> None:
         raise NotImplementedError
 
@@ -100,27 +53,6 @@ class SourceWalker:
         self, write: Write, env: Environment, outer: Scope | None, tables: Tables | None
     ) -> list[Output]:
         raise NotImplementedError
-
-    def give_up(self, why: str) -> NoReturn:
-        raise GiveUpError(why)
-
-    def child(self, parent: Environment | None) -> Environment:
-        env = Environment(len(self.environments), parent)
-        self.environments.append(env)
-        return env
-
-    def fresh(self, env: Environment, origin: tuple[Occurrence, str] | None = None) -> int:
-        self.homes.append(env)
-        self.origins.append(origin)
-        return len(self.homes) - 1
-
-    def term(self, occurrence: Occurrence, column: str) -> int:
-        """A column of an occurrence, by its name in the catalogue."""
-        term = occurrence.terms.get(column)
-        if term is None:
-            term = self.fresh(occurrence.env, (occurrence, column))
-            occurrence.terms[column] = term
-        return term
 
     def source(self, source: Source, env: Environment, scope: Scope) -> list[Item]:
         """The items that something in FROM brings."""
@@ -139,6 +71,11 @@ class SourceWalker:
             return [_item(source.alias, source.columns, outputs)]
         assert isinstance(source, Rows)
         self.aside(source.queries, env, scope)
+        if source.elements is not None and self.are_constant(frozenset({source.elements})):
+            term = self.fresh(env)
+            env.given.append((term, frozenset({source.elements})))
+            name = source.columns[0] if source.columns else source.alias
+            return [Item(source.alias, [name], {name: term})]
         names = None if source.free else list(source.columns)
         return [Item(source.alias, names, dict.fromkeys(source.columns))]
 
@@ -186,8 +123,7 @@ class SourceWalker:
                 one.tenant = [self.fresh(env, (one, "")) for _ in role.owners]
             else:
                 one.tenant = [self.term(one, column) for column in role.columns]
-            owner = self.view[0] if self.view is not None else None
-            setting = rowsecurity.setting(self.model, table, use, through=owner)
+            setting = rowsecurity.setting(self.model, table, use, self.users, self.views)
             if setting is not None:
                 for term in one.tenant:
                     env.given.append((term, setting))
@@ -212,7 +148,9 @@ class SourceWalker:
         before, count = self.view, len(self.occurrences)
         saved = self.condition, self.several
         self.view = (table, f"{before[1]}.{called}" if before else called)
+        self.views.append(table)
         outputs = self.query(query, env, None, None)
+        self.views.pop()
         self.view = before
         self.condition, self.several = saved
         names = [column.name for column in table.columns]
@@ -280,6 +218,10 @@ class SourceWalker:
             inside.items = [*ours, *right]
         self.assume(join.on, place, inside)
         merged = self._using(join, place, ours, theirs, left, right)
+        if join.kind == "full":
+            self._either(place, left_env, right_env, env)
+            for item in merged:
+                self._whole(item, left, right)
         items = [*merged, *left, *right]
         return [self._named(join, items)] if join.alias and join.alias[0] != "\0" else items
 
@@ -319,14 +261,40 @@ class SourceWalker:
         merged.bare = not merged.alias
         return [merged]
 
-    def _shown(self, item: Item) -> list[str]:
-        return [name for name in item.names or [] if name not in item.hidden]
+    def _either(
+        self, on: Environment, left: Environment, right: Environment, env: Environment
+    ) -> None:
+        """Of two columns that a FULL JOIN equates either one is the row's: a row of which it is
+        something else is neither seen nor does it match one that is."""
+        inside = [set(self._homed(side)) for side in (left, right)]
+        for one, other in list(on.equal):
+            ours, theirs = (one, other) if one in inside[0] else (other, one)
+            if ours not in inside[0] or theirs not in inside[1]:
+                continue
+            term = self.fresh(env)
+            left.equal.append((term, ours))
+            right.equal.append((term, theirs))
+            seen = [
+                self._seen_as(side, inner, env) for side, inner in ((left, ours), (right, theirs))
+            ]
+            self.whole[frozenset(seen)] = term
+        if self.whole:
+            env.choices.append([left, right])
 
-    def _first(self, items: list[Item], name: str) -> int | None:
-        for item in sorted(items, key=lambda one: not one.bare):
-            if name in (item.names or ()):
-                return self.of_item(item, name)
-        return None
+    def _homed(self, env: Environment) -> list[int]:
+        return [term for term, home in enumerate(self.homes) if home is env]
+
+    def _seen_as(self, side: Environment, term: int, env: Environment) -> int:
+        link = next(link for link in env.links if link.source is side)
+        return self.seen(term, link, env)
+
+    def _whole(self, merged: Item, left: list[Item], right: list[Item]) -> None:
+        """The merged columns of a FULL JOIN are either."""
+        for name in merged.names or []:
+            pair = {self._first(left, name), self._first(right, name)}
+            if merged.terms is not None and None not in pair:
+                found = frozenset(term for term in pair if term is not None)
+                merged.terms[name] = self.whole.get(found)
 
     def _named(self, join: Join, items: list[Item]) -> Item:
         """A join with an alias of its own."""
@@ -345,141 +313,6 @@ class SourceWalker:
         link = Link(inner, env, nullable=True, join=True)
         env.links.append(link)
         return [View(item, link) for item in items]
-
-    def through(
-        self,
-        outputs: list[Output],
-        inner: Environment,
-        env: Environment,
-        passing: set[int],
-        *,
-        nullable: bool,
-    ) -> list[Output]:
-        """Result columns as they are seen from behind a barrier; `passing` = which are the same."""
-        link = Link(inner, env, nullable=nullable)
-        env.links.append(link)
-        found: list[Output] = []
-        for name, term in outputs:
-            if term is None:
-                found.append((name, None))
-            elif term in passing:
-                link.pairs[term] = term
-                found.append((name, term))
-            else:
-                found.append((name, self.seen(term, link, env)))
-        return found
-
-    def seen(self, term: int, link: Link, env: Environment) -> int:
-        """A term of a child as its parent sees it."""
-        known = link.pairs.get(term)
-        if known is not None:
-            return known
-        origin = self.origins[term]
-        if origin is None or origin[1] == "":
-            outside = self.fresh(env)
-            link.pairs[term] = outside
-            return outside
-        base, column = origin
-        one = link.twins.get(base)
-        if one is None:
-            one = Occurrence(base.table, base.role, base.alias, env, base=base)
-            link.twins[base] = one
-            self.occurrences.append(one)
-            for inner in base.tenant:
-                at = self.origins[inner]
-                name = at[1] if at is not None else ""
-                outside = self.fresh(env, (one, name))
-                one.tenant.append(outside)
-                link.pairs[inner] = outside
-                if name:
-                    one.terms[name] = outside
-        if column not in one.terms:
-            one.terms[column] = self.fresh(env, (one, column))
-        link.pairs[term] = one.terms[column]
-        return one.terms[column]
-
-    def of_item(self, item: Item, name: str) -> int | None:
-        """The term of a column of an item."""
-        if isinstance(item, View):
-            term = self.of_item(item.inner, name)
-            return None if term is None else self.seen(term, item.link, item.link.target)
-        if item.occurrence is None:
-            return (item.terms or {}).get(name)
-        names = item.names or []
-        try:
-            place = names.index(name)
-        except ValueError:
-            return None
-        return self.term(item.occurrence, item.occurrence.table.columns[place].name)
-
-    def column(
-        self, item: Expression, scope: Scope | None, *, any_cast: bool = False
-    ) -> int | None:
-        """The term of a reference, or None if it is none that can be told."""
-        if not isinstance(item, Column):
-            return None
-        *qualifier, name = item.names
-        of = tuple(qualifier)
-        while scope is not None:
-            fits = [one for one in scope.items if one.answers(of)]
-            for one in fits:
-                if one.names is not None and name in one.names:
-                    # Merged columns stand first.
-                    return self._cast(self.of_item(one, name), item.cast, any_cast=any_cast)
-            if any(one.names is None for one in fits) or (of and fits):
-                return None
-            scope = scope.outer
-        return None
-
-    def _cast(self, term: int | None, cast: str, *, any_cast: bool) -> int | None:
-        if term is None or not cast or any_cast:
-            return term
-        origin = self.origins[term]
-        column = origin[0].table.column(origin[1]) if origin is not None else None
-        kind = column.type if column is not None else ""
-        same = kind in _INTEGERS if cast == "integer" else kind == cast
-        return term if same else None
-
-    def star(self, names: tuple[str, ...], scope: Scope) -> list[Output]:
-        """All columns of what is named, or of everything in FROM."""
-        found: list[Output] = []
-        for item in scope.items:
-            if not item.answers(names) or (item.bare and names):
-                continue
-            if item.names is None:
-                found.append((STAR, None))
-                continue
-            shown = item.names if names else self._shown(item)
-            found += [(name, self.of_item(item, name)) for name in shown]
-        return found or [(STAR, None)]
-
-    def working_rows(self, recursion: Recursion) -> None:
-        """The rows that a recursive query adds to, if they are rows of one table."""
-        twins: dict[Occurrence, Occurrence] = {}
-        for column in recursion.columns:
-            starts = [self.origins[term] for term in column.bases if term is not None]
-            added = self.origins[column.added] if column.added is not None else None
-            if not starts or len(starts) != len(column.bases) or added is None:
-                continue
-            first = starts[0]
-            if first is None or not first[1] or not added[1]:
-                continue
-            tables = {(o[0].table.key, o[1]) for o in starts if o} | {
-                (added[0].table.key, added[1])
-            }
-            if len(tables) != 1:
-                continue
-            base, name = first
-            one = twins.get(base)
-            if one is None:
-                one = Occurrence(base.table, base.role, base.alias, recursion.step, base=base)
-                twins[base] = one
-                self.occurrences.append(one)
-                one.tenant = [self.fresh(recursion.step, (one, "")) for _ in base.tenant]
-            one.terms[name] = column.work
-            self.origins[column.work] = (one, name)
-            if base.role is not None and name in base.role.columns and base.role.kind != "owned":
-                one.tenant[base.role.columns.index(name)] = column.work
 
 
 def _item(alias: str, columns: tuple[str, ...], outputs: list[Output]) -> Item:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pgguard.findings import Verdict
 from pgguard.tenancy import consequences, functions
 from pgguard.tenancy.proof import Outcome, prove
-from pgguard.tenancy.sources import GiveUpError
+from pgguard.tenancy.terms import GiveUpError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -54,15 +54,21 @@ class Judgement:
     """Occurrences in the other statements of the text."""
 
 
-def judge_facts(facts: Facts, model: Model, temporary: frozenset[str] | set[str]) -> Judgement:
-    """The worst verdict over the statements of a text; `temporary` = names of such tables."""
+def judge_facts(
+    facts: Facts,
+    model: Model,
+    temporary: frozenset[str] | set[str],
+    users: frozenset[str] = frozenset(),
+) -> Judgement:
+    """The worst verdict over the statements of a text; `temporary` = names of such tables, `users`
+    = the roles that may run it."""
     if facts.unread:
         return Judgement(Verdict.unknown, facts.unread)
     worst = Judgement(Verdict.no_tenant_data)
     missing: list[Name] = []
     by_value = facts.by_value
     for part in facts.parts:
-        judgement = _judge_part(part, model, temporary)
+        judgement = _judge_part(part, model, temporary, users)
         missing += judgement.missing
         by_value = by_value or judgement.by_value
         first, second = worst, judgement
@@ -76,7 +82,9 @@ def judge_facts(facts: Facts, model: Model, temporary: frozenset[str] | set[str]
     return worst
 
 
-def _judge_part(part: Part, model: Model, temporary: frozenset[str] | set[str]) -> Judgement:
+def _judge_part(
+    part: Part, model: Model, temporary: frozenset[str] | set[str], users: frozenset[str]
+) -> Judgement:
     if part.kind == "none":
         return Judgement(Verdict.no_tenant_data)
     if part.kind == "opaque":
@@ -97,7 +105,7 @@ def _judge_part(part: Part, model: Model, temporary: frozenset[str] | set[str]) 
         return Judgement(level, blind, part=part, missing=tuple(missing))
     if any(name.name == "set_config" for name in part.functions):
         blind = blind or "set_config() may change the tenant setting while rows are read"
-    judgement = _judge_tables(part, touched, model)
+    judgement = _judge_tables(part, touched, model, users)
     judgement.part, judgement.missing = part, tuple(missing)
     if blind and judgement.level < Verdict.unknown:
         judgement.level, judgement.why = Verdict.unknown, blind
@@ -128,7 +136,9 @@ def _blind_spot(part: Part, found: list[Table], missing: list[Name], model: Mode
     return consequences.obstacle(part, found, model)
 
 
-def _judge_tables(part: Part, touched: list[Table], model: Model) -> Judgement:
+def _judge_tables(
+    part: Part, touched: list[Table], model: Model, users: frozenset[str]
+) -> Judgement:
     """Verdict of a statement that touches tenant tables."""
     if part.kind in {"truncate", "copy_to"}:
         cure = "truncate" if part.kind == "truncate" else "copy"
@@ -154,7 +164,7 @@ def _judge_tables(part: Part, touched: list[Table], model: Model) -> Judgement:
             why = f"policies of {table.shown} read{other} tenant tables"
             return _unknown(why, touched, model)
     try:
-        proof = prove(part, model, _variants(part, model))
+        proof = prove(part, model, _variants(part, model), users)
     except GiveUpError as error:
         return _unknown(str(error), touched, model)
     outcomes = proof.outcomes

@@ -34,8 +34,9 @@ from pgguard.sql.plan.nodes import (
 )
 from pgguard.sql.statement import MAYBE, NULL
 from pgguard.tenancy.functions import builtin, is_constant
-from pgguard.tenancy.occurrences import Carried, Item, Known, Recursion, Scope, Tables
-from pgguard.tenancy.sources import STAR, SourceWalker
+from pgguard.tenancy.occurrences import Known, Scope, Tables
+from pgguard.tenancy.sources import SourceWalker
+from pgguard.tenancy.terms import STAR
 
 if TYPE_CHECKING:
     from pgguard.sql.plan.nodes import Expression, Predicate, Query, Target
@@ -116,7 +117,13 @@ class Walker(SourceWalker):
         passing: set[int] = set()
         if not query.limited and not total:
             passing = self._passing(query, inner, scope)
-        return self.through(outputs, inner, env, passing, nullable=query.sets)
+        seen = self.through(outputs, inner, env, passing, nullable=query.sets)
+        if query.sets and not (query.limited or query.windowed or query.distinct):
+            # What is no aggregate is a group key, or NULL in a total.
+            for (_, ours), (_, theirs) in zip(outputs, seen, strict=True):
+                if ours is not None and theirs is not None and self.origins[ours] is not None:
+                    inner.when_solid.append((theirs, ours))
+        return seen
 
     def _passing(self, query: Select, env: Environment, scope: Scope) -> set[int]:
         """The columns that filter whole windows, or whole groups of DISTINCT ON."""
@@ -156,7 +163,7 @@ class Walker(SourceWalker):
             self.query(arm, place, outer, tables)
             for arm, place in zip(query.arms, arms, strict=True)
         ]
-        width = _width(columns)
+        width = common_width(columns)
         outputs: list[Output] = [] if width else [(STAR, None)]
         for number in range(width):
             term = self.fresh(inner)
@@ -202,8 +209,9 @@ class Walker(SourceWalker):
                 return None
             return self.through(outputs, inner, env, set(), nullable=True)[0][1]
         if isinstance(item, Fallback):
-            for one in item.items:
-                self.value(one, env, scope)
+            terms = [self.value(one, env, scope) for one in item.items]
+            if len(terms) == 2 and None not in terms:
+                return self.whole.get(frozenset(term for term in terms if term is not None))
             return None
         self.aside(queries_of(item), env, scope)
         return None
@@ -375,45 +383,8 @@ class Walker(SourceWalker):
                 known.returned = self.written_in, returned
         return whole
 
-    def recursive(self, known: Known, env: Environment) -> list[Output]:
-        """A common table expression that reads itself (F8)."""
-        query = known.common.query
-        assert isinstance(query, SetOperation)
-        tables = self.with_(query.common, known.outer, known.sees, recursive=query.recursive)
-        *bases, last = query.arms
-        outer = known.outer
-        inner = self.child(env) if query.limited else env
-        places = [self.child(inner) for _ in bases]
-        columns = [
-            self.query(arm, place, outer, tables) for arm, place in zip(bases, places, strict=True)
-        ]
-        width = _width(columns)
-        names = [name for name, _ in columns[0][:width]]
-        names[: len(known.common.columns)] = known.common.columns[:width]
-        step = self.child(inner)
-        work = {name: self.fresh(step) for name in names}
-        known.work = Item(known.common.name, names, dict(work))
-        added = self.query(last, step, outer, tables)
-        known.work = None
-        outputs: list[Output] = []
-        carried = Recursion(inner, places, step)
-        for number, name in enumerate(names):
-            term = self.fresh(inner)
-            outputs.append((name, term))
-            last_term = added[number][1] if number < len(added) else None
-            carried.columns.append(
-                Carried(term, [one[number][1] for one in columns], last_term, work[name])
-            )
-        self.recursions.append(carried)
-        self.working_rows(carried)
-        inner.choices.append([*places, step])
-        self.aside(query.queries, inner, Scope([], outer, tables))
-        if inner is env:
-            return outputs
-        return self.through(outputs, inner, env, set(), nullable=False)
 
-
-def _width(columns: list[list[Output]]) -> int:
+def common_width(columns: list[list[Output]]) -> int:
     """How many columns all arms are known to have; 0 if that cannot be told."""
     if any(name == STAR for one in columns for name, _ in one):
         return 0

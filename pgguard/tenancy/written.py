@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 from pgguard.findings import Verdict
 from pgguard.sql.plan.nodes import Value
 from pgguard.sql.statement import DEFAULT, MAYBE, NULL, KeyValue
-from pgguard.tenancy.functions import is_constant
+from pgguard.tenancy.functions import configured, is_constant
 from pgguard.tenancy.values import show
 
 if TYPE_CHECKING:
+    from pgguard.sql.statement import Constant
     from pgguard.tenancy.catalogue import Column
     from pgguard.tenancy.changes import Change, Given, Insertion
     from pgguard.tenancy.environment import Constants
@@ -84,6 +85,9 @@ class Writes:
         column = one.table.column(name)
         given = insertion.columns.get(name)
         values = self._values(one, name)
+        if values is not None and not role.shared:
+            # A subquery without a row: the row belongs to nobody, or fails.
+            values = values - {MAYBE}
         default = given is None or self._is_default(given)
         if default or (values is not None and NULL in values):
             return self._left_out(one, name, None if default else values, column, role)
@@ -115,7 +119,7 @@ class Writes:
     def _agrees(self, one: Occurrence, values: Constants) -> bool:
         """Whether the rows that are read are of the tenant that is written, as far as the text
         says; literals of two tenants are found later."""
-        ours = {value[:3] for value in values}
+        ours = {self._meant(value) for value in values}
         for other in self.levels.solver.built.occurrences:
             if other.base is not None or other.role is None or other.use != "read":
                 continue
@@ -123,12 +127,20 @@ class Writes:
             if theirs is None or other.level != Verdict.scoped:
                 continue
             kinds = {value.kind for value in (*values, *theirs)}
-            plain = {value[:3] for value in theirs if value not in _NULLS}
+            plain = {self._meant(value) for value in theirs if value not in _NULLS}
             if kinds <= {"literal", "null"} or not plain:
                 continue
             if plain - ours:
                 return False
         return True
+
+    def _meant(self, value: Constant) -> tuple[object, ...]:
+        """Two constants that mean the same whatever they are; the tenant setting has many names."""
+        settings = self.model.settings.settings
+        called = value.functions and all(configured(name, self.model) for name in value.functions)
+        if called or (value.kind == "setting" and value.value in settings):
+            return ("tenant",)
+        return value[:3]
 
     def _left_out(
         self,

@@ -32,6 +32,8 @@ _OPAQUE: Final = {
 }
 
 
+_ROLES: Final = frozenset({session_effects.Kind.ROLE})
+
 MOST_STATEMENTS: Final = 1000
 """Of one text; verdicts are given in the loop."""
 MOST_NAMES: Final = 2000
@@ -74,6 +76,7 @@ def read(text: bytes, limit: int = LIMIT) -> Facts:
     created: list[Name] = []
     armed: list[Name] = []
     shadowing: list[Name] = []
+    roles: list[str] = []
     left: list[session_effects.Effect] = []
     for entry in tree:
         kind, body = next(iter(entry["stmt"].items()))
@@ -90,6 +93,7 @@ def read(text: bytes, limit: int = LIMIT) -> Facts:
         armed += _armed(kind, body)
         if kind == "ViewStmt" and effects.is_temporary(body.get("view", {})):
             shadowing += _armed(kind, body)
+        roles += _roles(kind, body)
     if len(tree) > MOST_STATEMENTS:
         parts.append(Part("opaque", obstacle=f"it is more than {MOST_STATEMENTS} statements"))
         left = list(session_effects.UNREAD)
@@ -98,6 +102,8 @@ def read(text: bytes, limit: int = LIMIT) -> Facts:
     facts.by_value = facts.by_value or any(e.kind in session_effects.BY_VALUE for e in left)
     facts.parts, facts.created, facts.armed = tuple(parts), tuple(created), tuple(armed)
     facts.shadowing = tuple(shadowing)
+    roles += ["" for e in left if e.kind in _ROLES and not roles]
+    facts.roles = tuple(dict.fromkeys(roles))
     return facts
 
 
@@ -197,6 +203,15 @@ def _armed(kind: str, body: Node) -> tuple[Name, ...]:
     if kind not in {"ViewStmt", "RuleStmt", "CreateTrigStmt"} or "relname" not in relation:
         return ()
     return (Name(relation.get("schemaname", ""), relation["relname"]),)
+
+
+def _roles(kind: str, body: Node) -> list[str]:
+    """The role that SET ROLE or SET SESSION AUTHORIZATION switches to."""
+    name = body.get("name", "").lower()
+    if kind != "VariableSetStmt" or name not in {"role", "session_authorization"}:
+        return []
+    values = [argument.get("A_Const", {}).get("sval", {}) for argument in body.get("args", [])]
+    return [value.get("sval", "") for value in values if value.get("sval") != "none"]
 
 
 def _part(name: str, kind: str, body: Node) -> Part:

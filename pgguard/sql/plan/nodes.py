@@ -152,6 +152,8 @@ class Rows(NamedTuple):
     """Its columns are not known here."""
     given: bool
     """Its rows are what the caller gave, not a series that is made up."""
+    elements: Constant | None = None
+    """They are the elements of this array."""
 
 
 class Join(NamedTuple):

@@ -91,8 +91,22 @@ class PredicateReader(ExpressionReader):
             ("IS_NOT_FALSE", False): False,
         }.get((body.get("booltesttype", "IS_TRUE"), goal))
         if wanted is None:
-            return self._opaque(body["arg"], strict=False)
+            return self._not_false(body, goal) or self._opaque(body["arg"], strict=False)
         return self.predicate(body["arg"], wanted)
+
+    def _not_false(self, body: Node, goal: bool) -> Predicate | None:
+        """(column = 'x') IS NOT FALSE: the literal, or NULL."""
+        kind = body.get("booltesttype", "IS_TRUE")
+        if (kind, goal) not in {("IS_NOT_FALSE", True), ("IS_FALSE", False)}:
+            return None
+        said = self.predicate(body["arg"], True)
+        if not isinstance(said, Equal) or said.null_safe or not isinstance(said.right, Value):
+            return None
+        # Of a list with a NULL in it every other value is NULL, too.
+        plain = all(one.kind == "literal" for one in said.right.constants)
+        if not plain or not isinstance(said.left, Column):
+            return None
+        return Among(said.left, said.right.constants | {NULL})
 
     def _null_test(self, body: Node, goal: bool) -> Predicate:
         must_be_null = (body.get("nulltesttype", "IS_NULL") == "IS_NULL") is goal
@@ -242,8 +256,13 @@ class PredicateReader(ExpressionReader):
             if link.get("subLinkType") == "ARRAY_SUBLINK":
                 return Member(self.expression(body["lexpr"]), self.inner(link))
         values = array_of(array)
-        if values is None or some is not goal:
+        if values is None:
             return None
+        if some is not goal:
+            # ALL of a literal says something unless it is empty.
+            self.by_value = self.by_value or values.kind == "array"
+            if not values.value.startswith('["'):
+                return None
         left = self.expression(body["lexpr"])
         if isinstance(left, Value):
             return None
@@ -325,6 +344,8 @@ class PredicateReader(ExpressionReader):
         """column = COALESCE($1, column): the parameter, unless it is null."""
         head = other.items[0]
         if not isinstance(head, Value) or NULL in head.constants:
+            return None
+        if any(one.kind != "parameter" for one in head.constants):
             return None
         self.depends = True
         rest = Says((), tuple(query for item in other.items for query in queries_of(item)))

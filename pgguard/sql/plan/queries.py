@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from pgguard.sql.facts.constants import constant
+from pgguard.sql.facts.constants import array_of, constant
 from pgguard.sql.facts.environment import bounded
 from pgguard.sql.plan.combining import NEVER, conjunction, queries_of
 from pgguard.sql.plan.expressions import Seen, TooDeepError, first
@@ -249,7 +249,8 @@ class QueryReader(PredicateReader):
             columns = tuple(c["ColumnDef"].get("colname", "") for c in body["coldeflist"])
         queries = self.collect([v for k, v in body.items() if k not in {"alias", "coldeflist"}])
         given = kind != "RangeFunction" or _function_name(body) != "generate_series"
-        return Rows(alias, columns, queries, "coldeflist" not in body, given)
+        elements = _elements(body) if kind == "RangeFunction" else None
+        return Rows(alias, columns, queries, "coldeflist" not in body, given, elements)
 
     def _join(self, body: Node) -> Source:
         chain: list[Node] = []
@@ -370,6 +371,25 @@ def _function_name(body: Node) -> str:
         for item in items[:1]:
             return name_of(item.get("FuncCall", {}).get("funcname", [])).name
     return ""
+
+
+def _elements(body: Node) -> Constant | None:
+    """The constant array of `unnest(array)`, if that is all."""
+    functions = body.get("functions", [])
+    if len(functions) != 1 or "ordinality" in body or "is_rowsfrom" in body:
+        return None
+    call = functions[0].get("List", {}).get("items", [{}])[0].get("FuncCall", {})
+    arguments = call.get("args", [])
+    name = name_of(call.get("funcname", []))
+    if name.name != "unnest" or name.schema not in {"", "pg_catalog"} or len(arguments) != 1:
+        return None
+    array = arguments[0]
+    while "TypeCast" in array:
+        array = array["TypeCast"]["arg"]
+    if "SubLink" in array:
+        return None
+    found = array_of(array)
+    return found if found is not None and found.kind == "array" else None
 
 
 def _names(body: Node, name: str) -> bool:
