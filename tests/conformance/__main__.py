@@ -25,6 +25,7 @@ RUNS = {
     "logins": "tests.conformance.logins.table",
     "tenancy": "tests.conformance.tenancy.measure",
     "evasion": "tests.conformance.tenancy.evasion",
+    "orm": "tests.conformance.tenancy.orm",
     "readme": "tests.conformance.readme",
 }
 

@@ -113,13 +113,13 @@ def _make_links(package: Path) -> None:
             place.symlink_to(os.path.relpath(package / link["source"], place.parent))
 
 
-def node() -> tuple[Path, dict[str, str]]:
+def node(packages: Mapping[str, str] = NPM_PACKAGES) -> tuple[Path, dict[str, str]]:
     """node and the environment in which it finds the pinned packages."""
     binary = program("node", "nodejs")
     home = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
-    directory = Path(home) / "pgguard-conformance" / _name("npm", NPM_PACKAGES)
+    directory = Path(home) / "pgguard-conformance" / _name("npm", packages)
     if not (directory / "complete").exists():
-        _npm_install(directory, NPM_PACKAGES)
+        _npm_install(directory, packages)
         (directory / "complete").touch()
     return binary, {"NODE_PATH": str(directory / "node_modules")}
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pgguard.counters import ProcessCounters
 from pgguard.findings import Verdict
 from pgguard.tenancy.judge import Judge
+from pgguard.tenancy.rehearsal import Rehearsal
 from tests.conformance.tenancy.schemas import OWNER
 
 if TYPE_CHECKING:
@@ -25,9 +26,11 @@ class Said(NamedTuple):
 
 
 class Judges:
-    """Asks judges that know one catalogue, one for each role that statements are run as."""
+    """Asks judges that know one catalogue, one for each role that statements are run as; the tenant
+    settings hold `tenant`."""
 
-    def __init__(self, models: Mapping[str, Model]) -> None:
+    def __init__(self, models: Mapping[str, Model], tenant: str) -> None:
+        self._tenant = tenant
         self._judges = {}
         for role, model in models.items():
             judge = self._judges[role] = Judge(model.settings, ProcessCounters())
@@ -35,9 +38,8 @@ class Judges:
             judge.users.add(role)
 
     def say(self, experiment: Experiment) -> Said:
-        judge = self._judges[experiment.role or OWNER]
-        statement = judge.statement(experiment.sql.encode())
-        judge.judge(statement)
+        session = Rehearsal(self._judges[experiment.role or OWNER], self._tenant)
+        statement = session.judge(experiment.sql, experiment.values)
         worst: dict[str, Verdict] = {}
         for relation in statement.relations:
             level = Verdict[relation.level]

@@ -24,7 +24,7 @@ from tests.conformance.tenancy.judging import Judges
 from tests.conformance.tenancy.oracle import Experiment, Kind, Oracle, Outcome
 from tests.conformance.tenancy.schemas import OWNER, SCHEMAS
 from tests.conformance.tenancy.shrinking import shrink
-from tests.conformance.tenancy.worlds import Worlds
+from tests.conformance.tenancy.worlds import ME, Worlds
 
 if TYPE_CHECKING:
     from tests.conformance.tenancy.generator import Generated
@@ -119,7 +119,7 @@ class Examined:
 
     def __init__(self, worlds: Worlds, seed: int) -> None:
         self.oracle = Oracle(worlds, OWNER)
-        self.judges = Judges(worlds.models)
+        self.judges = Judges(worlds.models, worlds.maker.tenant(ME))
         self._generator = Generator(worlds, seed)
 
     def next(self) -> tuple[Generated, Said, Outcome]:
