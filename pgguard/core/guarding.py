@@ -13,6 +13,7 @@ from __future__ import annotations
 from struct import Struct
 from typing import TYPE_CHECKING, cast
 
+from pgguard.core import tapping
 from pgguard.core.entry import ABOVE_NOTICE
 from pgguard.core.gate import concerns_databases
 from pgguard.core.watching import watch_of
@@ -83,7 +84,10 @@ def send(session: Session, server: Server, chunk: bytes, later: Later) -> None:
                 hub.settle(session, statement)
             continue
         hub.gate.looked_at(session, statement)
-        hub.settle(session, _weighed(session, statement, chunk, at))
+        shown = _weighed(session, statement, chunk, at)
+        hub.settle(session, shown)
+        if len(later) == 1 and at >= 0 and server.started == session.last_byte:
+            tapping.watch(session, shown)
 
 
 def _weighed(session: Session, statement: Statement, chunk: bytes, at: int) -> Statement:

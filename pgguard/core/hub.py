@@ -22,6 +22,7 @@ from pgguard.core.shared_server import SharedServer
 from pgguard.core.shared_session import SharedSession
 from pgguard.core.sharing import Sharing
 from pgguard.core.states import Places, SessionState
+from pgguard.core.tapping import sample
 from pgguard.core.types import Client, HubSettings, Net, Nowhere, Out, Peer
 from pgguard.core.upstream import Upstream
 from pgguard.counters import ProcessCounters
@@ -427,6 +428,7 @@ class Hub:
                 assert isinstance(place, Session)
                 place.out.abort()
         self.gate.tick(now)
+        sample(self, now)
         self.upstream.tick(now)
         if self.shares:
             self.sharing.tick(now)

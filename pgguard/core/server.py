@@ -14,7 +14,7 @@ from bisect import bisect_left
 from struct import Struct
 from typing import TYPE_CHECKING
 
-from pgguard.core import guarding, weighing
+from pgguard.core import guarding, tapping, weighing
 from pgguard.core.pipeline import Pipeline
 from pgguard.counters import SECONDS
 from pgguard.errors import ProtocolViolation
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from pgguard.core.hub import Hub
     from pgguard.core.session import Session
+    from pgguard.core.tapping import Tap
     from pgguard.core.types import Client, Out
     from pgguard.pool.admission import Ticket
 
@@ -97,6 +98,7 @@ class Server:
         "started",
         "state",
         "status",
+        "tap",
         "ticket",
         "transaction_since",
         "user",
@@ -127,6 +129,8 @@ class Server:
         self.pipeline = Pipeline()
         self.partial = b""
         self.skip = 0
+        self.tap: Tap | None = None
+        """A look at the rows that come (PGG107)."""
         self.copy_in = False
         self.noted = False
         """Something came that the end of the transaction must look at: DDL, an error, a COPY."""
@@ -175,6 +179,8 @@ class Server:
         if session is None:
             return
         hub = self.hub
+        if self.tap is not None:
+            tapping.feed(self, data)
         chunk = data
         pos = 0
         if self.skip:

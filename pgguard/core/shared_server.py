@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
-from pgguard.core import upkeep
+from pgguard.core import tapping, upkeep
 from pgguard.core.gate import readable
 from pgguard.core.handover import APPLICATION_NAME
 from pgguard.core.learning import MARKING, Answered
@@ -145,6 +145,8 @@ class SharedServer(Server):
         session = cast("SharedSession | None", self.session)
         assert session is not None
         compared = self.comparing is not None
+        if self.tap is not None:
+            tapping.feed(self, data)
         try:
             told = self.walker.feed(data)
         except ProtocolViolation as error:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from struct import Struct
 from typing import TYPE_CHECKING, cast
 
-from pgguard.core import handover, holding, usual
+from pgguard.core import handover, holding, tapping, usual
 from pgguard.core.ahead import HELD_LIMIT, has_left
 from pgguard.core.gate import concerns_databases
 from pgguard.core.learning import CLEARING, Answered, Sent, learn
@@ -325,6 +325,8 @@ class SharedSession(Session):
             return
         self.must_wait = self.must_wait or concerns_databases(judge, [statement])
         self.hub.settle(self, weighed or statement)
+        if self.shared.started == self.last_byte and not self.batches and not self.batch:
+            tapping.watch(self, weighed or statement)
         # What has not been read may do anything.
         effects = statement.session if statement.facts is not None else _ANYTHING
         if effects:

@@ -16,7 +16,7 @@ from pgguard.core.watching import watch_of
 from pgguard.findings import Verdict
 from pgguard.sql.session_effects import Kind
 from pgguard.tenancy.policy import Action
-from pgguard.tenancy.tenants import Given, Named, Parameter, named
+from pgguard.tenancy.tenants import Given, Named, Parameter, named, same, tenants, values
 from pgguard.tenancy.variants import variant
 from pgguard.wire import codes
 
@@ -50,6 +50,8 @@ def weigh(
         found = _follow(session, statement, message)
         if found is not None:
             return found
+    if statement.keys and statement.verdict == Verdict.by_id:
+        return _owned(session, statement, message, text, oids)
     if not statement.tenants or not (statement.varies or session.watched):
         return statement
     watch = session.guard
@@ -63,11 +65,59 @@ def weigh(
     all_named = named(statement.tenants, given, state.settings if state is not None else None)
     if all_named.crosses:
         return variant(statement, "PGG102", Verdict.cross_tenant, _why(all_named))
+    _learn(session, statement, given)
     keys = [*all_named.statement, *all_named.others]
     crosses = len(set(keys)) > 1 and not statement.marks
     if state is not None:
         crosses = state.crosses(keys) or crosses
     return _crossing(session, statement) if crosses else statement
+
+
+def _learn(session: Session, statement: Statement, given: Given) -> None:
+    """The keys of new rows, with their tenant."""
+    judge = session.judge
+    for key in statement.keys if judge is not None else ():
+        of = [
+            one for one in statement.tenants if (one.relation, one.use) == (key.relation, "insert")
+        ]
+        owners = {one.key for each in of for one in tenants(each, given)}
+        if key.use == "insert" and len(owners) == 1 and len(key.columns) == 1 and judge:
+            for one in values(key.constants[0], key.types[0], given):
+                judge.owners.learn(key.table, key.columns, one.key, *owners)
+
+
+def _owned(
+    session: Session, statement: Statement, message: bytes, text: bytes, oids: Sequence[int]
+) -> Statement:
+    """A statement that chooses rows by key: of whom are they, as far as was seen, and for whom
+    does the session work: its transaction's tenant, or that of its setting."""
+    judge, watch = session.judge, session.guard
+    if judge is None or watch is None:
+        return statement
+    state = watch.tenants
+    ours = set(state.keys)
+    query = message[:1] == b"Q"
+    given = Given(message[5:-1] if query else text, () if query else parameters(message[5:], oids))
+    whose: set[str] = set()
+    for key in statement.keys:
+        known = None
+        if key.use != "insert" and len(key.columns) == 1:
+            keys = [one.key for one in values(key.constants[0], key.types[0], given)]
+            known = judge.owners.of(key.table, key.columns, keys)
+        if known is None:
+            return statement
+        whose |= known
+    for text_ in state.settings.values():
+        if text_:
+            ours.add(next((one for one in whose if same(text_, one)), text_))
+    if len(ours) != 1 or len(statement.keys) < sum(
+        1 for one in statement.relations if one.level == Verdict.by_id.name
+    ):
+        return statement
+    if whose == ours:
+        return variant(statement, "", Verdict.scoped, "its rows were seen to be the tenant's own")
+    why = "the key is that of another tenant's row, as an INSERT or a result has shown"
+    return variant(statement, "PGG102", Verdict.cross_tenant, why)
 
 
 def _crossing(session: Session, statement: Statement) -> Statement:
@@ -93,6 +143,8 @@ def _follow(session: Session, statement: Statement, message: bytes) -> Statement
     facts = statement.facts
     if facts is None:
         return None
+    if statement.frees and session.judge is not None:
+        session.judge.owners.forget()
     watch = watch_of(session)
     state = watch.tenants
     assigned = list(statement.assigned)
@@ -156,6 +208,9 @@ def ended(session: Session, *, failed: bool, owed: bool) -> None:
         return
     state = watch.tenants
     state.answered(failed=failed)
+    if failed and session.judge is not None:
+        # What was learned in it may not be there.
+        session.judge.owners.forget()
     if not owed:
         if state.in_transaction:
             state.end(failed=failed)

@@ -177,6 +177,7 @@ class Statement:
         "code",
         "effects",
         "facts",
+        "frees",
         "keys",
         "marks",
         "parameter_types",
@@ -221,6 +222,8 @@ class Statement:
         """The values of an execution decide whether it names one tenant."""
         self.marks = False
         """It moves what is remembered of a session: transactions, tenant settings, names."""
+        self.frees = False
+        """It may free keys: rows that are known by theirs may be somebody else's afterwards."""
         self.assigned: tuple[Assignment, ...] = ()
         """The tenant settings that it makes."""
         self.variants: dict[str, Statement] | None = None

@@ -80,7 +80,7 @@ WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm', 'S') AND {_OURS}""",
     "columns": f"""
 SELECT a.attrelid, a.attname, COALESCE(bb.typname, b.typname, t.typname),
        a.attnotnull, pg_catalog.pg_get_expr(d.adbin, d.adrelid),
-       CASE WHEN a.atthasdef THEN pg_catalog.to_jsonb(a) ->> 'attgenerated' <> '' END
+       CASE WHEN a.atthasdef THEN pg_catalog.to_jsonb(a) ->> 'attgenerated' <> '' END, a.attnum
 FROM pg_catalog.pg_attribute a
 JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -275,6 +275,8 @@ class Column:
     default: str = ""
     """The default's expression as the server prints it; also of a generated column."""
     generated: bool = False
+    number: int = field(default=0, compare=False)
+    """pg_attribute.attnum."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,6 +334,7 @@ class Table:
     invoker: bool = False
     """A view with security_invoker."""
     row_policies: list[RowPolicy] = field(default_factory=list)
+    oid: int = field(default=0, compare=False)
 
     @property
     def key(self) -> TableName:
@@ -401,7 +404,7 @@ def catalogue_from_rows(rows: Rows) -> Catalogue:
         catalogue.database, catalogue.search_path = database, tuple(json.loads(path))
     tables: dict[str, Table] = {}
     for oid, schema, name, kind, rules, fills in _texts(rows, "tables"):
-        table = Table(schema, name, kind, rules=rules == "t", fills=fills == "t")
+        table = Table(schema, name, kind, rules=rules == "t", fills=fills == "t", oid=int(oid))
         tables[oid] = catalogue.tables[table.key] = table
     _add_columns(rows, tables)
     add_security(tables, _texts(rows, "security"), _texts(rows, "row_policies"))
@@ -455,10 +458,10 @@ def _add_functions(rows: Rows, catalogue: Catalogue) -> None:
 
 
 def _add_columns(rows: Rows, tables: dict[str, Table]) -> None:
-    for oid, name, type_name, not_null, default, generated in _texts(rows, "columns"):
+    for oid, name, kind, not_null, default, generated, number in _texts(rows, "columns"):
         if oid in tables:
-            column = Column(name, type_name, not_null == "t", default, generated == "t")
-            tables[oid].columns.append(column)
+            own = generated == "t", int(number)
+            tables[oid].columns.append(Column(name, kind, not_null == "t", default, *own))
     for oid, name, primary, columns in _texts(rows, "keys"):
         if oid in tables:
             tables[oid].keys.append(Key(name, tuple(json.loads(columns)), primary == "t"))

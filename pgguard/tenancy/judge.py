@@ -19,6 +19,7 @@ from pgguard.sql.session_effects import UNREAD, Kind
 from pgguard.sql.statement import Facts, Statement
 from pgguard.tenancy import naming, rules
 from pgguard.tenancy.model import Catalogue, Model, TenancySettings
+from pgguard.tenancy.ownership import Owners
 from pgguard.tenancy.reality import gaps
 from pgguard.tenancy.suspects import session_effects
 from pgguard.tenancy.tenants import varies
@@ -26,6 +27,7 @@ from pgguard.tenancy.verdict import Judgement, judge_facts
 
 if TYPE_CHECKING:
     from pgguard.sql.statement import Name
+    from pgguard.tenancy.results import Column
 
 _CODES: Final = {
     Verdict.scoped_fk: "PGG105",
@@ -89,7 +91,9 @@ class Judge:
         "_unreadable",
         "cache",
         "counters",
+        "looked_at",
         "model",
+        "owners",
         "settings",
         "sharing",
         "unknown_relation",
@@ -103,6 +107,9 @@ class Judge:
         self.cache = StatementCache(counters)
         self.model: Model | None = None
         self.version = 0
+        self.owners = Owners()
+        self.looked_at: tuple[Model, dict[tuple[int, int], Column]] | None = None
+        """A model and its columns that are looked at in results."""
         self.unknown_relation = False
         self.sharing = False
         """Whether servers are shared, so that it counts what statements leave behind."""
@@ -194,6 +201,7 @@ class Judge:
         if model is None or model.settings is not self.settings:
             model = Model(catalogue, self.settings)
         self.model = model
+        self.owners.forget()
         self.version += 1
         self._absent = {name for name in self._absent | self._asked if not self.model.find(name)}
         if len(self._absent) > _MOST_NAMES:
@@ -270,6 +278,12 @@ class Judge:
         statement.marks = moves and (
             bool(kinds) or any(one.kind in _MARKING for one in facts.session)
         )
+        statement.frees = moves and (
+            bool(facts.effects & (effects.ANY | effects.DDL))
+            or any(part.kind == "truncate" for part in facts.parts)
+            or any("d" in write.actions for part in facts.parts for write in part.writes)
+        )
+        statement.marks = statement.marks or statement.frees
         found = assignments(statement.text) if moves and kinds else ()
         statement.assigned = tuple(one for one in found if one.name in named)
 

@@ -257,3 +257,8 @@ def varies(listed: Sequence[TenantValue]) -> bool:
                 different.add((constant.kind, place))
                 by_value = by_value or constant.kind != "literal"
     return by_value and len(different) > 1
+
+
+def same(text: str, key: str) -> bool:
+    """Whether a setting's text may be the tenant with that key."""
+    return key in {text, canonical(text, "uuid"), canonical(text, "int8")}

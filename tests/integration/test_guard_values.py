@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import psycopg
 import pytest
-from guard import RunningGuard, settings_for
+from guard import RunningGuard, settings_for, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,6 +53,7 @@ def observing(request: pytest.FixtureRequest, database: str) -> Iterator[Running
     guard = RunningGuard(settings_for(database, pool__mode=request.param)).start()
     with psycopg.connect(guard.url(), autocommit=True, application_name="first.py") as session:
         session.execute("SELECT 1")
+        until(lambda: guard.ask(lambda one: one.hub.gate.judges["valued"].model is not None))
     yield guard
     guard.close()
 
@@ -174,3 +175,26 @@ def test_a_row_for_each_of_two_tenants_is_refused_and_creating_tenants_is_not(
         session.execute("INSERT INTO tenants VALUES (%s), (%s)", new)
         session.execute("DELETE FROM tenants WHERE id = %s", new[:1])
         session.execute("DELETE FROM tenants WHERE id = %s", new[1:])
+
+
+def test_rows_of_two_tenants_are_proof_of_a_leak(observing: RunningGuard) -> None:
+    with connect(observing, "leak.py") as session:
+        assert len(session.execute("SELECT id, tenant_id FROM items").fetchall()) == 2
+        assert codes(observing, "leak.py") == {"PGG101": 1, "PGG107": 1}
+        session.execute("SELECT id FROM items WHERE note = %s", ["x"])
+        assert codes(observing, "leak.py") == {"PGG101": 2, "PGG107": 1}
+
+
+def test_a_row_chosen_by_its_key_is_known_by_what_was_seen(observing: RunningGuard) -> None:
+    with connect(observing, "keys.py") as session:
+        session.execute("SELECT id, tenant_id FROM items")
+        by_id = "SELECT note FROM items WHERE id = %s"
+        session.execute("BEGIN")
+        session.execute(OWN, [A])
+        session.execute(by_id, [1])
+        assert codes(observing, "keys.py").keys() == {"PGG101", "PGG107"}
+        session.execute(by_id, [2])
+        assert codes(observing, "keys.py")["PGG102"] == 1
+        session.execute("ROLLBACK")
+        session.execute(by_id, [2])
+        assert codes(observing, "keys.py")["PGG104"] == 1
