@@ -18,7 +18,18 @@ from pgguard.sql.statement import Name, Write
 
 Node = dict[str, Any]
 
-_LEAVES: Final = frozenset({"ColumnRef", "A_Const", "TypeName", "typeName", "lockingClause"})
+_LEAVES: Final = frozenset(
+    {"ColumnRef", "A_Const", "TypeName", "typeName", "lockingClause", "withClause", "alias"}
+)
+"""What is not walked through, as it is read otherwise or holds names alone."""
+_NOTED: Final = frozenset(
+    {
+        *("funcname", "method", "A_Expr", "CaseExpr", "operName", "useOp", "A_Indirection"),
+        *("colnames", "ParamRef", "SubLink", "RangeSubselect", "RangeFunction", "RangeTableFunc"),
+        *("JsonTable", "CurrentOfExpr"),
+    }
+)
+"""The keys that `_note` knows."""
 _CREATED: Final = frozenset({"into", "intoClause"})
 _SET_OPERATIONS: Final = frozenset({"SETOP_UNION", "SETOP_INTERSECT", "SETOP_EXCEPT"})
 _TARGETS: Final = {
@@ -86,8 +97,15 @@ def survey(kind: str, body: Node) -> Survey:
     stack: _Stack = [({kind: body}, _OPEN)]
     while stack:
         node, scope = stack.pop()
-        if isinstance(node, list):
-            stack.extend((item, scope) for item in node if isinstance(item, (dict, list)))
+        if node.__class__ is list:
+            for item in node:
+                if item.__class__ is dict:
+                    if "ResTarget" in item and _is_column(seen, item["ResTarget"]):
+                        continue
+                    if "String" not in item:
+                        stack.append((item, scope))
+                elif item.__class__ is list:
+                    stack.append((item, scope))
             continue
         if "relname" in node:
             _relation(seen, node, scope)
@@ -98,7 +116,7 @@ def survey(kind: str, body: Node) -> Survey:
             seen.cte = True
             scope = _common_tables(node["withClause"], scope, stack)
         for key, value in node.items():
-            if not isinstance(value, (dict, list)) or key == "withClause":
+            if value.__class__ is not dict and value.__class__ is not list:
                 continue
             if key in _LEAVES:
                 _leaf(seen, key, value)
@@ -109,10 +127,21 @@ def survey(kind: str, body: Node) -> Survey:
                 _relation(seen, value["relation"], _OPEN)
                 seen.writes.append(_write(key, value))
                 value = {name: part for name, part in value.items() if name != "relation"}
-            else:
+            elif key in _NOTED:
                 _note(seen, key, value)
             stack.append((value, scope))
     return seen
+
+
+def _is_column(seen: Survey, target: Node) -> bool:
+    """A result that is a plain column, which most are, needs no walk."""
+    reference = target.get("val", {}).get("ColumnRef")
+    if reference is None or "indirection" in target:
+        return False
+    fields = reference["fields"]
+    if len(fields) > 1:
+        _attributes(seen, fields[1:])
+    return True
 
 
 def _note(seen: Survey, key: str, value: Any) -> None:
@@ -142,7 +171,11 @@ def _note(seen: Survey, key: str, value: Any) -> None:
 def _leaf(seen: Survey, key: str, value: Any) -> None:
     """Remember the names in what is not walked through."""
     if key == "ColumnRef":
-        _attributes(seen, value.get("fields", [])[1:])
+        fields = value.get("fields", ())
+        if len(fields) > 1:
+            _attributes(seen, fields[1:])
+    elif key == "alias":
+        seen.renames = seen.renames or "colnames" in value
     elif key in {"TypeName", "typeName"}:
         seen.types[name_of(value.get("names", [])).name] = None
 

@@ -158,6 +158,8 @@ class Facts:
     """Temporary views that it creates: they take the name from whatever else has it."""
     roles: tuple[str, ...] = ()
     """Roles that it switches to; empty name = one that is not known."""
+    forgotten: bool = False
+    """Of the parts only their number is left: read the text again."""
     armed: tuple[Name, ...] = ()
     """Views that it creates, and tables that it gives rules or triggers."""
 

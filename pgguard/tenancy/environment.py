@@ -98,11 +98,13 @@ class Environment:
         return found
 
     def find(self, term: int) -> int:
-        """The representative of a term's class."""
-        for one in self.chain():
-            up = one.up
-            while term in up:
-                term = up[term]
+        """The representative of a term's class: its class in the outermost, and so inwards."""
+        at = self if self.merged_into is None else self.place()
+        if at.parent is not None:
+            term = at.parent.find(term)
+        up = at.up
+        while term in up:
+            term = up[term]
         return term
 
     def constants(self, term: int) -> Constants | None:
@@ -129,7 +131,12 @@ class Environment:
 
     def is_false(self) -> bool:
         """Whether no row matters here at all."""
-        return any(one.false for one in self.chain())
+        at: Environment | None = self.place()
+        while at is not None:
+            if at.false:
+                return True
+            at = at.above()
+        return False
 
     def reset(self) -> None:
         """Forget what followed."""

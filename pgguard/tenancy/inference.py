@@ -272,6 +272,8 @@ class Solver:
 
     def _out(self, env: Environment) -> bool:
         new = False
+        if not env.links:
+            return False
         marks = _Marks(env)
         for link in list(env.links):
             source = link.source.place()

@@ -2,8 +2,8 @@
 
 Laws: one Judge per database; `statement` only looks up, `judge` analyses now and never raises;
 texts that `wants_worker` names are read elsewhere and come back through `judge_facts`; a verdict
-holds for the model of its `version`, and whoever finds another one judges again, which needs no
-second parse. As long as no catalogue was read, what names a relation is `unknown`.
+holds for the model of its `version`, and whoever finds another one judges again. As long as no
+catalogue was read, what names a relation is `unknown`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pgguard.sql.assignments import assignments
 from pgguard.sql.cache import SHAPED, TOO_MANY, StatementCache
 from pgguard.sql.facts.reading import TOO_LONG, read, unread
 from pgguard.sql.session_effects import UNREAD, Kind
-from pgguard.sql.statement import Facts, Statement
+from pgguard.sql.statement import Facts, Part, Statement
 from pgguard.tenancy import naming, rules
 from pgguard.tenancy.model import Catalogue, Model, TenancySettings
 from pgguard.tenancy.ownership import Owners
@@ -61,6 +61,7 @@ _UNREADABLE: Final = "its encoding or standard_conforming_strings make it unread
 _TOO_LONG: Final = "it took too long to read"
 _FAULT: Final = "a fault in pgguard"
 _SHADOWED: Final = "is a temporary view in some session, and may hide a table of this name"
+_SPENT: Final = Part("opaque", obstacle="it has been judged already")
 _KEPT: Final = 8 * 1024
 """Bytes of a large text that are kept once it was judged."""
 _MOST_NAMES: Final = 10_000
@@ -177,7 +178,7 @@ class Judge:
             return
         facts = statement.facts
         try:
-            if facts is None:
+            if facts is None or facts.forgotten:
                 facts = read(statement.text, self.settings.max_statement)
             self._judge(statement, facts)
         except Exception:  # noqa: BLE001 - no text may stop the proxy, whatever is wrong with us
@@ -261,6 +262,8 @@ class Judge:
             self.cache.forget(statement)
         elif not facts.unread and self.model is not None:
             self.cache.share(statement)
+        if self.model is not None and facts.parts and len(statement.text) <= _KEPT:
+            statement.facts = _forgotten(facts)
 
     def _hidden(self, facts: Facts) -> Judgement | None:
         """`unknown` for a statement whose table some session has hidden behind a view."""
@@ -375,6 +378,13 @@ def _name(statement: Statement, judgement: Judgement) -> None:
 def _of_model(code: str, table: str, why: str, fix: str) -> Finding:
     relation = Relation(table, "", Verdict.unknown.name, why, fix)
     return Finding(code, why, "", rules.remedy(code, [], why), relations=[relation])
+
+
+def _forgotten(facts: Facts) -> Facts:
+    """What is kept of the facts of a text that is kept: they are many times as large, and asked
+    for again only if the catalogue changes."""
+    parts = (_SPENT,) * len(facts.parts)
+    return Facts(parts, facts.effects, facts.session, forgotten=True)
 
 
 def _without_catalogue(facts: Facts) -> Judgement:

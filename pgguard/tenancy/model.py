@@ -197,7 +197,7 @@ class Model:
     def view(self, table: Table) -> Any:
         """The plan of a view's query; None if it is not understood."""
         if table.key not in self._views:
-            parts = read(table.definition.encode()).parts if table.definition else ()
+            parts = read(table.definition.encode(), columns=True).parts if table.definition else ()
             self._views[table.key] = parts[0].plan if len(parts) == 1 else None
         return self._views[table.key]
 

@@ -9,6 +9,6 @@ from pgguard.sql.facts.reading import read
 
 def planned(sql: str) -> Any:
     """The plan of the only statement of a text."""
-    (part,) = read(sql.encode()).parts
+    (part,) = read(sql.encode(), columns=True).parts
     assert not part.obstacle, part.obstacle
     return part.plan

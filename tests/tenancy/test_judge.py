@@ -157,16 +157,18 @@ def test_texts_that_cannot_be_read_share_nothing() -> None:
     assert judge.statement(b"SELECT a b c 2 FROM") is not broken
 
 
-def test_a_new_catalogue_makes_verdicts_old_and_needs_no_second_parse(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("size", [0, 10_000])
+def test_a_new_catalogue_makes_verdicts_old_and_needs_no_second_parse_of_a_long_text(
+    monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     judge = fresh()
-    statement = judged(judge, "SELECT * FROM plain")
+    statement = judged(judge, "SELECT * FROM plain" + " " * size)
     assert statement.verdict == Verdict.no_tenant_data
     plain = dataclasses.replace(ITEMS, name="plain")
     judge.set_catalogue(dataclasses.replace(CATALOGUE, tables={plain.key: plain}))
     assert statement.version != judge.version
-    monkeypatch.setattr(module, "read", None)
+    if size:
+        monkeypatch.setattr(module, "read", None)
     judge.judge(statement)
     assert statement.verdict == Verdict.unscoped
 

@@ -34,7 +34,7 @@ _OPAQUE: Final = {
 
 _ROLES: Final = frozenset({session_effects.Kind.ROLE})
 
-MOST_STATEMENTS: Final = 1000
+MOST_STATEMENTS: Final = 300
 """Of one text; verdicts are given in the loop."""
 MOST_NAMES: Final = 2000
 """That a statement may name; beyond it is opaque."""
@@ -59,8 +59,9 @@ text that goes on with a statement."""
 TOO_LONG: Final = "the text is longer than tenancy.max_statement"
 
 
-def read(text: bytes, limit: int = LIMIT) -> Facts:
-    """Facts of a UTF-8 text; `limit` in bytes."""
+def read(text: bytes, limit: int = LIMIT, *, columns: bool = False) -> Facts:
+    """Facts of a UTF-8 text; `limit` in bytes. With `columns` its plan has all result columns, as
+    those need who refer to them: of a view."""
     if len(text) > limit:
         return unread(TOO_LONG)
     try:
@@ -81,7 +82,7 @@ def read(text: bytes, limit: int = LIMIT) -> Facts:
     for entry in tree:
         kind, body = next(iter(entry["stmt"].items()))
         if len(parts) < MOST_STATEMENTS:
-            part, by_value = _read_statement(kind, body)
+            part, by_value = _read_statement(kind, body, columns=columns)
             part.stale = bool(facts.effects & effects.DDL)
             facts.by_value = facts.by_value or by_value
             parts.append(part)
@@ -119,10 +120,10 @@ def unread(reason: str, *, rejected: bool = False) -> Facts:
     return Facts(effects=effects.ANY, session=left, unread=reason, rejected=rejected)
 
 
-def _read_statement(kind: str, body: Node) -> tuple[Part, bool]:
+def _read_statement(kind: str, body: Node, *, columns: bool) -> tuple[Part, bool]:
     # 'on' and 'off', 1 and 0 are literals of one shape.
     valued = kind == "ExplainStmt" and any("arg" in o["DefElem"] for o in body.get("options", []))
-    part, by_value = _read_inner(*_inner(kind, body))
+    part, by_value = _read_inner(*_inner(kind, body), columns=columns)
     if _names(part) > MOST_NAMES:
         return Part("opaque", obstacle=f"it names more than {MOST_NAMES} things"), valued
     return part, by_value or valued
@@ -134,12 +135,12 @@ def _names(part: Part) -> int:
     return sum(map(len, kept))
 
 
-def _read_inner(kind: str, body: Node) -> tuple[Part, bool]:
+def _read_inner(kind: str, body: Node, *, columns: bool) -> tuple[Part, bool]:
     if kind in _OPAQUE and not body.get("ismove"):
         return Part("opaque", obstacle=_OPAQUE[kind]), False
     if kind in _PLANNED:
         part = _part(_PLANNED[kind], kind, body)
-        part.plan, by_value, part.depends, part.obstacle = plan(kind, body)
+        part.plan, by_value, part.depends, part.obstacle = plan(kind, body, columns=columns)
         return part, by_value
     if kind == "TruncateStmt":
         part = _part("truncate", kind, body)

@@ -58,7 +58,7 @@ class Seen:
 class ExpressionReader:
     """Reads expressions; `query` is of the subclass."""
 
-    __slots__ = ("by_value", "depends", "depth", "having", "seen", "size")
+    __slots__ = ("by_value", "depends", "depth", "having", "seen", "size", "top")
 
     def __init__(self) -> None:
         self.by_value = False
@@ -67,6 +67,8 @@ class ExpressionReader:
         """Something depends on the values of an execution: hope may say more."""
         self.depth = 0
         self.size = 0
+        self.top: Node = {}
+        """The statement itself."""
         self.having = False
         """Calls may be aggregates, and subqueries say nothing."""
         self.seen = Seen()

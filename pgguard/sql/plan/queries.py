@@ -134,7 +134,7 @@ class QueryReader(PredicateReader):
         select.where = self.predicate(where)
         select.condition = condition_word(where)
         seen = self.seen = Seen()
-        select.targets = self.targets(node.get("targetList", []))
+        select.targets = self.targets(_telling(node, top=node is self.top))
         select.queries = self._rest(node)
         if "groupClause" in node or "havingClause" in node:
             self._group(node, select)
@@ -285,6 +285,19 @@ class QueryReader(PredicateReader):
 
     def both(self, one: Predicate, other: Predicate) -> Predicate:
         return conjunction([one, other])
+
+
+def _telling(node: Node, *, top: bool) -> list[Node]:
+    """The select list; of the statement itself, whose columns nobody reads, what is more than a
+    column."""
+    targets: list[Node] = node.get("targetList", [])
+    if not top or "groupClause" in node or "distinctClause" in node:
+        return targets
+    return [one for one in targets if not _is_column(one["ResTarget"].get("val", {}))]
+
+
+def _is_column(value: Node) -> bool:
+    return "ColumnRef" in value and "String" in value["ColumnRef"]["fields"][-1]
 
 
 def relation(body: Node) -> Relation:

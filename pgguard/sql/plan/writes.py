@@ -139,10 +139,11 @@ def _returning(body: Node) -> list[Node]:
     return older
 
 
-def plan(kind: str, body: Node) -> tuple[Any, bool, bool, str]:
+def plan(kind: str, body: Node, *, columns: bool = False) -> tuple[Any, bool, bool, str]:
     """The plan of a statement, whether literals' values decided something, whether it depends on
     the values of an execution, and why there is no plan."""
     planner = Planner()
+    planner.top = {} if columns else body
     try:
         read = planner.any_query(kind, body)
     except (TooDeepError, RecursionError):

@@ -7,6 +7,7 @@ import pickle
 import pytest
 from planning import planned
 
+from pgguard.sql.facts.reading import read
 from pgguard.sql.plan.nodes import Derived, Join, Relation, Rows, Select, SetOperation, Values
 
 
@@ -97,3 +98,15 @@ def test_a_recursive_query_names_itself() -> None:
 def test_a_plan_can_be_pickled() -> None:
     sql = "WITH a AS (SELECT 1) SELECT *, (SELECT 2) FROM a JOIN b USING (c) WHERE d = $1 OR e"
     assert pickle.loads(pickle.dumps(planned(sql))) == planned(sql)
+
+
+def test_columns_that_nobody_reads_are_left_out_of_a_plan() -> None:
+    def names(sql: str) -> list[str]:
+        (part,) = read(sql.encode()).parts
+        return [target.name for target in part.plan.targets]
+
+    assert names("SELECT a, x.b, count(*), (SELECT c FROM u) FROM x") == ["count", "c"]
+    assert names("SELECT DISTINCT a FROM x") == ["a"]
+    assert names("SELECT a FROM x GROUP BY 1") == ["a"]
+    (part,) = read(b"SELECT 1 FROM (SELECT a FROM x) AS y").parts
+    assert [target.name for target in part.plan.sources[0].query.targets] == ["a"]
