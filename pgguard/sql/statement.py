@@ -229,7 +229,7 @@ class Statement:
         self.assigned: tuple[Assignment, ...] = ()
         """The tenant settings that it makes."""
         self.variants: dict[str, Statement] | None = None
-        """The same statement as its values have shown it, by code."""
+        """The same statement as its values have shown it, by code and reason."""
         self._fingerprint = ""
         self._masked: str | None = None
 

@@ -1,7 +1,7 @@
 """A statement as the values of an execution have shown it: the same text, another verdict.
 
-Laws: one for each statement and code; its fingerprint is the statement's own, so that a report
-shows both as what they are, one text.
+Laws: one for each statement, code and reason, bounded; its fingerprint is the statement's own, so
+that a report shows both as what they are, one text.
 """
 
 from __future__ import annotations
@@ -15,10 +15,14 @@ from pgguard.tenancy import rules
 if TYPE_CHECKING:
     from pgguard.findings import Verdict
 
+MOST = 20
+"""Variants of one statement that are kept."""
+
 
 def variant(statement: Statement, code: str, verdict: Verdict, why: str) -> Statement:
     """The statement under another code; an empty one is no finding."""
-    kept = statement.variants.get(code) if statement.variants is not None else None
+    key = f"{code} {why}"
+    kept = statement.variants.get(key) if statement.variants is not None else None
     if kept is not None and kept.version == statement.version:
         return kept
     one = Statement(statement.text, statement.shape, readable=statement.readable)
@@ -32,7 +36,7 @@ def variant(statement: Statement, code: str, verdict: Verdict, why: str) -> Stat
         replace(relation, level=level, why=why, fix="") for relation in statement.relations
     )
     one.remedy = rules.remedy(code, [], why) if code else ""
-    if statement.variants is None:
+    if statement.variants is None or len(statement.variants) >= MOST:
         statement.variants = {}
-    statement.variants[code] = one
+    statement.variants[key] = one
     return one
