@@ -32,6 +32,7 @@ _READABLE: Final = {
     "client_encoding": {"utf8", "utf-8", "unicode", "sql_ascii"},
     "standard_conforming_strings": {"on", "true", "yes", "1"},
 }
+_UNSET: Final = "\0unset"
 SEVERAL: Final = "its values are those of more than one tenant"
 
 
@@ -55,10 +56,11 @@ class State:
 class Rehearsal:
     """One session; `tenant` is the value of the tenant settings at its start."""
 
-    __slots__ = ("_before", "_judge", "_local", "state")
+    __slots__ = ("_before", "_judge", "_local", "_user", "state")
 
     def __init__(self, judge: Judge, tenant: str | None = None) -> None:
         self._judge = judge
+        self._user = judge.model.catalogue.roles.user if judge.model is not None else ""
         self.state = State()
         if tenant is not None:
             for name in judge.settings.settings:
@@ -67,6 +69,14 @@ class Rehearsal:
         """As it was when the transaction began; None outside of one."""
         self._local: dict[str, str | None] = {}
         """What SET LOCAL has hidden until the end of the transaction."""
+
+    @property
+    def role(self) -> str:
+        """Who runs the statements; empty = not known."""
+        settings = self.state.settings
+        login = settings.get("session_authorization", self._user)
+        role = settings.get("role", "none")
+        return (login if role == "none" else role) or ""
 
     def judge(self, sql: str, params: Sequence[str | None] | None = None) -> Statement:
         """The statement with its verdict, as the session stands now."""
@@ -88,6 +98,7 @@ class Rehearsal:
 
     def _judged(self, sql: str) -> Statement:
         statement = self._statement(sql)
+        self._judge.users = {self.role}
         self._judge.judge(statement)
         self._compare(statement)
         return statement
@@ -124,6 +135,7 @@ class Rehearsal:
 
     def _copy(self) -> Rehearsal:
         other = Rehearsal(self._judge)
+        other._user = self._user
         other.state, other._before = self.state.copy(), self._before
         other._local = dict(self._local)
         return other
@@ -189,8 +201,9 @@ class Rehearsal:
     def _set(self, name: str, value: str | None, *, local: bool) -> None:
         settings = self.state.settings
         if local:
-            # Once it has been set in a session a setting reads '' afterwards, not NULL.
-            self._local.setdefault(name, settings.get(name, ""))
+            # Once one of ours has been set in a session it reads '' afterwards, not NULL.
+            unset = "" if "." in name else _UNSET
+            self._local.setdefault(name, settings.get(name, unset))
         else:
             self._local.pop(name, None)
         settings[name] = value
@@ -199,5 +212,7 @@ class Rehearsal:
         self.state = state
         if state is not self._before:
             state.settings.update(self._local)
+            for name in [name for name, value in self._local.items() if value == _UNSET]:
+                del state.settings[name]
         self._before = None
         self._local = {}

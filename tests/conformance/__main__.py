@@ -16,6 +16,7 @@ RUNS = {
     "pythons": "tests.conformance.pythons",
     "memory": "tests.conformance.memory",
     "flood": "tests.conformance.flood.deluge",
+    "findings": "tests.conformance.findings",
     "pglite": "tests.conformance.pglite",
     "sharing": "tests.conformance.sharing",
     "features": "tests.conformance.features.probe",

@@ -123,3 +123,21 @@ def test_a_text_that_reads_otherwise_for_the_server_is_not_read(
     assert verdict(session(), scoped) is Verdict.scoped
     assert session(setting).judge(scoped).code == "PGG901"
     assert verdict(session(setting, "RESET ALL"), scoped) is Verdict.scoped
+
+
+@pytest.mark.parametrize(
+    ("setup", "role"),
+    [
+        ((), "pgguard"),
+        (("SET ROLE app",), "app"),
+        (("SET ROLE app", "RESET ROLE"), "pgguard"),
+        (("SET ROLE app", "SET ROLE NONE"), "pgguard"),
+        (("SET SESSION AUTHORIZATION app",), "app"),
+        (("BEGIN", "SET LOCAL ROLE app", "COMMIT"), "pgguard"),
+        (("SELECT set_config('role', $1, false)",), ""),
+    ],
+)
+def test_a_session_has_the_role_that_it_has_set(
+    session: Callable[..., Rehearsal], setup: tuple[str, ...], role: str
+) -> None:
+    assert session(*setup).role == role
