@@ -18,6 +18,7 @@ RUNS = {
     "flood": "tests.conformance.flood.deluge",
     "pglite": "tests.conformance.pglite",
     "sharing": "tests.conformance.sharing",
+    "batches": "tests.conformance.batches.batches",
     "features": "tests.conformance.features.probe",
     "stress": "tests.conformance.stress.storm",
     "regress": "tests.conformance.regress.suites",
