@@ -116,6 +116,7 @@ class ProcessCounters:
         "internal_errors",
         "logins_ended",
         "loop_lag_seconds",
+        "pinned_transactions",
         "pool_wait_seconds",
         "received_bytes",
         "sent_bytes",
@@ -137,6 +138,8 @@ class ProcessCounters:
         self.cache_misses = 0
         self.settled = 0
         """Executions that were counted outside of the hot loop."""
+        self.pinned_transactions = 0
+        """Of those that have ended, those whose session kept its server for a reason then."""
         self.cancels = 0
         self.unknown_messages = 0
         self.internal_errors = 0

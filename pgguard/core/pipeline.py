@@ -112,6 +112,12 @@ class Pipeline:
         entries = self.entries
         return entries.popleft() if isinstance(entries, deque) else entries.pop(0)
 
+    def stretch(self) -> None:
+        """More than MANY entries, each of which is answered for itself: take the oldest one in
+        time that does not grow with those behind."""
+        if not isinstance(self.entries, deque):
+            self.entries = deque(self.entries)
+
     def _replace(self, count: int, by: list[int]) -> None:
         """Other entries for the first `count`, in time that does not grow with those behind."""
         entries = self.entries

@@ -370,7 +370,17 @@ class SharedServer(Server):
         for _ in range(promised - self.pipeline.promised if session is not None else 0):
             assert session is not None
             session.settled(answered)
+        if status == "I":
+            self._count_pinned()
         return b""
+
+    def _count_pinned(self) -> None:
+        """A transaction is over; was its session free to be parted from the server?"""
+        session = cast("SharedSession | None", self.session)
+        if session is not None and session.pinned:
+            self.counters.pinned_transactions += 1
+            # So that the next one comes here, too, whichever way it goes.
+            self.noted = True
 
     def _answer_whole(self) -> None:
         """What the end of a Query or of a whole batch, and of what was passed over, has changed."""
@@ -412,6 +422,8 @@ class SharedServer(Server):
                 else:
                     tracked.commit()
                 self.settings = dict(tracked.settings)
+        if status == "I" and not self.walking:
+            self._count_pinned()
 
 
 _CONTROL = (b"BEGIN", b"START", b"COMMIT", b"ROLLBACK", b"SAVEPOINT", b"RELEASE")

@@ -112,6 +112,7 @@ def translate(session: SharedSession, server: SharedServer, data: bytes) -> None
     session.must_wait = False
     if len(server.pipeline.entries) > pipeline.MANY:
         server.doubt = server.doubt or "too much was owed at once"
+        server.pipeline.stretch()
 
 
 def _must_wait(session: SharedSession, server: SharedServer, kind: int, raw: bytes) -> bool:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 KEPT = 8
 """Processes."""
+NAMES = 8
+"""Descriptors of one process that are looked at first."""
 DESCRIPTORS = 64
 """Of one process that are looked at."""
 
@@ -73,8 +75,8 @@ class Lately:
         self.kernel = Kernel()
         self._proc = proc
         self._ask = ask or self.kernel.inode
-        self._processes: OrderedDict[int, tuple[int, bytes, ProcessInfo]] = OrderedDict()
-        """By pid: the directory, the command line as it was, and what was made of it."""
+        self._processes: OrderedDict[int, _Process] = OrderedDict()
+        """By pid."""
 
     def find(self, port: int, peer_port: int) -> ProcessInfo | None:
         """The process of a loopback TCP socket, if it is one of these."""
@@ -85,10 +87,10 @@ class Lately:
             return None
         link = f"socket:[{inode}]"
         for pid in list(reversed(self._processes)):
-            directory, words, info = self._processes[pid]
+            process = self._processes[pid]
             try:
-                has = _has(directory, link)
-                same = has and _command(directory) == words
+                has = process.has(link)
+                same = has and _command(process.directory) == process.words
             except OSError:
                 # It has ended.
                 self._forget(pid)
@@ -99,7 +101,7 @@ class Lately:
                     self._forget(pid)
                     return None
                 self._processes.move_to_end(pid)
-                return info
+                return process.info
         return None
 
     def remember(self, info: ProcessInfo) -> None:
@@ -114,7 +116,7 @@ class Lately:
             except OSError:
                 os.close(directory)
                 return
-            self._processes[info.pid] = directory, words, info
+            self._processes[info.pid] = _Process(directory, words, info)
             if len(self._processes) > KEPT:
                 self._forget(next(iter(self._processes)))
 
@@ -124,20 +126,41 @@ class Lately:
             self._forget(pid)
 
     def _forget(self, pid: int) -> None:
-        os.close(self._processes.pop(pid)[0])
+        os.close(self._processes.pop(pid).directory)
 
 
-def _has(directory: int, link: str) -> bool:
-    """Whether one of the first descriptors is that. Raises OSError where there are none left."""
-    names = os.listdir(directory)
-    if not names:
-        raise ProcessLookupError
-    for name in names[:DESCRIPTORS]:
-        with suppress(OSError):
-            # It may have been closed meanwhile.
-            if os.readlink(name, dir_fd=directory) == link:
+class _Process:
+    """One of them: its open directory, its command line as it was, and what was made of that."""
+
+    __slots__ = ("_names", "directory", "info", "words")
+
+    def __init__(self, directory: int, words: bytes, info: ProcessInfo) -> None:
+        self.directory = directory
+        self.words = words
+        self.info = info
+        self._names: list[str] = []
+        """Descriptors that were connections of ours, the newest last: they are used again."""
+
+    def has(self, link: str) -> bool:
+        """Whether one of its first descriptors is that. Raises OSError where it has none left."""
+        for name in reversed(self._names):
+            if self._is(name, link):
                 return True
-    return False
+        names = os.listdir(self.directory)  # noqa: PTH208  a descriptor
+        if not names:
+            raise ProcessLookupError
+        for name in names[:DESCRIPTORS]:
+            if name not in self._names and self._is(name, link):
+                self._names = [*self._names[1 - NAMES :], name]
+                return True
+        return False
+
+    def _is(self, name: str, link: str) -> bool:
+        try:
+            return os.readlink(name, dir_fd=self.directory) == link
+        except OSError:
+            # It may have been closed meanwhile.
+            return False
 
 
 def _command(directory: int) -> bytes:

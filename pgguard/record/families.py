@@ -146,6 +146,13 @@ def process_families(hub: Hub, executed: int) -> Iterator[Family]:
         ],
     )
     yield Family(
+        "pinned_transactions",
+        "counter",
+        "Transactions behind which the session was pinned to its server.",
+        (),
+        [((), counters.pinned_transactions)],
+    )
+    yield Family(
         "errors",
         "counter",
         "Errors that Postgres sent, by SQLSTATE.",

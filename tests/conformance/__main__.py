@@ -19,6 +19,7 @@ RUNS = {
     "findings": "tests.conformance.findings",
     "pglite": "tests.conformance.pglite",
     "sharing": "tests.conformance.sharing",
+    "batches": "tests.conformance.batches.batches",
     "features": "tests.conformance.features.probe",
     "stress": "tests.conformance.stress.storm",
     "regress": "tests.conformance.regress.suites",

@@ -56,6 +56,21 @@ def program(name: str, package: str, *, first: Path | None = None) -> Path:
     return found
 
 
+def file(path: str, package: str) -> Path:
+    """A file of a Debian package, which is installed by apt-get where it is missing."""
+    found = Path(path)
+    if not found.exists() and os.geteuid() == 0 and shutil.which("apt-get"):
+        _apt_install(package)
+    if not found.exists():
+        raise Missing(f"{path} is not on this machine: apt-get install {package} (as root)")
+    return found
+
+
+def package(name: str) -> None:
+    """A Debian package, for what it brings to a language of its own. Raises Missing."""
+    file(f"/usr/share/doc/{name}", name)
+
+
 def compiler() -> Path:
     """gcc, with the C library's headers."""
     gcc = program("gcc", "gcc")

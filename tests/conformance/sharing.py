@@ -1,8 +1,8 @@
 """`sharing`: many sessions on few server connections, in transparent mode.
 
-pgbench with four times as many clients as servers; ten files that keep a hundred connections open
-each, in front of a Postgres of thirty; what drivers send on connect and on reset, which must leave
-no pin; and the same with real drivers. Postgres is the witness: its log shows a 53300 of its own.
+pgbench with four times as many clients as servers, and ten files that keep a hundred connections
+open each, in front of a Postgres of thirty. Postgres is the witness: its log shows a 53300 of its
+own.
 """
 
 from __future__ import annotations
@@ -23,50 +23,6 @@ LIMIT_MS = 3000
 """Milliseconds within which one thread with more connections than servers is answered."""
 
 FILES, KEPT, CAP, ROUNDS = 10, 100, 2, 5
-
-ASYNCPG = "SELECT pg_advisory_unlock_all();\nCLOSE ALL;\nUNLISTEN *;\nRESET ALL;"
-NPGSQL = (
-    "CLOSE ALL;UNLISTEN *;SELECT pg_advisory_unlock_all();DISCARD SEQUENCES;DISCARD TEMP;"
-    "SET SESSION AUTHORIZATION DEFAULT;RESET ALL"
-)
-TYPES = "SELECT t.oid, t.typname FROM pg_type AS t WHERE t.typname IN ('int2', 'uuid', 'jsonb')"
-BATCHES: dict[str, tuple[str, ...]] = {
-    "asyncpg": ("SELECT 1", ASYNCPG),
-    "Npgsql": ("SELECT version()", TYPES, "SELECT 1", NPGSQL),
-    "Npgsql, DISCARD ALL": ("SELECT version()", TYPES, "SELECT 1", "DISCARD ALL"),
-    "SQLAlchemy": (
-        "BEGIN",
-        "select pg_catalog.version()",
-        "select current_schema()",
-        "show standard_conforming_strings",
-        "ROLLBACK",
-        "BEGIN",
-        "SELECT 1",
-        "ROLLBACK",
-    ),
-    "Rails": (
-        "SET client_min_messages TO 'warning'",
-        "SET standard_conforming_strings = on",
-        "SET intervalstyle = iso_8601",
-        "SET SESSION timezone TO 'UTC'",
-        "SHOW max_identifier_length",
-        TYPES,
-        "BEGIN",
-        "SELECT 1",
-        "COMMIT",
-    ),
-    "Rails, reset": ("SET SESSION timezone TO 'UTC'", "SELECT 1", "DISCARD ALL"),
-    "JDBC": (
-        "SET extra_float_digits = 3",
-        "SET application_name = 'PostgreSQL JDBC Driver'",
-        "SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE",
-        "BEGIN",
-        "SELECT 1",
-        "COMMIT",
-    ),
-    "Prisma": ('SET search_path = "public"', "BEGIN", "SELECT 1", "COMMIT", "DEALLOCATE ALL"),
-}
-"""What drivers and frameworks send as simple queries when they connect, work and give back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +55,6 @@ def run(checks: harness.Checks, short: bool) -> None:
         _programs(checks, str(program), server, 50 if short else 400)
         _one_thread(checks, str(program), server, 20 if short else 100)
         _files(checks, server, 3 if short else FILES)
-        for what in (_batches, _drivers):
-            with harness.Guard(server.address, SHARED | {"limits.connection_limit": "1"}) as guard:
-                asyncio.run(asyncio.wait_for(what(checks, guard), 120))
         log = server.log.read_text(errors="replace")
         refused = len(re.findall("too many clients|remaining connection slots", log))
         checks.claim(refused == 0, "53300 from Postgres, in its own log", refused, "0")
@@ -197,48 +150,3 @@ async def _keep(guard: harness.Guard, files: int) -> int:
         return right
 
     return sum(await asyncio.gather(*map(file, range(files))))
-
-
-async def _batches(checks: harness.Checks, guard: harness.Guard) -> None:
-    """One server, two sessions: what one leaves behind would keep the other one waiting."""
-    for name, texts in BATCHES.items():
-        session = await RawSession.open(guard.address, application_name="a")
-        other = await RawSession.open(guard.address, application_name="a")
-        for text in texts:
-            await session.query(text)
-            if text != "BEGIN" and "BEGIN" not in texts:
-                await other.query("SELECT 1")
-        await _no_pins(checks, guard, name)
-        await other.query("SELECT 1")
-        session.vanish("fin")
-        other.vanish("fin")
-
-
-async def _drivers(checks: harness.Checks, guard: harness.Guard) -> None:
-    """Pools of two on one server."""
-    import asyncpg
-    import psycopg
-
-    pool = await asyncpg.create_pool(guard.address.url, min_size=2, max_size=2)
-    for turn in range(6):
-        async with pool.acquire() as connection, connection.transaction():
-            assert await connection.fetchval("SELECT $1::int", turn) == turn
-    await _no_pins(checks, guard, "asyncpg's own pool of 2, one server")
-    await pool.close()
-    kept = [
-        await psycopg.AsyncConnection.connect(**guard.address.libpq("psycopg")) for _ in range(2)
-    ]
-    for turn in range(12):
-        connection = kept[turn % 2]
-        cursor = await connection.execute("SELECT %s::int", (turn,))
-        assert await cursor.fetchone() == (turn,)
-        await connection.rollback()
-    await _no_pins(checks, guard, "two of psycopg, prepared from the fifth time on, one server")
-    for connection in kept:
-        await connection.close()
-
-
-async def _no_pins(checks: harness.Checks, guard: harness.Guard, name: str) -> None:
-    pins = (await asyncio.to_thread(guard.api, "pins"))["pins"]
-    said = "; ".join(f"{pin['reason']}: {pin['statement']}" for pin in pins)
-    checks.claim(not pins, f"pins after {name}", said or 0, "0")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 import pytest
 
 from pgguard.core.pipeline import (
@@ -9,6 +11,7 @@ from pgguard.core.pipeline import (
     CALL,
     COPY_END,
     EXECUTE,
+    MANY,
     PARSE,
     QUERY,
     SYNC,
@@ -104,3 +107,17 @@ def test_a_copy_takes_back_the_syncs_that_postgres_will_ignore(
     pipe = pipeline(*entries)
     assert pipe.copy_in_begins() == ended
     assert tuple(pipe.entries) == left
+
+
+def test_a_long_pipeline_of_single_answers_is_taken_from_its_head() -> None:
+    pipeline = Pipeline()
+    pipeline.entries += [BIND, EXECUTE] * MANY
+    pipeline.stretch()
+    assert isinstance(pipeline.entries, deque)
+    assert [pipeline.pop(), pipeline.pop()] == [BIND, EXECUTE]
+    before = pipeline.entries
+    pipeline.stretch()
+    assert pipeline.entries is before
+    pipeline.entries.append(SYNC)
+    assert not pipeline.ready()
+    assert pipeline.entries == []

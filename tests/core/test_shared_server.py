@@ -90,3 +90,16 @@ def test_who_listens_hears_of_others_by_the_pids_that_they_were_told() -> None:
     shared.done(server, "UNLISTEN")
     assert not server.walking
     shared.world.end()
+
+
+def test_transactions_behind_which_a_session_is_pinned_are_counted() -> None:
+    shared = Shared()
+    session = shared.session()
+    server = session.shared
+    for text in ("SELECT 1", "LISTEN a", "SELECT 1", "BEGIN", "COMMIT", "UNLISTEN *", "SELECT 1"):
+        shared.says(session, f'Query "{text}"')
+        shared.done(server, text, "T" if text == "BEGIN" else "I")
+    assert shared.hub.counters.pinned_transactions == 3
+    counters = shared.hub.counters
+    assert counters.transactions["commit"] + counters.autocommit_seconds.count == 6
+    shared.world.end()

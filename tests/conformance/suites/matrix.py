@@ -28,7 +28,7 @@ from tests.conformance.suites import node_client, node_suites, python_suites
 from tests.conformance.suites.model import Outcome, Suite, Target
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from tests.conformance.suites.model import Prepared
 
@@ -242,8 +242,10 @@ def once(
     short: bool,
     guard: dict[str, str] | None,
     only: Collection[str] | None = None,
+    look: Callable[[harness.Guard], object] = lambda _guard: None,
 ) -> Run:
-    """One run on a Postgres of its own, through a guard with these settings or directly."""
+    """One run on a Postgres of its own, through a guard with these settings or directly; `look` is
+    called at its end."""
     with contextlib.ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pgguard-suite-")))
         address = stack.enter_context(server(suite))
@@ -256,6 +258,7 @@ def once(
         started = time.monotonic()
         outcomes = ready.run(target, scratch, short=short, only=only)
         took = time.monotonic() - started
+        look(through)
         metrics = through.metrics()
         peak = max(metrics.by("client_server_connections_peak", "client").values(), default=0)
         return Run(outcomes, took, int(metrics.total("pool_wait_seconds_count")), int(peak))
