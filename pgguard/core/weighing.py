@@ -16,7 +16,7 @@ from pgguard.core.watching import watch_of
 from pgguard.findings import Verdict
 from pgguard.sql.session_effects import Kind
 from pgguard.tenancy.policy import Action
-from pgguard.tenancy.tenants import Given, Named, Parameter, named, same, tenants, values
+from pgguard.tenancy.tenants import Given, Named, Parameter, named, nobody, same, tenants, values
 from pgguard.tenancy.variants import variant
 from pgguard.wire import codes
 
@@ -33,6 +33,7 @@ _int16 = Struct(">H").unpack_from
 _int32 = Struct(">i").unpack_from
 
 _SEVERAL = "its values are {} different tenants in one execution: {}"
+_NOBODY = "its tenant is NULL in this execution: the new row belongs to no tenant"
 _BYTES = " (compared by their bytes: the type is not known)"
 
 
@@ -62,6 +63,8 @@ def weigh(
         given = Given(text, parameters(message[5:], oids))
     if state is not None:
         given = given._replace(setting=state.setting)
+    if statement.publishes and nobody(statement.tenants, given):
+        return variant(statement, "PGG101", Verdict.unscoped, _NOBODY)
     all_named = named(statement.tenants, given, state.settings if state is not None else None)
     if all_named.crosses:
         return variant(statement, "PGG102", Verdict.cross_tenant, _why(all_named))

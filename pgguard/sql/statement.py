@@ -184,6 +184,7 @@ class Statement:
         "marks",
         "parameter_types",
         "position",
+        "publishes",
         "readable",
         "relations",
         "remedy",
@@ -220,6 +221,8 @@ class Statement:
         self.keys: tuple[KeyValue, ...] = ()
         self.parameter_types: tuple[str, ...] = ()
         """By number from $1, the type of the column that each goes with; empty = not known."""
+        self.publishes = False
+        """A parameter is the tenant of a new row, and may be NULL: then the row is everybody's."""
         self.varies = False
         """The values of an execution decide whether it names one tenant."""
         self.marks = False

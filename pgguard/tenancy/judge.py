@@ -370,7 +370,8 @@ def _name(statement: Statement, judgement: Judgement) -> None:
         one._replace(constants=tuple(naming.numbered(each, text) for each in one.constants))
         for one in keys
     )
-    statement.varies = varies(statement.tenants)
+    statement.publishes = naming.publishes(judgement.outcomes)
+    statement.varies = varies(statement.tenants) or statement.publishes
     statement.variants = None
     statement.parameter_types = judgement.parameter_types
 

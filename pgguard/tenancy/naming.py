@@ -28,6 +28,24 @@ def tenants_of(outcomes: Iterable[Outcome]) -> tuple[TenantValue, ...]:
     )
 
 
+def publishes(outcomes: Iterable[Outcome]) -> bool:
+    """Whether a parameter decides if a new row is a tenant's or, as NULL, everybody's."""
+    return any(
+        outcome.tenant is not None
+        and _use(outcome) == "insert"
+        and any(constant.kind == "parameter" for constant in outcome.tenant[0])
+        and _optional(outcome)
+        for outcome in outcomes
+    )
+
+
+def _optional(outcome: Outcome) -> bool:
+    """Whether the tenant column may be NULL."""
+    role = outcome.role
+    columns = role.columns if role is not None and role.kind == "direct" else ()
+    return any((c := outcome.table.column(name)) and not c.not_null for name in columns)
+
+
 def keys_of(outcomes: Iterable[Outcome]) -> tuple[KeyValue, ...]:
     """The keys named by such outcomes."""
     return tuple(

@@ -242,6 +242,18 @@ def named(
     return Named(statement, others, sure)
 
 
+def nobody(listed: Sequence[TenantValue], given: Given) -> bool:
+    """Whether the tenant of a new row is a parameter that is NULL."""
+    return any(
+        constant.kind == "parameter"
+        and int(constant.value) <= len(given.parameters)
+        and given.parameters[int(constant.value) - 1].raw is None
+        for value in listed
+        if value.use == "insert"
+        for constant in value.constants
+    )
+
+
 def varies(listed: Sequence[TenantValue]) -> bool:
     """Whether the values of an execution decide if one tenant is named: they must be looked at."""
     different: set[tuple[str, str]] = set()

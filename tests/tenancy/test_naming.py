@@ -38,7 +38,8 @@ PARTS = Table(
     keys=[Key("parts_pkey", ("id",), primary=True)],
     foreign_keys=[ForeignKey("fk", ("item",), ("public", "items"), ("id",))],
 )
-CATALOGUE = Catalogue(tables={table.key: table for table in (ROOT, ITEMS, PARTS)})
+DRAFTS = Table("public", "drafts", columns=[Column("tenant_id", "uuid"), Column("note", "text")])
+CATALOGUE = Catalogue(tables={table.key: table for table in (ROOT, ITEMS, PARTS, DRAFTS)})
 
 
 def judged(sql: str) -> Statement:
@@ -105,3 +106,19 @@ def test_two_statements_of_one_text_both_name_their_tenants() -> None:
     statement = judged("SELECT 1 FROM items WHERE tenant_id = 'a'; DELETE FROM items WHERE id = 1")
     assert [(one.use, one.relation) for one in statement.tenants] == [("read", -1)]
     assert [(one.use, one.relation) for one in statement.keys] == [("delete", 0)]
+
+
+@pytest.mark.parametrize(
+    ("sql", "publishes"),
+    [
+        ("INSERT INTO drafts (tenant_id, note) VALUES ($1, 'x')", True),
+        ("INSERT INTO items (id, tenant_id) VALUES (1, $1)", False),
+        ("SELECT note FROM drafts WHERE tenant_id = $1", False),
+    ],
+)
+def test_a_parameter_that_may_make_a_row_everybodys_is_to_be_looked_at(
+    sql: str, publishes: bool
+) -> None:
+    statement = judged(sql)
+    assert (statement.publishes, statement.varies) == (publishes, publishes)
+    assert (statement.clean == -1) == publishes

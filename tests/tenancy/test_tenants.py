@@ -15,6 +15,7 @@ from pgguard.tenancy.tenants import (
     Parameter,
     canonical,
     named,
+    nobody,
     read,
     read_array,
     varies,
@@ -142,3 +143,11 @@ def test_only_where_values_decide_a_bind_is_looked_at(
     values: tuple[TenantValue, ...], expected: bool
 ) -> None:
     assert varies(values) is expected
+
+
+def test_a_new_row_whose_tenant_is_a_null_parameter_is_nobodys() -> None:
+    new, old = tenant(parameter(1), use="insert"), tenant(parameter(1))
+    assert nobody([new], Given(parameters=[Parameter(None)]))
+    assert not nobody([new], Given(parameters=[Parameter(b"k")]))
+    assert not nobody([new], Given())
+    assert not nobody([old], Given(parameters=[Parameter(None)]))
