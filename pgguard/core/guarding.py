@@ -17,7 +17,7 @@ from pgguard.core import tapping
 from pgguard.core.entry import ABOVE_NOTICE
 from pgguard.core.gate import concerns_databases
 from pgguard.core.watching import watch_of
-from pgguard.core.weighing import parse_of, weigh
+from pgguard.core.weighing import is_known, parse_of, weigh
 from pgguard.sql.effects import ANY, TRANSACTION
 from pgguard.tenancy.policy import Action
 from pgguard.tenancy.refusals import refusal
@@ -77,7 +77,14 @@ def send(session: Session, server: Server, chunk: bytes, later: Later) -> None:
         except RuntimeError:
             # The server's socket has just closed: its loss is about to be reported.
             return
+    version = judge.version
     for at, statement in later:
+        if statement.clean == version and at >= 0 and not session.strict:
+            # In a watched session, or behind another that is not clean.
+            query = chunk[at] != codes.BIND
+            if not statement.tenants or (not query and is_known(session, statement, chunk, at)):
+                session.statements[statement.verdict] += 1
+                continue
         if session.strict:
             # It was weighed before it was sent.
             if at < 0 or chunk[at] != codes.PARSE:

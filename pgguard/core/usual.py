@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from pgguard.core.pipeline import BATCH, BATCH_NAMED, MANY, QUERY
 from pgguard.core.prepared import Prepared
 from pgguard.core.session import NEVER, USUAL_LIMIT, USUAL_TAIL
-from pgguard.core.weighing import parse_of, weigh
+from pgguard.core.weighing import is_known, parse_of, weigh
 from pgguard.sql.cache import DIGITS
 from pgguard.sql.effects import SEQUENCES
 
@@ -119,6 +119,8 @@ def _follow(
     if session.strict:
         return False
     if statement.tenants:
+        if data[bind] == 0x42 and is_known(session, statement, data, bind):
+            return True
         text, oids = b"", prepared.types or () if prepared is not None else ()
         if prepared is not None:
             text = prepared.body.partition(b"\0")[0]

@@ -36,6 +36,7 @@ class Watch:
         "final",
         "names",
         "pending",
+        "raws",
         "refused",
         "tenants",
         "texts",
@@ -60,6 +61,8 @@ class Watch:
         self.tenants = Tenants()
         self.names: dict[tuple[bool, str], Statement] = {}
         """What PREPARE and DECLARE (True) have given a name in SQL."""
+        self.raws: set[tuple[str, bytes]] = set()
+        """Values, by the type of their column, that name nobody new as long as nothing changes."""
         self.texts: dict[bytes, bytes] = {}
         """By name the texts of statements that are known by another text of their shape."""
         self._number = 0

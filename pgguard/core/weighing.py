@@ -32,6 +32,9 @@ _header = Struct(">BI").unpack_from
 _int16 = Struct(">H").unpack_from
 _int32 = Struct(">i").unpack_from
 
+_LONGEST = 100
+_MOST = 100
+
 _SEVERAL = "its values are {} different tenants in one execution: {}"
 _NOBODY = "its tenant is NULL in this execution: the new row belongs to no tenant"
 _BYTES = " (compared by their bytes: the type is not known)"
@@ -67,6 +70,8 @@ def weigh(
         return variant(statement, "PGG101", Verdict.unscoped, _NOBODY)
     all_named = named(statement.tenants, given, state.settings if state is not None else None)
     if all_named.crosses:
+        if watch is not None:
+            watch.raws.clear()
         return variant(statement, "PGG102", Verdict.cross_tenant, _why(all_named))
     _learn(session, statement, given)
     keys = [*all_named.statement, *all_named.others]
@@ -74,6 +79,29 @@ def weigh(
     if state is not None:
         crosses = state.crosses(keys) or crosses
     return _crossing(session, statement) if crosses else statement
+
+
+def is_known(session: Session, statement: Statement, chunk: bytes, at: int) -> bool:
+    """Whether the Bind at that offset names by its only tenant parameter nobody who was not named
+    before: then there is nothing to weigh. Else its value is remembered for the next time."""
+    watch = session.guard
+    if watch is None or not statement.single:
+        return False
+    try:
+        at = chunk.index(0, chunk.index(0, at + 5) + 1) + 1
+        at += 4 + 2 * _int16(chunk, at)[0]
+        for _ in range(statement.single - 1):
+            at += 4 + max(0, _int32(chunk, at)[0])
+        size = _int32(chunk, at)[0]
+    except (ValueError, StructError):
+        return False
+    raw = chunk[at + 4 : at + 4 + size] if 0 <= size <= _LONGEST else b""
+    value = statement.tenants[0].type, raw
+    if value in watch.raws:
+        return True
+    if raw and len(watch.raws) < _MOST:
+        watch.raws.add(value)
+    return False
 
 
 def _learn(session: Session, statement: Statement, given: Given) -> None:
@@ -149,6 +177,7 @@ def _follow(session: Session, statement: Statement, message: bytes) -> Statement
     if statement.frees and session.judge is not None:
         session.judge.owners.forget()
     watch = watch_of(session)
+    watch.raws.clear()
     state = watch.tenants
     assigned = list(statement.assigned)
     for kind, name in facts.session:
@@ -211,6 +240,7 @@ def ended(session: Session, *, failed: bool, owed: bool) -> None:
         return
     state = watch.tenants
     state.answered(failed=failed)
+    watch.raws.clear()
     if failed and session.judge is not None:
         # What was learned in it may not be there.
         session.judge.owners.forget()

@@ -190,6 +190,7 @@ class Statement:
         "remedy",
         "session",
         "shape",
+        "single",
         "tenants",
         "text",
         "variants",
@@ -225,6 +226,8 @@ class Statement:
         """A parameter is the tenant of a new row, and may be NULL: then the row is everybody's."""
         self.varies = False
         """The values of an execution decide whether it names one tenant."""
+        self.single = 0
+        """The only parameter that names its tenant, if nothing else does; else 0."""
         self.marks = False
         """It moves what is remembered of a session: transactions, tenant settings, names."""
         self.frees = False

@@ -22,7 +22,7 @@ from pgguard.tenancy.model import Catalogue, Model, TenancySettings
 from pgguard.tenancy.ownership import Owners
 from pgguard.tenancy.reality import gaps
 from pgguard.tenancy.suspects import session_effects
-from pgguard.tenancy.tenants import varies
+from pgguard.tenancy.tenants import single, varies
 from pgguard.tenancy.verdict import Judgement, judge_facts
 
 if TYPE_CHECKING:
@@ -372,6 +372,7 @@ def _name(statement: Statement, judgement: Judgement) -> None:
     )
     statement.publishes = naming.publishes(judgement.outcomes)
     statement.varies = varies(statement.tenants) or statement.publishes
+    statement.single = single(statement.tenants)
     statement.variants = None
     statement.parameter_types = judgement.parameter_types
 

@@ -254,6 +254,19 @@ def nobody(listed: Sequence[TenantValue], given: Given) -> bool:
     )
 
 
+def single(listed: Sequence[TenantValue]) -> int:
+    """The parameter that alone names the tenant, in every place; 0 = it is not as simple."""
+    numbers = {
+        constant.value if constant.kind == "parameter" else ""
+        for value in listed
+        for constant in value.constants
+    }
+    types = {value.type for value in listed}
+    word = numbers.pop() if len(numbers) == len(types) == 1 else ""
+    creates = any(value.use in {"create", "insert"} for value in listed)
+    return int(word) if word.isdigit() and not creates else 0
+
+
 def varies(listed: Sequence[TenantValue]) -> bool:
     """Whether the values of an execution decide if one tenant is named: they must be looked at."""
     different: set[tuple[str, str]] = set()

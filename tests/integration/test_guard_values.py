@@ -198,3 +198,11 @@ def test_a_row_chosen_by_its_key_is_known_by_what_was_seen(observing: RunningGua
         session.execute("ROLLBACK")
         session.execute(by_id, [2])
         assert codes(observing, "keys.py")["PGG104"] == 1
+
+
+def test_a_value_that_crosses_is_found_each_time(observing: RunningGuard) -> None:
+    with connect(observing, "again.py") as session:
+        session.execute(f"SET app.tenant_id = '{A}'")
+        for tenant in (A, A, B, B, A, B):
+            session.execute(OWN, [tenant])
+        assert codes(observing, "again.py") == {"PGG102": 3}

@@ -18,6 +18,7 @@ from pgguard.tenancy.tenants import (
     nobody,
     read,
     read_array,
+    single,
     varies,
 )
 
@@ -151,3 +152,20 @@ def test_a_new_row_whose_tenant_is_a_null_parameter_is_nobodys() -> None:
     assert not nobody([new], Given(parameters=[Parameter(b"k")]))
     assert not nobody([new], Given())
     assert not nobody([old], Given(parameters=[Parameter(None)]))
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ((tenant(parameter(2)), tenant(parameter(2))), 2),
+        ((tenant(parameter(1)), tenant(parameter(2))), 0),
+        ((tenant(parameter(1), Constant("literal", "a")),), 0),
+        ((tenant(parameter(1), use="insert"),), 0),
+        ((tenant(parameter(1)), tenant(parameter(1), kind="uuid")), 0),
+        ((), 0),
+    ],
+)
+def test_one_parameter_may_name_the_tenant_alone(
+    values: tuple[TenantValue, ...], expected: int
+) -> None:
+    assert single(values) == expected
