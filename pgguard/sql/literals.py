@@ -8,6 +8,7 @@ what cannot be read as Postgres would is None.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 
 _TOKEN: Final = re.compile(
@@ -52,6 +53,7 @@ def literal_at(text: bytes, number: int) -> str | None:
     return f"-{word}" if signed else word
 
 
+@lru_cache(maxsize=1)
 def _literals(text: bytes) -> list[tuple[int, int]]:
     """Where they stand; none if the text cannot be read."""
     if len(text) > _LONGEST:

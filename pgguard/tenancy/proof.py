@@ -169,7 +169,7 @@ def _outcome(one: Occurrence, listed: tuple[str, ...] | None) -> Outcome:
 def _cross(outcomes: list[Outcome]) -> bool:
     """Find literals of different tenants in one statement; whether any were compared."""
     compared = False
-    known: list[tuple[Outcome, str]] = []
+    known: list[tuple[Outcome, Constant]] = []
     for outcome in outcomes:
         if outcome.tenant is None or outcome.level > Verdict.by_id:
             continue
@@ -178,12 +178,15 @@ def _cross(outcomes: list[Outcome]) -> bool:
             if value.kind != "literal":
                 continue
             for other, literal in known[:_MOST_COMPARED]:
+                if literal == value:
+                    # One and the same: what it says cannot depend on its value.
+                    continue
                 compared = True
-                if differ([literal, value.value], kind):
+                if differ([literal.value, value.value], kind):
                     for one in (outcome, other):
                         one.level = Verdict.cross_tenant
                         one.why, one.cure = "the statement names another tenant, too", ""
-            known.append((outcome, value.value))
+            known.append((outcome, value))
     return compared
 
 
