@@ -40,6 +40,7 @@ class Environment:
         "given",
         "home",
         "impossible",
+        "line",
         "links",
         "merged_into",
         "number",
@@ -71,6 +72,8 @@ class Environment:
         self.impossible = False
         self.home: list[int] = []
         """Terms of its own."""
+        self.line: list[Environment] | None = None
+        """Its chain, for as long as nothing dissolves."""
         self.up: dict[int, int] = {}
         self.consts: dict[int, Constants] = {}
         self.solid: set[int] = set()
@@ -89,7 +92,9 @@ class Environment:
 
     def chain(self) -> list[Environment]:
         """From the outermost to this one."""
-        found = []
+        if self.line is not None:
+            return self.line
+        found: list[Environment] = []
         at: Environment | None = self.place()
         while at is not None:
             found.append(at)
@@ -98,36 +103,28 @@ class Environment:
         return found
 
     def find(self, term: int) -> int:
-        """The representative of a term's class: its class in the outermost, and so inwards."""
-        at = self if self.merged_into is None else self.place()
-        if at.parent is not None:
-            term = at.parent.find(term)
-        up = at.up
-        while term in up:
-            term = up[term]
+        """The representative of a term's class."""
+        for one in self.line or self.chain():
+            up = one.up
+            if up:
+                while term in up:
+                    term = up[term]
         return term
 
     def constants(self, term: int) -> Constants | None:
         return self.constants_of(self.find(term))
 
     def constants_of(self, root: int) -> Constants | None:
-        at: Environment | None = self.place()
-        while at is not None:
+        for at in reversed(self.line or self.chain()):
             held = at.consts.get(root)
             if held is not None:
                 return held
-            at = at.above()
         return None
 
     def is_solid(self, term: int) -> bool:
         """Whether the term cannot be NULL."""
         root = self.find(term)
-        at: Environment | None = self.place()
-        while at is not None:
-            if root in at.solid:
-                return True
-            at = at.above()
-        return False
+        return any(root in at.solid for at in self.line or self.chain())
 
     def is_false(self) -> bool:
         """Whether no row matters here at all."""
@@ -197,6 +194,7 @@ class Environment:
     def dissolve(self, into: Environment) -> None:
         """Its facts hold where its parent's do: what was nullable is not."""
         self.merged_into = into
+        self.line = None
         into.equal += self.equal
         into.given += self.given
         into.strict += self.strict

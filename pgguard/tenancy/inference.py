@@ -56,6 +56,10 @@ class Solver:
         self._place()
 
     def _place(self) -> None:
+        for env in self.built.environments:
+            env.line = None
+        for env in self.built.environments:
+            env.line = env.chain()
         self.own = {}
         for one in self.built.occurrences:
             self.own.setdefault(one.env.place().number, []).append(one)

@@ -7,7 +7,7 @@ with each (`variant`); views are read like subqueries, by the names of the defau
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pgguard.sql.plan.nodes import Derived, Join, Relation, Rows
 from pgguard.tenancy import rowsecurity
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from pgguard.sql.plan.nodes import Predicate, Query, Source, Write
     from pgguard.sql.statement import Constant, Name
     from pgguard.tenancy.catalogue import Table
+
+
+MOST_TABLES: Final = 60
+"""Uses of tables in one statement that are proved."""
 
 
 class SourceWalker(Terms):
@@ -108,6 +112,9 @@ class SourceWalker(Terms):
     ) -> Occurrence:
         """A new use of a table."""
         role = self.model.roles.get(table.key)
+        self.tables += 1
+        if self.tables > MOST_TABLES:
+            self.give_up("it uses too many tables to be proved")
         if role is not None and role.kind == "mixed":
             self.give_up(f"{table.shown} is a parent of tenant tables")
         one = Occurrence(table, role, source.alias, env, source.position, use)

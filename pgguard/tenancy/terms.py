@@ -47,6 +47,7 @@ class Terms:
         "queries",
         "recursions",
         "several",
+        "tables",
         "users",
         "variant",
         "view",
@@ -80,6 +81,7 @@ class Terms:
         self.whole: dict[frozenset[int], int] = {}
         """By two terms that a FULL JOIN equates, as they are seen outside: either of them."""
         self.queries = 0
+        self.tables = 0
         self.depth = 0
         self.condition = ""
         self.several = False
