@@ -407,3 +407,13 @@ def test_a_temporary_view_takes_the_name_from_its_table() -> None:
     judged(judge, "CREATE TEMP VIEW items AS SELECT 1 AS tenant_id, note FROM plain")
     assert level(judge, sql) == "unknown"
     assert level(judge, "SELECT * FROM public.items WHERE tenant_id = 1") == "scoped"
+
+
+def test_a_statement_over_hundreds_of_tables_is_given_up_and_does_not_hold_the_loop_up() -> None:
+    many = judged(fresh(), "SELECT 1 FROM " + ", ".join(["items"] * 1000))
+    assert (many.verdict, many.why) == (
+        Verdict.unknown,
+        "it names too many tables to be proved",
+    )
+    few = judged(fresh(), "SELECT 1 FROM " + ", ".join(f"items AS i{n}" for n in range(100)))
+    assert few.verdict == Verdict.unscoped
