@@ -20,10 +20,6 @@ if TYPE_CHECKING:
     from pgguard.sql.statement import Constant, Name
     from pgguard.tenancy.catalogue import Table
 
-MOST_OCCURRENCES: Final = 300
-"""What follows from equal keys is looked for between all of them."""
-
-
 MOST_TABLES: Final = 60
 """Uses of tables in one statement that are proved."""
 
@@ -128,8 +124,6 @@ class SourceWalker(Terms):
             one.inside, one.position = view.shown, -1
             one.alias = f"{called}.{source.alias or source.name.name}"
         self.occurrences.append(one)
-        if len(self.occurrences) > MOST_OCCURRENCES:
-            self.give_up("it names too many tables to be proved")
         if role is not None:
             if role.kind == "owned":
                 one.tenant = [self.fresh(env, (one, "")) for _ in role.owners]
