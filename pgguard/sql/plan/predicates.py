@@ -341,15 +341,19 @@ class PredicateReader(ExpressionReader):
         return Among(column, other.constants | {NULL})
 
     def _with_default(self, column: Column, other: Fallback) -> Predicate | None:
-        """column = COALESCE($1, column): the parameter, unless it is null."""
+        """column = COALESCE($1, column): the parameter, unless it is null; a literal never is."""
         head = other.items[0]
         if not isinstance(head, Value) or NULL in head.constants:
             return None
-        if any(one.kind != "parameter" for one in head.constants):
+        kinds = {one.kind for one in head.constants}
+        if kinds not in ({"parameter"}, {"literal"}):
             return None
-        self.depends = True
         rest = Says((), tuple(query for item in other.items for query in queries_of(item)))
-        return conjunction([Hope(Among(column, head.constants)), Says((column,)), rest])
+        fixed: Predicate = Among(column, head.constants)
+        if kinds == {"parameter"}:
+            self.depends = True
+            fixed = Hope(fixed)
+        return conjunction([fixed, Says((column,)), rest])
 
     def _values(self, left: Node, right: Node, *, null_safe: bool) -> Predicate:
         """An equality of two constants."""
