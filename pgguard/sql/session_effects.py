@@ -59,7 +59,7 @@ class Kind(Enum):
     DEALLOCATE = "deallocate"
     DEALLOCATE_ALL = "deallocate all"
     SIGNAL = "signal"
-    """Ends or cancels what another backend does, by its pid."""
+    """Ends or cancels what another backend does, or asks whom it waits for, by its pid."""
     NAMES_PREPARED = "names prepared"
     """Reads pg_prepared_statements."""
     HOLD = "hold"
@@ -145,7 +145,16 @@ _FUNCTIONS: Final[dict[str, Kind]] = {
     "lastval": Kind.SEQUENCE_READ,
     "setseed": Kind.SEED,
     "pg_backend_pid": Kind.PID,
-    **dict.fromkeys(("pg_terminate_backend", "pg_cancel_backend"), Kind.SIGNAL),
+    **dict.fromkeys(
+        (
+            "pg_terminate_backend",
+            "pg_cancel_backend",
+            "pg_blocking_pids",
+            "pg_safe_snapshot_blocking_pids",
+            "pg_isolation_test_session_is_blocked",
+        ),
+        Kind.SIGNAL,
+    ),
     **dict.fromkeys(("lo_open", "lo_creat", "lo_create"), Kind.LARGE_OBJECT),
     "pg_create_logical_replication_slot": Kind.SNAPSHOT,
     "pg_create_physical_replication_slot": Kind.SNAPSHOT,
