@@ -189,7 +189,8 @@ def of_statement(kind: str, body: Node, part: Part) -> Iterator[Effect]:
         if is_temporary(relation):
             yield Effect(Kind.TEMPORARY, relation.get("relname", ""))
     for name in part.functions:
-        yield from _call(name)
+        if name.name != _PID or not _only_left_out(body):
+            yield from _call(name)
     if any(name.name == "set_config" for name in part.functions):
         yield from _assigned(body)
     if any(name.name == "pg_prepared_statements" for name in part.relations):
@@ -211,6 +212,33 @@ def _call(name: Name) -> Iterator[Effect]:
     elif name.name != "set_config":
         # One that is not Postgres's own, for all that the text says; the catalogue knows.
         yield Effect(Kind.CALL, str(name))
+
+
+_PID: Final = "pg_backend_pid"
+
+
+def _only_left_out(body: Node) -> bool:
+    """Whether the own pid is only compared by `<>`, as by who looks at all other backends: it does
+    not become known by that."""
+    stack: list[Any] = [body]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, list):
+            stack.extend(node)
+        elif isinstance(node, dict):
+            compared = node.get("A_Expr", {})
+            if _name(compared.get("name", [])) == "<>":
+                sides = (compared.get("lexpr", {}), compared.get("rexpr", {}))
+                stack.extend(side for side in sides if not _is_pid(side))
+            elif _is_pid(node):
+                return False
+            else:
+                stack.extend(node.values())
+    return True
+
+
+def _is_pid(node: Node) -> bool:
+    return _name(node.get("FuncCall", {}).get("funcname", [])) == _PID
 
 
 def _assigned(body: Node) -> Iterator[Effect]:
