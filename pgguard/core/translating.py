@@ -47,9 +47,18 @@ _TEXTS = frozenset({25, 1043})
 _NOWHERE = b"\x01"
 """The name of a statement that no session makes: to bind it fails as to bind an unknown one."""
 
-_RESULT_TYPE = backend.error_response(
-    severity="ERROR", sqlstate="0A000", message="cached plan must not change result type"
+_RESULT_TYPE = backend.fields_message(
+    codes.ERROR_RESPONSE,
+    {
+        "S": "ERROR",
+        "V": "ERROR",
+        "C": "0A000",
+        "M": "cached plan must not change result type",
+        "F": "plancache.c",
+        "R": "RevalidateCachedQuery",
+    },
 )[5:]
+"""asyncpg and pgJDBC know by its routine that they are to prepare the statement again."""
 
 
 def translate(session: SharedSession, server: SharedServer, data: bytes) -> None:

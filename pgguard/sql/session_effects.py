@@ -62,7 +62,7 @@ class Kind(Enum):
     DEALLOCATE = "deallocate"
     DEALLOCATE_ALL = "deallocate all"
     SIGNAL = "signal"
-    """Ends or cancels what another backend does, by its pid."""
+    """Ends or cancels what another backend does, or asks whom it waits for, by its pid."""
     NAMES_PREPARED = "names prepared"
     """Reads pg_prepared_statements."""
     HOLD = "hold"
@@ -151,7 +151,16 @@ _FUNCTIONS: Final[dict[str, Kind]] = {
     "lastval": Kind.SEQUENCE_READ,
     "setseed": Kind.SEED,
     "pg_backend_pid": Kind.PID,
-    **dict.fromkeys(("pg_terminate_backend", "pg_cancel_backend"), Kind.SIGNAL),
+    **dict.fromkeys(
+        (
+            "pg_terminate_backend",
+            "pg_cancel_backend",
+            "pg_blocking_pids",
+            "pg_safe_snapshot_blocking_pids",
+            "pg_isolation_test_session_is_blocked",
+        ),
+        Kind.SIGNAL,
+    ),
     **dict.fromkeys(("lo_open", "lo_creat", "lo_create"), Kind.LARGE_OBJECT),
     "pg_create_logical_replication_slot": Kind.SNAPSHOT,
     "pg_create_physical_replication_slot": Kind.SNAPSHOT,
@@ -186,7 +195,8 @@ def of_statement(kind: str, body: Node, part: Part) -> Iterator[Effect]:
         if is_temporary(relation):
             yield Effect(Kind.TEMPORARY, relation.get("relname", ""))
     for name in part.functions:
-        yield from _call(name)
+        if name.name != _PID or not _only_left_out(body):
+            yield from _call(name)
     if any(name.name == "set_config" for name in part.functions):
         yield from _assigned(body)
     if any(name.name == "pg_prepared_statements" for name in part.relations):
@@ -208,6 +218,33 @@ def _call(name: Name) -> Iterator[Effect]:
     elif name.name != "set_config":
         # One that is not Postgres's own, for all that the text says; the catalogue knows.
         yield Effect(Kind.CALL, str(name))
+
+
+_PID: Final = "pg_backend_pid"
+
+
+def _only_left_out(body: Node) -> bool:
+    """Whether the own pid is only compared by `<>`, as by who looks at all other backends: it does
+    not become known by that."""
+    stack: list[Any] = [body]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, list):
+            stack.extend(node)
+        elif isinstance(node, dict):
+            compared = node.get("A_Expr", {})
+            if _name(compared.get("name", [])) == "<>":
+                sides = (compared.get("lexpr", {}), compared.get("rexpr", {}))
+                stack.extend(side for side in sides if not _is_pid(side))
+            elif _is_pid(node):
+                return False
+            else:
+                stack.extend(node.values())
+    return True
+
+
+def _is_pid(node: Node) -> bool:
+    return _name(node.get("FuncCall", {}).get("funcname", [])) == _PID
 
 
 def _assigned(body: Node) -> Iterator[Effect]:

@@ -99,3 +99,30 @@ def test_a_query_that_signals_is_sent_with_the_real_pid() -> None:
     shared.says(session, f'Bind "" "" "{session.pid}"', 'Execute "" 0', "Sync")
     assert f'Bind "" "" "{server.pid}"' in shared.heard(server)
     shared.world.end()
+
+
+def test_whoever_asks_whom_a_session_waits_for_means_its_server() -> None:
+    shared = Shared()
+    session = shared.session()
+    pid, real = session.pid, session.shared.pid
+    for said in (
+        b"SELECT pg_blocking_pids(%d)",
+        b"SELECT pg_catalog.pg_isolation_test_session_is_blocked($1, '{%d,17}')",
+    ):
+        assert in_text(session, said % pid) == said % real
+        assert in_text(session, said % 99_999_999) == said % 99_999_999
+    shared.world.end()
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_the_same_of_a_bound_value(binary: bool) -> None:
+    shared = Shared()
+    session = shared.session()
+
+    def value(pid: int) -> bytes:
+        return pid.to_bytes(4, "big") if binary else b"%d" % pid
+
+    raw = bind_message(b"", b"", [value(session.pid), None], [int(binary)], [])
+    made = in_bind(session, b"SELECT pg_blocking_pids($1), $2", raw)
+    assert decode_bind(made[5:])[3] == [value(session.shared.pid), None]
+    shared.world.end()

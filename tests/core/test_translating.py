@@ -99,6 +99,7 @@ def test_a_statement_that_returns_something_else_fails_in_the_words_of_postgres(
     error, ready = shared.heard(session)
     assert "0A000" in error
     assert "cached plan must not change result type" in error
+    assert "RevalidateCachedQuery" in error
     assert (execute, sync, ready) == ('Execute "" 0', "Sync", "ReadyForQuery I")
     shared.world.end()
 
