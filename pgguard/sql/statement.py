@@ -177,6 +177,7 @@ class Statement:
         "assigned",
         "clean",
         "code",
+        "cut",
         "effects",
         "facts",
         "frees",
@@ -205,6 +206,8 @@ class Statement:
         self.shape = key
         self.readable = readable
         self.facts: Facts | None = None
+        self.cut = False
+        """The text is no longer whole: it cannot be read again."""
         self.clean = -1
         """The `version` if that verdict is no worse than `scoped_fk` and nothing follows from the
         statement's effects, so that an execution is only to be counted; else -1."""
@@ -257,10 +260,10 @@ class Statement:
 
     def shorten(self, size: int) -> None:
         """Keep no more of the text than reports show; it must have been read."""
-        if len(self.text) > size:
+        if len(self.text) > size and not (self.facts is not None and self.facts.forgotten):
             # Both are made of the whole text, so that they are the same in every run.
             self._masked, self._fingerprint = self.masked, self.fingerprint
-            self.text = self.text[:size]
+            self.cut, self.text = True, self.text[:size]
 
     def __repr__(self) -> str:
         return f"<Statement {self.fingerprint} verdict={self.verdict}>"

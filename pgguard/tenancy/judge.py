@@ -256,13 +256,14 @@ class Judge:
             self._miss(judgement.missing)
         self._mark(statement, facts)
         self._settle(statement, judgement, "PGG901" if facts.unread else "")
+        whole = len(statement.text) <= _KEPT and not statement.cut
         if len(statement.text) > SHAPED:
-            statement.text = statement.text[:_KEPT]
+            statement.cut, statement.text = True, statement.text[:_KEPT]
         if judgement.by_value:
             self.cache.forget(statement)
         elif not facts.unread and self.model is not None:
             self.cache.share(statement)
-        if self.model is not None and facts.parts and len(statement.text) <= _KEPT:
+        if self.model is not None and facts.parts and whole:
             statement.facts = _forgotten(facts)
 
     def _hidden(self, facts: Facts) -> Judgement | None:
