@@ -176,7 +176,7 @@ def test_a_new_catalogue_makes_verdicts_old_and_needs_no_second_parse_of_a_long_
 @pytest.mark.parametrize("size", [module._KEPT - 100, module._KEPT, SHAPED, 2 * SHAPED])
 def test_a_text_of_any_length_is_judged_again_as_the_whole_of_it(size: int) -> None:
     judge = fresh(catalogue=None)
-    statement = judged(judge, f"SELECT '{'x' * size}' FROM booking")
+    statement = judged(judge, f"SELECT '{'x' * size}' FROM items")
     for _ in range(2):
         judge.set_catalogue(CATALOGUE)
         judge.judge(statement)
