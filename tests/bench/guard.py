@@ -189,7 +189,17 @@ def _miss(checks: harness.Checks, short: bool) -> None:
     ratios.sort()
     checks.note(f"{len(ratios)} texts; half of them take {ratios[len(ratios) // 2]:.2f} of the bar")
     checks.note(f"the worst: {' '.join(worst_text.split())[:90]}")
-    checks.claim(worst <= 1, "a miss, to 4 x parse_sql_json + 0.3 ms", f"{worst:.2f}", "<= 1")
+    what = "a miss, to 4 x parse_sql_json + 0.3 ms"
+    if short:
+        # It tells a loss from noise; whether every text keeps to it is for the full form.
+        within = sum(ratio <= 1 for ratio in ratios) / len(ratios)
+        checks.claim(within >= SHARE, f"{what}: texts within", f"{within:.1%}", f">= {SHARE:.0%}")
+    else:
+        checks.claim(worst <= 1, what, f"{worst:.2f}", "<= 1")
+
+
+SHARE = 0.98
+"""Of the texts keep to the bar of a miss in the short form."""
 
 
 def _missed(judge: Judge, text: bytes, turns: int) -> float:

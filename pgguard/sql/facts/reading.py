@@ -13,7 +13,7 @@ from typing import Final
 from pgguard.sql import effects, session_effects
 from pgguard.sql.parse import LIMIT, Unparsed, parse
 from pgguard.sql.plan.writes import plan
-from pgguard.sql.scopes import Node, survey
+from pgguard.sql.scopes import Node, Survey, survey
 from pgguard.sql.statement import Facts, Name, Part
 
 _FIRST_WORD: Final = re.compile(rb"[ \t\n\r\f\v]*([A-Z_]+)(?![A-Za-z0-9_$\x80-\xff])")
@@ -139,15 +139,20 @@ def _read_inner(kind: str, body: Node, *, columns: bool) -> tuple[Part, bool]:
     if kind in _OPAQUE and not body.get("ismove"):
         return Part("opaque", obstacle=_OPAQUE[kind]), False
     if kind in _PLANNED:
-        part = _part(_PLANNED[kind], kind, body)
+        seen = survey(kind, body)
+        if seen.occurrences > MOST_NAMES:
+            # A plan of them would take long to come from the worker, and prove nothing.
+            return Part("opaque", obstacle=f"it names more than {MOST_NAMES} tables"), False
+        part = _part(_PLANNED[kind], seen)
         part.plan, by_value, part.depends, part.obstacle = plan(kind, body, columns=columns)
         return part, by_value
     if kind == "TruncateStmt":
-        part = _part("truncate", kind, body)
+        part = _part("truncate", survey(kind, body))
         part.cascade = body.get("behavior") == "DROP_CASCADE"
         return part, False
     if kind == "CopyStmt":
-        return _part("copy_from" if body.get("is_from") else "copy_to", kind, body), False
+        name = "copy_from" if body.get("is_from") else "copy_to"
+        return _part(name, survey(kind, body)), False
     return Part("none"), False
 
 
@@ -215,8 +220,7 @@ def _roles(kind: str, body: Node) -> list[str]:
     return [value.get("sval", "") for value in values if value.get("sval") != "none"]
 
 
-def _part(name: str, kind: str, body: Node) -> Part:
-    seen = survey(kind, body)
+def _part(name: str, seen: Survey) -> Part:
     return Part(
         name,
         tuple(seen.relations),

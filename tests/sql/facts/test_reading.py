@@ -191,3 +191,10 @@ def test_what_is_deep_but_can_be_read_is_read_rightly(name: str) -> None:
 @given(text=st.one_of(st.binary(max_size=80), st.text(max_size=80).map(str.encode)))
 def test_no_text_raises(text: bytes) -> None:
     read(text)
+
+
+def test_a_statement_over_thousands_of_tables_brings_no_plan_of_them() -> None:
+    few, many = (read(b"SELECT 1 FROM " + b", ".join([b"t"] * n)) for n in (100, 3000))
+    assert few.parts[0].kind == "read"
+    assert (many.parts[0].kind, many.parts[0].plan) == ("opaque", None)
+    assert "2000 tables" in many.parts[0].obstacle
