@@ -273,6 +273,8 @@ class Admission:
             times.append(self._notices[0][0])
         if (lent_at := room.lent_at()) is not None:
             times.append(lent_at)
+        if (hurry_at := room.hurry_at(self._now)) is not None:
+            times.append(hurry_at)
         when = min(times)
         return None if when == inf else max(when, self._now)
 

@@ -11,6 +11,9 @@ Laws:
 - A client that holds nothing may need room for two, so one free slot is kept back for it: if those
   who need only one were served past it, a busy client could make it wait for ever. If nothing has
   come back for `KEPT_BACK` seconds, the kept one is lent to whoever can use it.
+- As long as slots come back, a second gives way to a client that holds nothing and came `PATIENCE`
+  seconds earlier: two busy clients that always have their second would keep a third one out for
+  ever. Once nothing has come back for `HURRY` seconds, it may be the second that all wait for.
 - Serial: one client at a time holds slots, the next when that one holds none.
 - Nobody else waits while he could be granted.
 
@@ -31,6 +34,10 @@ if TYPE_CHECKING:
 
     from pgguard.pool.tickets import Share, Ticket
 
+PATIENCE = 1.0
+"""Seconds by which a client that holds nothing must have come before another one's second."""
+HURRY = 1.0
+"""Seconds without a single give-back after which a second gives way no more."""
 KEPT_BACK = 10.0
 """Seconds without a single give-back after which the slot kept back is lent."""
 
@@ -94,13 +101,27 @@ class Room:
             turn = next(iter(self.holding))
             return turn if turn.entry is not None and turn.need <= max(room, 0) else None
         seconds, ones, twos = (line.first() for line in self._lines)
-        if seconds is not None:
-            return seconds
         best = min((share for share in (ones, twos) if share is not None), key=place, default=None)
+        if seconds is not None and not self._gives_way(seconds, best, now):
+            return seconds
         if best is None or best.need <= room:
             return best
         lent_at = self.lent_at()
         return ones if lent_at is not None and lent_at <= now else None
+
+    def _gives_way(self, second: Share, best: Share | None, now: float) -> bool:
+        """Whether a client's second waits for the first of another one."""
+        if best is None or best.held or best.head.queued_at + PATIENCE > second.head.queued_at:
+            return False
+        return now < self._given_back_at + HURRY
+
+    def hurry_at(self, now: float) -> float | None:
+        """When a second that gives way now does so no more."""
+        seconds, ones, twos = (line.first() for line in self._lines)
+        best = min((share for share in (ones, twos) if share is not None), key=place, default=None)
+        if seconds is None or self.serial or not self._gives_way(seconds, best, now):
+            return None
+        return self._given_back_at + HURRY
 
     def borrower(self) -> Share | None:
         """Who would use the slot that is kept back, if one is."""

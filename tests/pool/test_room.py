@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from pgguard.pool.limits import ClientLimits
-from pgguard.pool.room import KEPT_BACK, Room
+from pgguard.pool.room import HURRY, KEPT_BACK, PATIENCE, Room
 from pgguard.pool.tickets import Holder, Share, Ticket, TicketState
 
 
@@ -110,6 +110,52 @@ def test_who_holds_one_can_always_have_a_second(play: Play) -> None:
     stage.ask("b", 1)
     assert sorted(stage.served()) == ["a", "b"]
     assert stage.room.reserved == 4
+
+
+def test_two_busy_clients_do_not_keep_a_third_out_with_their_seconds(play: Play) -> None:
+    stage = play(5)
+    stage.ask("a", 4)
+    stage.ask("b", 4)
+    stage.ask("c", 1)
+    served = stage.served()
+    assert sorted(served) == ["a", "a", "b", "b"]
+    while "c" not in served:
+        stage.now += 0.1
+        name = "ab"[round(stage.now * 10) % 2]
+        # It leaves and comes back at once.
+        stage.end(name)
+        stage.ask(name)
+        served += stage.served()
+        assert stage.now < PATIENCE + 2.0
+
+
+def test_a_second_gives_way_only_while_slots_come_back(play: Play) -> None:
+    stage = play(4)
+    stage.ask("a", 2)
+    stage.ask("b", 2)
+    stage.ask("c", 1)
+    assert sorted(stage.served()) == ["a", "a", "b", "b"]
+    stage.now = PATIENCE
+    stage.ask("a", 1)
+    stage.end("a")
+    assert stage.served() == ""
+    assert stage.room.hurry_at(stage.now) == PATIENCE + HURRY
+    stage.now = PATIENCE + HURRY
+    assert stage.served() == "a"
+    assert stage.room.hurry_at(stage.now) is None
+
+
+def test_a_second_that_came_at_nearly_the_same_time_gives_way_to_nobody(play: Play) -> None:
+    stage = play(4)
+    stage.ask("a", 2)
+    stage.ask("b", 2)
+    stage.ask("c", 1)
+    stage.served()
+    stage.now = PATIENCE - 0.1
+    stage.ask("a", 1)
+    stage.now = PATIENCE
+    stage.end("a")
+    assert stage.served() == "a"
 
 
 def test_a_free_slot_is_kept_back_for_who_needs_two(play: Play) -> None:

@@ -25,7 +25,7 @@ from pgguard.pool.admission import (
     Ticket,
     TicketState,
 )
-from pgguard.pool.room import KEPT_BACK
+from pgguard.pool.room import HURRY, KEPT_BACK, PATIENCE
 from pgguard.pool.starvation import PACE
 
 NAMES = ("one", "two", "three", "many")
@@ -135,11 +135,22 @@ class Model:
         fitting = [client for client in able if self.fits(client)]
         return fitting[0] if able and not self.fits(able[0]) and fitting else None
 
+    def second(self) -> Client | None:
+        """The first in order of those who hold one and wait for their second."""
+        return next((client for client in self.candidates() if self.need(client) == 0), None)
+
+    def gives_way(self, client: Client, now: float) -> bool:
+        """Whether a client's second waits for somebody's first, who came much earlier."""
+        first = next((other for other in self.candidates() if self.need(other)), None)
+        if first is None or first.held or now >= self.back + HURRY:
+            return False
+        return first.waiting[0].queued_at + PATIENCE <= client.waiting[0].queued_at
+
     def choose(self, now: float) -> Client | None:
         able = self.candidates()
-        for client in able:
-            if self.need(client) == 0:
-                return client
+        second = self.second()
+        if second is not None and (self.serial or not self.gives_way(second, now)):
+            return second
         if able and self.fits(able[0]):
             return able[0]
         if able and now >= max(self.back, able[0].waiting[0].queued_at) + KEPT_BACK:
@@ -470,7 +481,8 @@ class AdmissionMachine(RuleBasedStateMachine):
         full = model.total is not None and model.held >= model.total
         for client in model.clients:
             if len(client.held) == 1 and client.cap > 1 and client.waiting:
-                assert full
+                second = model.second()
+                assert full or (second is not None and model.gives_way(second, self.now))
 
     @invariant()
     def starvation_is_declared(self) -> None:
