@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from pgguard.net.loop import Tasks
     from pgguard.pool.identity import ProcessInfo
 
+IDLE = 1.5
+"""Seconds without a new session after which those who came lately are forgotten."""
+
 
 class Identification:
     """The process of each session, by its loopback port or by what its unix socket says."""
@@ -35,12 +38,16 @@ class Identification:
         self.port = 0
         """Where sessions connect over TCP."""
         self._wanted: list[Session] = []
+        self._used = False
+        """Somebody was found, or remembered, since the last look at that."""
+        self._rest: asyncio.TimerHandle | None = None
 
     def want(self, session: Session) -> bool:
         """Whether its process is known at once; else it ends in hub.identified."""
         if session.peer_pid is None:
             session.process = self.lately.find(session.port, self.port)
             if session.process is not None:
+                self._used = True
                 return True
         self._wanted.append(session)
         if len(self._wanted) == 1:
@@ -48,7 +55,24 @@ class Identification:
         return False
 
     def stop(self) -> None:
+        if self._rest is not None:
+            self._rest.cancel()
         self.lately.close()
+
+    def _remember(self, info: ProcessInfo) -> None:
+        self.lately.remember(info)
+        self._used = True
+        if self._rest is None:
+            self._rest = asyncio.get_running_loop().call_later(IDLE, self._forget)
+
+    def _forget(self) -> None:
+        """Nobody has come for a while: nothing is kept open for who might."""
+        self._rest = None
+        if self._used:
+            self._used = False
+            self._rest = asyncio.get_running_loop().call_later(IDLE, self._forget)
+        else:
+            self.lately.close()
 
     async def _find(self) -> None:
         loop = asyncio.get_running_loop()
@@ -65,7 +89,7 @@ class Identification:
                 by_port, by_pid = {}, {}
             del self._wanted[: len(sessions)]
             for info in by_port.values():
-                self.lately.remember(info)
+                self._remember(info)
             for session in sessions:
                 pid = session.peer_pid
                 session.process = by_port.get(session.port) if pid is None else by_pid.get(pid)

@@ -6,9 +6,11 @@ import asyncio
 import os
 from typing import Any
 
+import pytest
 from core_fakes import World
 
 from pgguard.core.types import LOCAL, Peer
+from pgguard.net import identify as module
 from pgguard.net.identify import Identification
 from pgguard.net.lately import Lately
 from pgguard.net.loop import Tasks
@@ -84,6 +86,22 @@ class Always(Lately):
 
     def find(self, port: int, peer_port: int) -> ProcessInfo:
         return ProcessInfo(os.getpid(), f"{port} to {peer_port}")
+
+
+async def test_who_came_lately_is_forgotten_when_nobody_comes_any_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "IDLE", 0.01)
+    world = World(identify=("process", "address"))
+    identification, _, _ = await identified(world, world.enter())
+    kept = identification.lately._processes
+    assert list(kept) == [1]
+    async with asyncio.timeout(5):
+        while kept:
+            await asyncio.sleep(0.001)
+    assert identification._rest is None
+    identification.stop()
+    world.end()
 
 
 async def test_a_process_that_came_lately_is_known_at_once() -> None:
