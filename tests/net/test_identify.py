@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pytest
 from core_fakes import World
 
 from pgguard.core.types import LOCAL, Peer
@@ -15,6 +14,9 @@ from pgguard.net.identify import Identification
 from pgguard.net.lately import Lately
 from pgguard.net.loop import Tasks
 from pgguard.pool.identity import ProcessInfo
+
+if TYPE_CHECKING:
+    import pytest
 
 
 class FakePeers:
