@@ -37,6 +37,7 @@ _MOST = 100
 
 _SEVERAL = "its values are {} different tenants in one execution: {}"
 _NOBODY = "its tenant is NULL in this execution: the new row belongs to no tenant"
+_NOT_COMPARED = "it names several tenants, and the values of EXECUTE are not compared"
 _BYTES = " (compared by their bytes: the type is not known)"
 
 
@@ -221,6 +222,8 @@ def _remembered(session: Session, watch: Watch, statement: Statement) -> Stateme
                 found = _prepared(session, name.encode())
             if found is not None:
                 session.hub.gate.settled(session, found, final=True)
+                if found.varies and kind is Kind.EXECUTE and found.verdict < Verdict.unknown:
+                    return variant(found, "PGG106", Verdict.unknown, _NOT_COMPARED)
             return found
     return None
 
