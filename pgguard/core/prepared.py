@@ -191,7 +191,8 @@ class Stand:
             return False
         newest = self.changes[places[-1]]
         missing = bool(name) or (newest.prepared is None and self.unnamed is None)
-        if missing and not newest.ours and names.get(name) is None:
+        brought = any(self.changes[at].prepared is not None for at in places[:-1])
+        if missing and not newest.ours and not brought and names.get(name) is None:
             # Where the change is not made Postgres does not find the name, as it should.
             return False
         self.awaited = self._boundary

@@ -176,3 +176,18 @@ def test_what_a_name_means_is_waited_for_while_an_earlier_batch_may_fail(
     stand.answered(names)
     assert stand.awaits_no_more() is waits
     assert not stand.awaits_no_more()
+
+
+def test_a_name_that_a_batch_brings_and_a_later_one_may_close_is_awaited() -> None:
+    names, stand = Names(1), Stand()
+    stand.will(Change(b"a", prepared(), ours=False))
+    stand.batch_ends()
+    stand.will(Change(b"a", None, ours=False))
+    stand.batch_ends()
+    # Where the second batch fails before its Close, the statement of the first one is still there.
+    assert stand.must_wait(names, b"a")
+    stand.answered(names)
+    assert stand.must_wait(names, b"a")
+    stand.dropped()
+    assert stand.awaits_no_more()
+    assert stand.sees(names, b"a") is not None

@@ -13,7 +13,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from core_fakes import World
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from model_server import ModelServer
 
@@ -424,6 +424,7 @@ OVER = (SessionState.CLOSING, SessionState.CLOSED)
     steps=st.integers(30, 120),
     restless=st.booleans(),
 )
+@example(rng=Random(24), total=2, cap=2, sessions=6, steps=84, restless=False)
 def test_each_session_hears_what_a_server_of_its_own_would_say(
     rng: Random, total: int, cap: int, sessions: int, steps: int, restless: bool
 ) -> None:
