@@ -99,15 +99,20 @@ def send(session: Session, server: Server, chunk: bytes, later: Later) -> None:
 
 def _weighed(session: Session, statement: Statement, chunk: bytes, at: int) -> Statement:
     """The statement as its values show it, while they are at hand."""
-    if at < 0 or not (statement.tenants or statement.marks or statement.keys):
+    if at < 0 or not _has_values(statement):
         return statement
     kind, length = _header(chunk, at)
     message = chunk[at : at + 1 + length]
-    if kind == codes.BIND and statement.tenants:
+    if kind == codes.BIND:
         text, oids = parse_of(chunk, at)
         text = text or _own_text(session, statement, message)
         return weigh(session, statement, message, text=text, oids=oids)
     return weigh(session, statement, message)
+
+
+def _has_values(statement: Statement) -> bool:
+    """Whether the values of an execution may say something of it."""
+    return bool(statement.tenants or statement.marks or statement.keys or statement.nulls)
 
 
 def _own_text(session: Session, statement: Statement, bind: bytes) -> bytes:
@@ -262,7 +267,7 @@ def weighed(
     session: SharedSession, statement: Statement, raw: bytes, prepared: Prepared | None = None
 ) -> Statement:
     """What a Query or Bind of it says by its values."""
-    if not (statement.tenants or statement.marks or statement.keys):
+    if not _has_values(statement):
         return statement
     if prepared is None:
         return weigh(session, statement, raw)
@@ -293,6 +298,9 @@ def ruled(session: Session, statement: Statement, *, of_parse: bool = False) -> 
     """The token that takes the place of a blocked statement; None = it may run."""
     watch, gate = session.guard, session.hub.gate
     gate.settled(session, statement, final=True)
+    if of_parse and statement.nulls:
+        # Its executions decide.
+        return None
     if gate.action(session.client, statement) is not Action.block:
         return None
     watch = watch or watch_of(session)

@@ -28,7 +28,7 @@ def name(session: Session, under: bytes, statement: Statement, text: bytes = b""
     if prepared is None:
         prepared = session.prepared = {}
     prepared[under] = statement
-    if statement.tenants and text and text != statement.text:
+    if (statement.tenants or statement.marks) and text and text != statement.text:
         watch_of(session).keep_text(under, text)
     if len(prepared) > PREPARED_LIMIT:
         # What was not prepared after all, or deallocated by SQL, is never taken out.

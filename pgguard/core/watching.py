@@ -59,8 +59,10 @@ class Watch:
         """The statement whose Parse was blocked last: its Bind is no second execution."""
         self.warned: set[Statement] = set()
         self.tenants = Tenants()
-        self.names: dict[tuple[bool, str], Statement] = {}
-        """What PREPARE and DECLARE (True) have given a name in SQL."""
+        self.names: dict[tuple[bool, str], tuple[Statement | None, bytes]] = {}
+        """What PREPARE and DECLARE (True) have given a name in SQL, with its very text if the
+        statement is known by another one of its shape, else empty. None = it was prepared twice,
+        and which of them succeeded is not known."""
         self.raws: set[tuple[str, bytes]] = set()
         """Values, by the type of their column, that name nobody new as long as nothing changes."""
         self.texts: dict[bytes, bytes] = {}
@@ -72,10 +74,17 @@ class Watch:
             del self.texts[next(iter(self.texts))]
         self.texts[name] = text
 
-    def remember(self, name: tuple[bool, str], statement: Statement) -> None:
+    def remember(self, name: tuple[bool, str], statement: Statement, text: bytes = b"") -> None:
         if len(self.names) >= MOST_NAMES:
             del self.names[next(iter(self.names))]
-        self.names[name] = statement
+        other = bool(text) and text != statement.text
+        entry = statement, text if other and not statement.cut else b""
+        twice = not name[0] and self.names.get(name, entry) != entry
+        self.names[name] = (None, b"") if twice else entry
+
+    def forget_prepared(self) -> None:
+        """DEALLOCATE ALL."""
+        self.names = {name: kept for name, kept in self.names.items() if name[0]}
 
     def token(self, error: bytes) -> bytes:
         """A text that cannot be parsed, and a name that no statement has; `error` is the body of

@@ -14,9 +14,21 @@ from typing import TYPE_CHECKING, cast
 
 from pgguard.core.watching import watch_of
 from pgguard.findings import Verdict
+from pgguard.sql.commands import arguments
 from pgguard.sql.session_effects import Kind
 from pgguard.tenancy.policy import Action
-from pgguard.tenancy.tenants import Given, Named, Parameter, named, nobody, same, tenants, values
+from pgguard.tenancy.tenants import (
+    Given,
+    Named,
+    Parameter,
+    named,
+    nobody,
+    nulls,
+    same,
+    tenants,
+    unread,
+    values,
+)
 from pgguard.tenancy.variants import variant
 from pgguard.wire import codes
 
@@ -34,10 +46,12 @@ _int32 = Struct(">i").unpack_from
 
 _LONGEST = 100
 _MOST = 100
+_LONGEST_EXECUTE = 32 * 1024
+"""Bytes of an EXECUTE whose arguments are read."""
 
 _SEVERAL = "its values are {} different tenants in one execution: {}"
 _NOBODY = "its tenant is NULL in this execution: the new row belongs to no tenant"
-_NOT_COMPARED = "it names several tenants, and the values of EXECUTE are not compared"
+_UNREAD = "the values that EXECUTE gives its parameters are not all literals"
 _BYTES = " (compared by their bytes: the type is not known)"
 
 
@@ -51,20 +65,38 @@ def weigh(
 ) -> Statement:
     """The statement as this execution shows it; `message` is its Query or Bind, as far as it has
     come, `text` and `oids` are those of the Parse, empty = not known."""
+    query = message[:1] == b"Q"
+    if query:
+        text = message[5:-1]
     if statement.marks:
-        found = _follow(session, statement, message)
+        found = _follow(session, statement, message, text)
         if found is not None:
             return found
-    if statement.keys and statement.verdict == Verdict.by_id:
-        return _owned(session, statement, message, text, oids)
-    if not statement.tenants or not (statement.varies or session.watched):
+    if not _counts(session, statement):
         return statement
+    return _shown(session, statement, Given(text, () if query else parameters(message[5:], oids)))
+
+
+def _counts(session: Session, statement: Statement) -> bool:
+    """Whether it matters what the values of an execution are."""
+    if statement.nulls or (statement.keys and statement.verdict == Verdict.by_id):
+        return True
+    return bool(statement.tenants) and (statement.varies or session.watched)
+
+
+def _shown(session: Session, statement: Statement, given: Given) -> Statement:
+    """The statement as these values show it."""
+    if statement.nulls and session.judge is not None:
+        found = nulls(statement.nulls, given)
+        if found is None:
+            return statement
+        statement = session.judge.given(statement, found)
+    if not _counts(session, statement):
+        return statement
+    if statement.keys and statement.verdict == Verdict.by_id:
+        return _owned(session, statement, given)
     watch = session.guard
     state = watch.tenants if watch is not None else None
-    if message[:1] == b"Q":
-        given = Given(message[5:-1])
-    else:
-        given = Given(text, parameters(message[5:], oids))
     if state is not None:
         given = given._replace(setting=state.setting)
     if statement.publishes and nobody(statement.tenants, given):
@@ -118,9 +150,7 @@ def _learn(session: Session, statement: Statement, given: Given) -> None:
                 judge.owners.learn(key.table, key.columns, one.key, *owners)
 
 
-def _owned(
-    session: Session, statement: Statement, message: bytes, text: bytes, oids: Sequence[int]
-) -> Statement:
+def _owned(session: Session, statement: Statement, given: Given) -> Statement:
     """A statement that chooses rows by key: of whom are they, as far as was seen, and for whom
     does the session work: its transaction's tenant, or that of its setting."""
     judge, watch = session.judge, session.guard
@@ -128,8 +158,6 @@ def _owned(
         return statement
     state = watch.tenants
     ours = set(state.keys)
-    query = message[:1] == b"Q"
-    given = Given(message[5:-1] if query else text, () if query else parameters(message[5:], oids))
     whose: set[str] = set()
     for key in statement.keys:
         known = None
@@ -169,9 +197,11 @@ def _why(found: Named) -> str:
     return _SEVERAL.format(len(found.statement), uses) + ("" if found.sure else _BYTES)
 
 
-def _follow(session: Session, statement: Statement, message: bytes) -> Statement | None:
+def _follow(
+    session: Session, statement: Statement, message: bytes, text: bytes
+) -> Statement | None:
     """What the statement does to transaction, tenant settings and names; the remembered statement
-    if it runs one."""
+    if it runs one, as the values show it that it gives."""
     facts = statement.facts
     if facts is None:
         return None
@@ -205,35 +235,72 @@ def _follow(session: Session, statement: Statement, message: bytes) -> Statement
     session.watched = state.watches
     if state.in_transaction and statement.assigned and state.crosses(()):
         _crossing(session, statement)
-    return _remembered(session, watch, statement) if len(facts.parts) == 1 else None
+    return _remembered(session, watch, statement, text) if len(facts.parts) == 1 else None
 
 
-def _remembered(session: Session, watch: Watch, statement: Statement) -> Statement | None:
+def _remembered(
+    session: Session, watch: Watch, statement: Statement, text: bytes
+) -> Statement | None:
     """PREPARE, DECLARE: kept under the name. EXECUTE, FETCH: what is kept there."""
     assert statement.facts is not None
     for kind, name in statement.facts.session:
         if kind in (Kind.PREPARE, Kind.DECLARE):
-            watch.remember((kind is Kind.DECLARE, name), statement)
+            watch.remember((kind is Kind.DECLARE, name), statement, text)
         elif kind is Kind.DEALLOCATE:
             watch.names.pop((False, name), None)
+        elif kind in (Kind.DEALLOCATE_ALL, Kind.DISCARD_ALL):
+            watch.forget_prepared()
         elif kind in (Kind.EXECUTE, Kind.FETCH):
-            found = watch.names.get((kind is Kind.FETCH, name))
-            if found is None and kind is Kind.EXECUTE:
-                found = _prepared(session, name.encode())
-            if found is not None:
-                session.hub.gate.settled(session, found, final=True)
-                if found.varies and kind is Kind.EXECUTE and found.verdict < Verdict.unknown:
-                    return variant(found, "PGG106", Verdict.unknown, _NOT_COMPARED)
-            return found
+            key = kind is Kind.FETCH, name
+            if key in watch.names or kind is Kind.FETCH:
+                found, own = watch.names.get(key, (None, b""))
+            else:
+                found, own = _prepared(session, name.encode())
+            if found is None:
+                return None
+            session.hub.gate.settled(session, found, final=True)
+            if kind is Kind.FETCH:
+                return found
+            return _executed(session, found, own or found.text, text)
     return None
 
 
-def _prepared(session: Session, name: bytes) -> Statement | None:
-    """The statement that the session has prepared under the name by a Parse."""
+def _executed(session: Session, statement: Statement, own: bytes, text: bytes) -> Statement:
+    """What EXECUTE runs, with the values that its `text` gives to the parameters of `own`."""
+    if not _counts(session, statement):
+        return statement
+    given = Given(own, _arguments(text, own))
+    shown = _shown(session, statement, given)
+    if shown.varies and shown.verdict < Verdict.unknown and unread(shown.tenants, given):
+        return variant(shown, "PGG106", Verdict.unknown, _UNREAD)
+    return shown
+
+
+def _arguments(text: bytes, prepared: bytes) -> list[Parameter | None]:
+    """The values in the text of an EXECUTE, as a Bind would bring them."""
+    if max(len(text), len(prepared)) > _LONGEST_EXECUTE:
+        return []
+    try:
+        found = arguments(text.decode(), prepared.decode())
+    except UnicodeDecodeError:
+        return []
+    return [
+        Parameter(one.value.encode() if one.value is not None else None) if one.known else None
+        for one in found
+    ]
+
+
+def _prepared(session: Session, name: bytes) -> tuple[Statement | None, bytes]:
+    """The statement that the session has prepared under the name by a Parse, and its very text;
+    empty = it is the statement's."""
     if not session.hub.shares:
-        return session.prepared.get(name) if session.prepared is not None else None
+        texts = session.guard.texts if session.guard is not None else {}
+        found = session.prepared.get(name) if session.prepared is not None else None
+        return found, texts.get(name, b"")
     prepared = cast("SharedSession", session).names.get(name)
-    return prepared.statement if prepared is not None else None
+    if prepared is None:
+        return None, b""
+    return prepared.statement, prepared.body.partition(b"\0")[0]
 
 
 def ended(session: Session, *, failed: bool, owed: bool) -> None:

@@ -10,8 +10,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from pgguard.sql.facts.constants import constant, family
 from pgguard.sql.parse import Unparsed, parse
 from pgguard.sql.shape import parameters
+from pgguard.sql.statement import NULL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -33,6 +35,13 @@ class Command(NamedTuple):
     local: bool = False
     arguments: tuple[str | None, ...] | None = ()
     """None = not all are known."""
+
+
+class Argument(NamedTuple):
+    """What EXECUTE gives a parameter, if the text says it: `value` None = NULL."""
+
+    known: bool
+    value: str | None = None
 
 
 OTHER: Final = Command("other")
@@ -58,6 +67,28 @@ def commands(text: str) -> list[Command]:
     if isinstance(tree, Unparsed):
         return []
     return [command for entry in tree for command in _of(*next(iter(entry["stmt"].items())))]
+
+
+def arguments(text: str, prepared: str) -> list[Argument]:
+    """What a text that is one EXECUTE gives the parameters of what a PREPARE (or Parse) prepared.
+
+    A value is known only if it stays what it is: a declared type such as `"char"` cuts it off.
+    """
+    given = [_argument(node) for node in _only(text, "ExecuteStmt").get("params", [])]
+    types = [node["TypeName"] for node in _only(prepared, "PrepareStmt").get("argtypes", [])]
+    for number, type_name in enumerate(types[: len(given)]):
+        if family({**type_name, "typmods": []}) is None and given[number].value is not None:
+            given[number] = Argument(False)
+    return given
+
+
+def _only(text: str, kind: str) -> Node:
+    """The only statement of a text, if it is of that kind; else nothing."""
+    tree = parse(text)
+    if isinstance(tree, Unparsed) or len(tree) != 1:
+        return {}
+    body: Node = tree[0]["stmt"].get(kind, {})
+    return body
 
 
 def bound(text: str, values: Sequence[str | None]) -> str:
@@ -99,6 +130,22 @@ def _execute(body: Node) -> Command:
     known = all(is_known for is_known, _ in values)
     arguments = tuple(value for _, value in values) if known else None
     return Command("execute", body.get("name", ""), arguments=arguments)
+
+
+def _argument(node: Node) -> Argument:
+    """A literal, or one behind a cast that leaves it what it is."""
+    value = constant(node)
+    if value == NULL:
+        return Argument(True)
+    if value is None or value.kind != "literal":
+        return Argument(False)
+    while "TypeCast" in node:
+        node = node["TypeCast"]["arg"]
+    fraction = node["A_Const"].get("fval", {}).get("fval", "")
+    if fraction and not fraction.lstrip("-").isdigit():
+        # It may be rounded.
+        return Argument(False)
+    return Argument(*_value(node))
 
 
 def _set(body: Node) -> Command:

@@ -103,6 +103,8 @@ class Part:
     """What it says: one of `plan.nodes`."""
     depends: bool = False
     """Some condition depends on the values of an execution alone."""
+    nulls: tuple[int, ...] = ()
+    """Parameters by whose being NULL or not some condition says one thing or another."""
     parameters: int = 0
     """The highest `$n`."""
     cascade: bool = False
@@ -183,6 +185,7 @@ class Statement:
         "frees",
         "keys",
         "marks",
+        "nulls",
         "parameter_types",
         "position",
         "publishes",
@@ -225,6 +228,9 @@ class Statement:
         self.keys: tuple[KeyValue, ...] = ()
         self.parameter_types: tuple[str, ...] = ()
         """By number from $1, the type of the column that each goes with; empty = not known."""
+        self.nulls: tuple[int, ...] = ()
+        """Parameters that decide the verdict, which is unknown, by being NULL or not: an execution
+        is judged by them."""
         self.publishes = False
         """A parameter is the tenant of a new row, and may be NULL: then the row is everybody's."""
         self.varies = False

@@ -71,8 +71,9 @@ class Builder(RecursiveWalker):
         hopeful: bool = False,
         variant: int = 0,
         users: frozenset[str] = frozenset(),
+        nulls: frozenset[int] | None = None,
     ) -> None:
-        super().__init__(model, hopeful=hopeful, variant=variant, users=users)
+        super().__init__(model, hopeful=hopeful, variant=variant, users=users, nulls=nulls)
         self.insertions: list[Insertion] = []
         self.changes: list[Change] = []
         self.fulls: list[tuple[Environment, Environment, Environment]] = []

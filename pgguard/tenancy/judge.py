@@ -8,6 +8,7 @@ catalogue was read, what names a relation is `unknown`.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Protocol
 
 from pgguard.findings import Finding, Relation, Verdict
@@ -23,6 +24,7 @@ from pgguard.tenancy.ownership import Owners
 from pgguard.tenancy.reality import gaps
 from pgguard.tenancy.suspects import session_effects
 from pgguard.tenancy.tenants import single, varies
+from pgguard.tenancy.variants import copy, keep, known
 from pgguard.tenancy.verdict import Judgement, judge_facts
 
 if TYPE_CHECKING:
@@ -184,6 +186,40 @@ class Judge:
         except Exception:  # noqa: BLE001 - no text may stop the proxy, whatever is wrong with us
             self._fault(statement)
 
+    def given(self, statement: Statement, nulls: frozenset[int]) -> Statement:
+        """The statement as executions show it in which these of its `nulls` are NULL and the rest
+        is not; itself if that says no more."""
+        if self.model is None or statement.version != self.version:
+            return statement
+        key = f"NULL {sorted(nulls)}"
+        kept = known(statement, key)
+        if kept is not None:
+            return kept
+        try:
+            return keep(statement, key, self._given(statement, nulls))
+        except Exception:  # noqa: BLE001 - as in judge
+            self.counters.internal_errors += 1
+            return statement
+
+    def _given(self, statement: Statement, nulls: frozenset[int]) -> Statement:
+        facts = statement.facts
+        if facts is None or facts.forgotten:
+            facts = read(statement.text, self.settings.max_statement)
+        assert self.model is not None
+        users = frozenset(self.users)
+        judgement = self._hidden(facts) or judge_facts(
+            facts, self.model, self._temporary, users, nulls
+        )
+        if judgement.level == statement.verdict:
+            return statement
+        one = copy(statement)
+        one.marks = statement.marks
+        self._settle(one, judgement)
+        one.nulls = ()
+        if nulls and judgement.level > Verdict.unknown:
+            _blame(one, nulls)
+        return one
+
     def judge_facts(self, statement: Statement, facts: Facts | None) -> None:
         """Verdict from facts that were read elsewhere; None = they could not be had in time."""
         try:
@@ -259,7 +295,8 @@ class Judge:
         whole = len(statement.text) <= _KEPT and not statement.cut
         if len(statement.text) > SHAPED:
             statement.cut, statement.text = True, statement.text[:_KEPT]
-        if judgement.by_value:
+        if judgement.by_value or statement.nulls:
+            # What its executions say of it, too, may depend on literals.
             self.cache.forget(statement)
         elif not facts.unread and self.model is not None:
             self.cache.share(statement)
@@ -374,8 +411,22 @@ def _name(statement: Statement, judgement: Judgement) -> None:
     statement.publishes = naming.publishes(judgement.outcomes)
     statement.varies = varies(statement.tenants) or statement.publishes
     statement.single = single(statement.tenants)
+    part = judgement.part
+    hopes = judgement.hoped and judgement.level == Verdict.unknown
+    statement.nulls = part.nulls if hopes and part is not None else ()
     statement.variants = None
     statement.parameter_types = judgement.parameter_types
+
+
+def _blame(statement: Statement, nulls: frozenset[int]) -> None:
+    """Say that it is so because these parameters are NULL."""
+    when = "where " + " and ".join(f"${number} is NULL" for number in sorted(nulls))
+    level = Verdict(statement.verdict).name
+    statement.why = f"{when}, {statement.why}"
+    statement.relations = tuple(
+        replace(one, why=f"{when}, {one.why}") if one.level == level else one
+        for one in statement.relations
+    )
 
 
 def _of_model(code: str, table: str, why: str, fix: str) -> Finding:

@@ -73,25 +73,39 @@ class Proof:
     outcomes: list[Outcome]
     by_value: bool = False
     parameter_types: tuple[str, ...] = ()
+    hoped: bool = False
+    """The values of an execution may prove more."""
 
 
 def prove(
-    part: Part, model: Model, variants: int = 1, users: frozenset[str] = frozenset()
+    part: Part,
+    model: Model,
+    variants: int = 1,
+    users: frozenset[str] = frozenset(),
+    nulls: frozenset[int] | None = None,
 ) -> Proof:
-    """The occurrences of tenant tables, worst first; raises `terms.GiveUpError`. `users` are the
-    roles that may run the statement; without any row security says nothing."""
-    proofs = [_prove(part, model, number, users) for number in range(min(variants, _MOST_VARIANTS))]
+    """The occurrences of tenant tables, worst first; raises `terms.GiveUpError`.
+
+    `users` are the roles that may run the statement; without any row security says nothing.
+    `nulls`, if known, are of the part's `nulls` the parameters that are NULL.
+    """
+    numbers = range(min(variants, _MOST_VARIANTS))
+    proofs = [_prove(part, model, number, users, nulls) for number in numbers]
     worst = max(proofs, key=lambda one: one.outcomes[0].level if one.outcomes else -1)
     worst.by_value = any(one.by_value for one in proofs)
+    worst.hoped = any(one.hoped for one in proofs)
     return worst
 
 
-def _prove(part: Part, model: Model, variant: int, users: frozenset[str]) -> Proof:
-    built, levels = _run(part, model, variant, users, hopeful=False)
+def _prove(
+    part: Part, model: Model, variant: int, users: frozenset[str], nulls: frozenset[int] | None
+) -> Proof:
+    built, levels = _run(part, model, variant, users, nulls, hopeful=False)
     judged = _judged(built)
+    hoped = False
     if part.depends and any(one.level >= Verdict.unknown for one in judged):
-        hoped, _ = _run(part, model, variant, users, hopeful=True)
-        _hope(judged, _judged(hoped))
+        best, _ = _run(part, model, variant, users, nulls, hopeful=True)
+        hoped = _hope(judged, _judged(best))
     listed = {id(insertion.row): insertion.listed for insertion in built.insertions}
     updated = {id(insertion.updated) for insertion in built.insertions}
     outcomes: dict[object, Outcome] = {}
@@ -106,13 +120,19 @@ def _prove(part: Part, model: Model, variant: int, users: frozenset[str]) -> Pro
     found = list(outcomes.values())
     by_value = _cross(found) or levels.by_value
     found.sort(key=lambda outcome: (-outcome.level, outcome.use == "read"))
-    return Proof(found, by_value, _parameter_types(built, part.parameters))
+    return Proof(found, by_value, _parameter_types(built, part.parameters), hoped)
 
 
 def _run(
-    part: Part, model: Model, variant: int, users: frozenset[str], *, hopeful: bool
+    part: Part,
+    model: Model,
+    variant: int,
+    users: frozenset[str],
+    nulls: frozenset[int] | None,
+    *,
+    hopeful: bool,
 ) -> tuple[Builder, Leveller]:
-    built = Builder(model, hopeful=hopeful, variant=variant, users=users)
+    built = Builder(model, hopeful=hopeful, variant=variant, users=users, nulls=nulls)
     built.statement(part.plan)
     solver = Solver(built)
     solver.solve()
@@ -126,14 +146,18 @@ def _judged(built: Builder) -> list[Occurrence]:
     return [one for one in built.occurrences if one.base is None and one.role is not None]
 
 
-def _hope(judged: list[Occurrence], hoped: list[Occurrence]) -> None:
-    """What would be proved if the values of an execution were as they should be is unknown."""
+def _hope(judged: list[Occurrence], hoped: list[Occurrence]) -> bool:
+    """What would be proved if the values of an execution were as they should be is unknown; whether
+    there is any."""
     if len(judged) != len(hoped):
-        return
+        return False
+    found = False
     for one, other in zip(judged, hoped, strict=True):
         if other.level < Verdict.unknown <= one.level:
+            found = True
             one.level, one.cure, one.ambiguous = Verdict.unknown, "condition", False
             one.why = f"only if its parameters are not null and its conditions hold: {other.why}"
+    return found
 
 
 def _outcome(one: Occurrence, listed: tuple[str, ...] | None) -> Outcome:

@@ -76,7 +76,8 @@ class Given(NamedTuple):
 
     text: bytes | None = None
     """The very text, for its literals; None if only a text of its shape is known."""
-    parameters: Sequence[Parameter] = ()
+    parameters: Sequence[Parameter | None] = ()
+    """By number from $1, as many as are known; None = not known."""
     setting: Callable[[str], str | None] = lambda _: None
     """The value of a tenant setting; None = not known or not set."""
 
@@ -174,10 +175,9 @@ def values(constants: frozenset[Constant], type_name: str, given: Given) -> list
 def _values(constant: Constant, type_name: str, given: Given) -> list[Tenant]:
     kind, word = constant.kind, constant.value
     if kind == "parameter" or (kind == "array" and word.isdigit() and len(word) < 6):
-        number = int(word) - 1
-        if not 0 <= number < len(given.parameters):
+        parameter = _parameter(int(word), given)
+        if parameter is None:
             return []
-        parameter = given.parameters[number]
         if kind == "array" or parameter.oid in _ARRAYS:
             return read_array(parameter, type_name)
         one = read(parameter, type_name)
@@ -246,12 +246,55 @@ def nobody(listed: Sequence[TenantValue], given: Given) -> bool:
     """Whether the tenant of a new row is a parameter that is NULL."""
     return any(
         constant.kind == "parameter"
-        and int(constant.value) <= len(given.parameters)
-        and given.parameters[int(constant.value) - 1].raw is None
+        and (parameter := _parameter(int(constant.value), given)) is not None
+        and parameter.raw is None
         for value in listed
         if value.use == "insert"
         for constant in value.constants
     )
+
+
+def nulls(numbers: Sequence[int], given: Given) -> frozenset[int] | None:
+    """Which of these parameters are NULL; None if that is not known of all.
+
+    Of a row IS NULL and IS NOT NULL ask its fields: what may be one, by its bytes, is not known.
+    """
+    found = [(number, _parameter(number, given)) for number in numbers]
+    if any(parameter is None or _may_be_row(parameter) for _, parameter in found):
+        return None
+    return frozenset(number for number, one in found if one is not None and one.raw is None)
+
+
+def unread(listed: Sequence[TenantValue], given: Given) -> bool:
+    """Whether a parameter that names a tenant is not known."""
+    return any(
+        _parameter(int(constant.value), given) is None
+        for value in listed
+        if value.use != "create"
+        for constant in value.constants
+        if constant.kind in {"parameter", "array"} and constant.value.isdigit()
+    )
+
+
+def _parameter(number: int, given: Given) -> Parameter | None:
+    return given.parameters[number - 1] if 0 < number <= len(given.parameters) else None
+
+
+def _may_be_row(value: Parameter) -> bool:
+    raw = value.raw
+    if raw is None or value.oid in _TYPES or value.oid in _ARRAYS:
+        return False
+    if not value.binary:
+        return raw.strip()[:1] == b"("
+    try:
+        at = 4
+        for _ in range(_length(raw, 0)[0]):
+            at += 8 + max(0, _length(raw, at + 4)[0])
+            if at > len(raw):
+                return False
+    except StructError:
+        return False
+    return at == len(raw)
 
 
 def single(listed: Sequence[TenantValue]) -> int:

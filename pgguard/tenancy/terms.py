@@ -41,6 +41,7 @@ class Terms:
         "homes",
         "hopeful",
         "model",
+        "nulls",
         "occurrences",
         "origins",
         "outer_side",
@@ -63,11 +64,14 @@ class Terms:
         hopeful: bool = False,
         variant: int = 0,
         users: frozenset[str] = frozenset(),
+        nulls: frozenset[int] | None = None,
     ) -> None:
         self.users = users
         """The roles that may run the statement."""
         self.model = model
         self.hopeful = hopeful
+        self.nulls = nulls
+        """The parameters that are NULL, while all others are not; None = it is not known."""
         self.variant = variant
         self.environments: list[Environment] = []
         self.occurrences: list[Occurrence] = []

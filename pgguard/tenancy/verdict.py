@@ -50,6 +50,8 @@ class Judgement:
     """Relations that the catalogue does not know."""
     by_value: bool = False
     parameter_types: tuple[str, ...] = ()
+    hoped: bool = False
+    """The values of an execution may prove more."""
     others: list[list[Outcome]] = field(default_factory=list)
     """Occurrences in the other statements of the text."""
 
@@ -59,16 +61,17 @@ def judge_facts(
     model: Model,
     temporary: frozenset[str] | set[str],
     users: frozenset[str] = frozenset(),
+    nulls: frozenset[int] | None = None,
 ) -> Judgement:
     """The worst verdict over the statements of a text; `temporary` = names of such tables, `users`
-    = the roles that may run it."""
+    = the roles that may run it, `nulls` as `prove` takes them."""
     if facts.unread:
         return Judgement(Verdict.unknown, facts.unread)
     worst = Judgement(Verdict.no_tenant_data)
     missing: list[Name] = []
     by_value = facts.by_value
     for part in facts.parts:
-        judgement = _judge_part(part, model, temporary, users)
+        judgement = _judge_part(part, model, temporary, users, nulls)
         missing += judgement.missing
         by_value = by_value or judgement.by_value
         first, second = worst, judgement
@@ -83,7 +86,11 @@ def judge_facts(
 
 
 def _judge_part(
-    part: Part, model: Model, temporary: frozenset[str] | set[str], users: frozenset[str]
+    part: Part,
+    model: Model,
+    temporary: frozenset[str] | set[str],
+    users: frozenset[str],
+    nulls: frozenset[int] | None,
 ) -> Judgement:
     if part.kind == "none":
         return Judgement(Verdict.no_tenant_data)
@@ -105,7 +112,7 @@ def _judge_part(
         return Judgement(level, blind, part=part, missing=tuple(missing))
     if any(name.name == "set_config" for name in part.functions):
         blind = blind or "set_config() may change the tenant setting while rows are read"
-    judgement = _judge_tables(part, touched, model, users)
+    judgement = _judge_tables(part, touched, model, users, nulls)
     judgement.part, judgement.missing = part, tuple(missing)
     if blind and judgement.level < Verdict.unknown:
         judgement.level, judgement.why = Verdict.unknown, blind
@@ -137,7 +144,11 @@ def _blind_spot(part: Part, found: list[Table], missing: list[Name], model: Mode
 
 
 def _judge_tables(
-    part: Part, touched: list[Table], model: Model, users: frozenset[str]
+    part: Part,
+    touched: list[Table],
+    model: Model,
+    users: frozenset[str],
+    nulls: frozenset[int] | None,
 ) -> Judgement:
     """Verdict of a statement that touches tenant tables."""
     if part.kind in {"truncate", "copy_to"}:
@@ -164,7 +175,7 @@ def _judge_tables(
             why = f"policies of {table.shown} read{other} tenant tables"
             return _unknown(why, touched, model)
     try:
-        proof = prove(part, model, _variants(part, model), users)
+        proof = prove(part, model, _variants(part, model), users, nulls)
     except GiveUpError as error:
         return _unknown(str(error), touched, model)
     outcomes = proof.outcomes
@@ -173,7 +184,12 @@ def _judge_tables(
         return Judgement(Verdict.no_tenant_data, by_value=proof.by_value)
     level, why = outcomes[0].level, outcomes[0].why
     return Judgement(
-        level, why, outcomes, by_value=proof.by_value, parameter_types=proof.parameter_types
+        level,
+        why,
+        outcomes,
+        by_value=proof.by_value,
+        parameter_types=proof.parameter_types,
+        hoped=proof.hoped,
     )
 
 

@@ -20,6 +20,7 @@ from pgguard.sql.plan.nodes import (
     Exists,
     Fallback,
     Hope,
+    IfNull,
     Member,
     Never,
     Null,
@@ -254,6 +255,12 @@ class Walker(SourceWalker):
             if self.hopeful:
                 env.conditional = env.conditional or said.conditional
                 self.assume(said.held, env, scope)
+        elif kind is IfNull:
+            if self.nulls is not None:
+                known = said.absent if said.parameter in self.nulls else said.present
+                self.assume(known, env, scope)
+            elif self.hopeful:
+                self.assume(said.present, env, scope)
         elif kind is Never:
             env.impossible = True
 

@@ -21,6 +21,27 @@ def test_a_session_is_warned_of_a_statement_once() -> None:
     assert [watch.warns(statement) for _ in range(3)] == [True, False, False]
 
 
+def test_of_a_name_that_was_prepared_twice_nothing_is_known() -> None:
+    watch, one, other = Watch(), Statement(b"select 1"), Statement(b"select 2")
+    watch.remember((False, "p"), one, b"select 1")
+    watch.remember((False, "p"), one, b"select 1")
+    assert watch.names[False, "p"] == (one, b"")
+    watch.remember((True, "p"), one)
+    watch.remember((True, "p"), other)
+    watch.remember((False, "p"), other)
+    assert watch.names == {(False, "p"): (None, b""), (True, "p"): (other, b"")}
+    watch.remember((False, "p"), one)
+    assert watch.names[False, "p"] == (None, b"")
+    watch.forget_prepared()
+    assert watch.names == {(True, "p"): (other, b"")}
+
+
+def test_a_text_that_differs_is_kept_with_the_name() -> None:
+    watch, statement = Watch(), Statement(b"prepare p as select 1")
+    watch.remember((False, "p"), statement, b"prepare p as select 2")
+    assert watch.names[False, "p"] == (statement, b"prepare p as select 2")
+
+
 def test_names_and_texts_are_bounded() -> None:
     watch, statement = Watch(), Statement(b"select 1")
     for number in range(watching.MOST_NAMES + 1):

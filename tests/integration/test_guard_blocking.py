@@ -9,7 +9,9 @@ import asyncpg
 import psycopg
 import pytest
 from guard import RunningGuard, settings_for, until
-from psycopg.pq import TransactionStatus
+from psycopg.pq import DiagnosticField, TransactionStatus
+
+from pgguard.findings import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -251,3 +253,95 @@ def test_a_warning_comes_once_and_the_rows_come_too(database: str) -> None:
     guard.close()
     assert len(heard) == 1
     assert "(PGG101)" in heard[0]
+
+
+OPTIONAL = "SELECT note FROM items WHERE tenant_id = COALESCE({}, tenant_id)"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [OPTIONAL.format("%s"), "SELECT note FROM items WHERE %s::text IS NULL OR tenant_id = %s"],
+)
+def test_a_filter_that_null_takes_away_is_judged_by_each_execution(
+    session: psycopg.Connection[Any], text: str
+) -> None:
+    for prepare in (False, True):
+        for tenant, note in (("a", "one"), ("b", "two")):
+            found = session.execute(text, [tenant] * text.count("%s"), prepare=prepare)
+            assert found.fetchall() == [(note,)]
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match=r"where \$1 is NULL"):
+            session.execute(text, [None] * text.count("%s"), prepare=prepare)
+    assert session.execute(OWN).fetchall() == [("one",)]
+
+
+def test_binary_drivers_are_judged_by_each_execution(blocking: RunningGuard) -> None:
+    async def main() -> None:
+        connection = await asyncpg.connect(blocking.url())
+        own = await connection.prepare(OPTIONAL.format("$1"))
+        assert [row["note"] for row in await own.fetch("a")] == ["one"]
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await own.fetch(None)
+        assert [row["note"] for row in await own.fetch("b")] == ["two"]
+        await connection.close()
+
+    asyncio.run(main())
+
+
+def test_the_values_of_execute_are_those_of_what_was_prepared(
+    session: psycopg.Connection[Any],
+) -> None:
+    session.execute(
+        "PREPARE two (text, text) AS SELECT note FROM items WHERE tenant_id IN ($1, $2)"
+    )
+    session.execute("PREPARE own (text) AS " + OPTIONAL.format("$1"))
+    assert session.execute("EXECUTE two('a', 'a')").fetchall() == [("one",)]
+    assert session.execute("EXECUTE own('b')").fetchall() == [("two",)]
+    assert "2 different tenants" in str(refused(session, "EXECUTE two('a', 'b')"))
+    assert "where $1 is NULL" in str(refused(session, "EXECUTE own(NULL)"))
+    # By Parse and Bind, without a name and with one.
+    result = session.pgconn.exec_params(b"EXECUTE two('a', 'b')", [])
+    assert result.error_field(DiagnosticField.SQLSTATE) == b"42501"
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        session.execute("EXECUTE two('b', 'a')", prepare=True)
+    session.execute("DEALLOCATE two")
+    session.execute("DEALLOCATE own")
+
+
+def test_literals_of_what_was_prepared_are_its_own(session: psycopg.Connection[Any]) -> None:
+    for name, tenant in (("one", "a"), ("other", "b")):
+        session.execute(
+            f"PREPARE {name} (text) AS SELECT note FROM items WHERE tenant_id IN ('{tenant}', $1)"
+        )
+    assert session.execute("EXECUTE other('b')").fetchall() == [("two",)]
+    refused(session, "EXECUTE other('a')")
+    session.execute("DEALLOCATE ALL")
+
+
+def test_a_name_that_was_prepared_twice_does_not_pass_for_the_second(
+    blocking: RunningGuard,
+) -> None:
+    with psycopg.connect(blocking.url(), autocommit=True, application_name="twice.py") as session:
+        session.execute("PREPARE p (text) AS " + OPTIONAL.format("$1"))
+        with pytest.raises(psycopg.errors.DuplicatePreparedStatement):
+            session.execute("PREPARE p (text) AS SELECT note FROM items WHERE tenant_id = $1")
+        session.execute("EXECUTE p('a')")
+        verdicts = blocking.ask(lambda one: one.hub.clients.get("twice.py").counters.statements)
+        assert verdicts[Verdict.unknown] == 2
+        session.execute("DEALLOCATE ALL")
+        session.execute("PREPARE p (text) AS SELECT note FROM items WHERE tenant_id = $1")
+        assert session.execute("EXECUTE p('a')").fetchall() == [("one",)]
+
+
+def test_values_of_execute_that_are_computed_are_not_taken_for_one_tenant(
+    blocking: RunningGuard,
+) -> None:
+    with psycopg.connect(
+        blocking.url(), autocommit=True, application_name="computed.py"
+    ) as session:
+        session.execute(
+            "PREPARE two (text, text) AS SELECT note FROM items WHERE tenant_id IN ($1, $2)"
+        )
+        session.execute("EXECUTE two('a', lower('B'))")
+        client = blocking.ask(lambda one: one.hub.clients.get("computed.py").counters.statements)
+        assert client[Verdict.unknown] == 1
+        session.execute("DEALLOCATE two")

@@ -165,14 +165,18 @@ def test_names_in_sql_carry_what_they_stand_for(blocking: RunningGuard, database
     assert codes(blocking, "names.py") == {"PGG101": 1}
 
 
-def test_execute_with_values_for_several_tenants_is_doubted(observing: RunningGuard) -> None:
+def test_values_of_execute_are_compared_or_doubted(observing: RunningGuard) -> None:
     with connect(observing, "execute.py") as session:
         session.execute(
             "PREPARE two(uuid, uuid) AS SELECT note FROM items WHERE tenant_id IN ($1, $2)"
         )
         assert codes(observing, "execute.py") == {}
+        session.execute(f"EXECUTE two('{A}', '{A}')")
+        assert codes(observing, "execute.py") == {}
         session.execute(f"EXECUTE two('{A}', '{B}')")
-        assert codes(observing, "execute.py") == {"PGG106": 1}
+        assert codes(observing, "execute.py") == {"PGG102": 1}
+        session.execute(f"EXECUTE two('{A}', lower('{B}')::uuid)")
+        assert codes(observing, "execute.py") == {"PGG102": 1, "PGG106": 1}
 
 
 def test_a_row_for_each_of_two_tenants_is_refused_and_creating_tenants_is_not(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pgguard.sql.commands import OTHER, Command, bound, commands
+from pgguard.sql.commands import OTHER, Argument, Command, arguments, bound, commands
 
 SET = {
     "SET app.t = 'a'": ("a", False),
@@ -79,3 +79,48 @@ def test_what_cannot_be_parsed_does_nothing() -> None:
 )
 def test_parameters_are_written_out(text: str, values: list[str | None], written: str) -> None:
     assert bound(text, values) == (written or text)
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        ("'it''s'", "it's"),
+        ("E'\\x41'", "A"),
+        ("5", "5"),
+        ("-3", "-3"),
+        ("-9223372036854775809", "-9223372036854775809"),
+        ("'k'::text", "k"),
+        ("'7'::int8", "7"),
+    ],
+)
+def test_a_literal_argument_of_execute_is_known(written: str, value: str) -> None:
+    assert arguments(f"EXECUTE p({written})", "") == [Argument(True, value)]
+
+
+@pytest.mark.parametrize("written", ["NULL", "NULL::text", "NULL::json"])
+def test_null_is_known(written: str) -> None:
+    assert arguments(f"EXECUTE p({written})", "") == [Argument(True)]
+
+
+@pytest.mark.parametrize(
+    "written", ["lower('K')", "'kb'::char(1)", "'kb'::name", "1.5", "1.5::int", "'k' || 'b'", "$1"]
+)
+def test_what_is_computed_or_cut_off_is_not_known(written: str) -> None:
+    assert arguments(f"EXECUTE p('a', {written})", "") == [Argument(True, "a"), Argument(False)]
+
+
+def test_a_declared_type_may_cut_values_off() -> None:
+    prepared = 'PREPARE p (text, varchar(3), "char", "char") AS SELECT 1'
+    assert arguments("EXECUTE p('a', 'a', 'a', NULL)", prepared) == [
+        Argument(True, "a"),
+        Argument(True, "a"),
+        Argument(False),
+        Argument(True),
+    ]
+
+
+@pytest.mark.parametrize(
+    "text", ["SELECT 1", "EXECUTE p", "EXECUTE p('a'); SELECT 1", "EXECUTE p("]
+)
+def test_what_is_no_execute_gives_nothing(text: str) -> None:
+    assert arguments(text, "") == []

@@ -16,7 +16,7 @@ from pgguard.findings import CODES, Verdict
 from pgguard.sql import effects
 from pgguard.sql.cache import SHAPED
 from pgguard.sql.facts.reading import read
-from pgguard.sql.statement import PENDING, Facts, Statement
+from pgguard.sql.statement import PENDING, Constant, Facts, Statement
 from pgguard.tenancy import judge as module
 from pgguard.tenancy.catalogue import Catalogue, Column, Table
 from pgguard.tenancy.judge import Judge
@@ -430,3 +430,92 @@ def test_a_statement_over_hundreds_of_tables_is_given_up_and_does_not_hold_the_l
     )
     few = judged(fresh(), "SELECT 1 FROM " + ", ".join(f"items AS i{n}" for n in range(40)))
     assert few.verdict == Verdict.unscoped
+
+
+OPTIONAL = "SELECT n FROM items WHERE tenant_id = COALESCE($1, tenant_id)"
+
+
+def shown(judge: Judge, sql: str, *nulls: int) -> Statement:
+    return judge.given(judged(judge, sql), frozenset(nulls))
+
+
+def test_a_parameter_that_is_null_or_not_decides() -> None:
+    judge = fresh()
+    statement = judged(judge, OPTIONAL)
+    assert (statement.verdict, statement.nulls) == (Verdict.unknown, (1,))
+    own, all_of_them = shown(judge, OPTIONAL), shown(judge, OPTIONAL, 1)
+    assert (own.verdict, own.fingerprint) == (Verdict.scoped, statement.fingerprint)
+    assert [one.constants for one in own.tenants] == [frozenset({Constant("parameter", "1")})]
+    assert (all_of_them.verdict, all_of_them.code) == (Verdict.unscoped, "PGG101")
+    (relation,) = all_of_them.relations
+    assert relation.why == "where $1 is NULL, the condition does not fix tenant_id"
+    assert all_of_them.why == relation.why
+    assert (shown(judge, OPTIONAL), shown(judge, OPTIONAL, 1)) == (own, all_of_them)
+
+
+@pytest.mark.parametrize(
+    ("sql", "levels"),
+    [
+        ("SELECT n FROM items WHERE $1 IS NULL OR tenant_id = $1", "scoped unscoped"),
+        ("SELECT n FROM items WHERE $1 IS NULL OR tenant_id = $2", "scoped unscoped"),
+        ("SELECT n FROM items WHERE tenant_id = COALESCE($1, 'x', tenant_id)", "scoped scoped"),
+        (OPTIONAL + " OR $2 = 'x'", "unknown unscoped"),
+        (OPTIONAL + " AND ($2 IS NULL OR n = $2)", "scoped unscoped"),
+        ("WITH s AS (" + OPTIONAL + ") SELECT count(*) FROM s", "scoped unscoped"),
+        ("DELETE FROM items WHERE $1 IS NULL OR tenant_id = $1", "scoped unscoped"),
+        ("PREPARE p (text) AS " + OPTIONAL, "scoped unscoped"),
+    ],
+)
+def test_what_is_given_is_judged_by_what_is_null(sql: str, levels: str) -> None:
+    judge = fresh()
+    found = [Verdict(shown(judge, sql, *nulls).verdict).name for nulls in ((), (1,))]
+    assert " ".join(found) == levels
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT n FROM items WHERE tenant_id = $1 AND ($2 IS NULL OR n = $2)",
+        "SELECT n FROM items WHERE $1 IS NULL OR n = $1",
+        "SELECT n FROM items WHERE $1 = 'x' OR tenant_id = $2",
+    ],
+)
+def test_where_null_decides_nothing_no_execution_is_looked_at_for_it(sql: str) -> None:
+    judge = fresh()
+    statement = judged(judge, sql)
+    assert statement.nulls == ()
+
+
+def test_what_is_judged_by_its_executions_is_not_shared_by_shape() -> None:
+    judge = fresh()
+    one, other = (
+        judged(judge, f"SELECT n FROM items WHERE tenant_id = COALESCE($1, '{word}', tenant_id)")
+        for word in "xy"
+    )
+    assert one is not other
+    for statement, word in ((one, "x"), (other, "y")):
+        (tenant,) = judge.given(statement, frozenset({1})).tenants
+        assert [constant.value for constant in tenant.constants] == [word]
+
+
+def test_a_new_catalogue_forgets_what_executions_showed() -> None:
+    judge = fresh()
+    statement = judged(judge, OPTIONAL)
+    before = judge.given(statement, frozenset())
+    judge.set_catalogue(Catalogue())
+    assert judge.given(statement, frozenset()) is statement
+    judge.set_catalogue(CATALOGUE)
+    judge.judge(statement)
+    assert judge.given(statement, frozenset()) is not before
+
+
+def test_a_fault_of_ours_proves_nothing_of_an_execution(monkeypatch: pytest.MonkeyPatch) -> None:
+    judge = fresh()
+    statement = judged(judge, OPTIONAL)
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(module, "judge_facts", fail)
+    assert judge.given(statement, frozenset()) is statement
+    assert judge.counters.internal_errors == 1

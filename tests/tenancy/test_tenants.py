@@ -16,9 +16,11 @@ from pgguard.tenancy.tenants import (
     canonical,
     named,
     nobody,
+    nulls,
     read,
     read_array,
     single,
+    unread,
     varies,
 )
 
@@ -169,3 +171,50 @@ def test_one_parameter_may_name_the_tenant_alone(
     values: tuple[TenantValue, ...], expected: int
 ) -> None:
     assert single(values) == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        ([Parameter(None), Parameter(b"k")], {1}),
+        ([Parameter(b""), Parameter(b"k")], set()),
+        ([Parameter(None), None], None),
+        ([Parameter(None)], None),
+        ([], None),
+    ],
+)
+def test_which_parameters_are_null_is_known_of_all_or_not_at_all(
+    values: list[Parameter | None], found: set[int] | None
+) -> None:
+    assert nulls((1, 2), Given(parameters=values)) == found
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        Parameter(b"(,)"),
+        Parameter(b" (1,)", oid=99999),
+        Parameter(struct.pack(">iiii", 2, 23, -1, 25) + struct.pack(">i", -1), True),
+        Parameter(struct.pack(">iiii", 1, 23, 4, 7), True),
+    ],
+)
+def test_what_may_be_a_row_is_not_known_to_be_null_or_not(row: Parameter) -> None:
+    assert nulls((1,), Given(parameters=[row])) is None
+    assert nulls((1,), Given(parameters=[row._replace(oid=25)])) == frozenset()
+    cut = Parameter((row.raw or b"")[1:], row.binary)
+    assert nulls((1,), Given(parameters=[cut])) == frozenset() or not row.binary
+
+
+@given(st.binary(max_size=40), st.booleans())
+def test_any_bytes_are_a_row_or_none(raw: bytes, binary: bool) -> None:
+    assert nulls((1,), Given(parameters=[Parameter(raw, binary)])) in {None, frozenset()}
+
+
+def test_a_value_that_is_not_known_names_nobody_and_is_told() -> None:
+    both = [tenant(parameter(1), parameter(2))]
+    given = Given(parameters=[Parameter(b"k"), None])
+    assert named(both, given).statement == {"k": "read"}
+    assert unread(both, given)
+    assert not unread([tenant(parameter(1))], given)
+    assert not unread([tenant(parameter(2), use="create")], given)
+    assert not nobody([tenant(parameter(2), use="insert")], given)

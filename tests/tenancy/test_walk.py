@@ -14,9 +14,9 @@ TABLE = Table("public", "t", columns=[Column(name, "text") for name in "abc"])
 MODEL = Model(Catalogue(tables={TABLE.key: TABLE}), TenancySettings(columns=("a",)))
 
 
-def values(condition: str, *, hopeful: bool = False) -> str:
+def values(condition: str, *, hopeful: bool = False, nulls: frozenset[int] | None = None) -> str:
     """Constants of column a, as text; `-` if nothing is known, `!` if no row passes."""
-    built = Builder(MODEL, hopeful=hopeful)
+    built = Builder(MODEL, hopeful=hopeful, nulls=nulls)
     built.statement(facts_of(f"SELECT FROM t WHERE {condition}".encode()).parts[0].plan)
     Solver(built).solve()
     (one,) = built.occurrences
@@ -75,6 +75,22 @@ def values(condition: str, *, hopeful: bool = False) -> str:
 )
 def test_predicate_says_what_the_column_may_be(condition: str, expected: str) -> None:
     assert values(condition) == expected
+
+
+@pytest.mark.parametrize(
+    ("condition", "none", "first"),
+    [
+        ("a = 'x' OR $1 IS NULL", "x", "-"),
+        ("a = 'x' OR $1 IS NOT NULL", "-", "x"),
+        ("a = COALESCE($1, a)", "1", "-"),
+        ("a = COALESCE($1, 'z', b)", "1", "z"),
+        ("a = COALESCE($1, $2, a)", "1", "2"),
+        ("(a = 'x' OR $1 IS NULL) AND (b = $2 OR $2 IS NULL)", "x", "-"),
+    ],
+)
+def test_what_is_null_takes_its_side(condition: str, none: str, first: str) -> None:
+    assert values(condition, nulls=frozenset()) == none
+    assert values(condition, nulls=frozenset({1})) == first
 
 
 @pytest.mark.parametrize(

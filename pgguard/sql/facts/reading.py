@@ -144,8 +144,10 @@ def _read_inner(kind: str, body: Node, *, columns: bool) -> tuple[Part, bool]:
             # A plan of them would take long to come from the worker, and prove nothing.
             return Part("opaque", obstacle=f"it names more than {MOST_NAMES} tables"), False
         part = _part(_PLANNED[kind], seen)
-        part.plan, by_value, part.depends, part.obstacle = plan(kind, body, columns=columns)
-        return part, by_value
+        planned = plan(kind, body, columns=columns)
+        part.plan, part.obstacle = planned.plan, planned.obstacle
+        part.depends, part.nulls = planned.depends, planned.nulls
+        return part, planned.by_value
     if kind == "TruncateStmt":
         part = _part("truncate", survey(kind, body))
         part.cascade = body.get("behavior") == "DROP_CASCADE"

@@ -21,6 +21,7 @@ from pgguard.sql.plan.nodes import (
     Expression,
     Fallback,
     Hope,
+    IfNull,
     Member,
     Never,
     Predicate,
@@ -109,4 +110,6 @@ def all_queries(said: Predicate) -> tuple[Any, ...]:
         return queries_of(said.left) + queries_of(said.right)
     if isinstance(said, Hope):
         return all_queries(said.held)
+    if isinstance(said, IfNull):
+        return all_queries(said.absent) + all_queries(said.present)
     return ()

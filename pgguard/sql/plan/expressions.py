@@ -58,13 +58,15 @@ class Seen:
 class ExpressionReader:
     """Reads expressions; `query` is of the subclass."""
 
-    __slots__ = ("by_value", "depends", "depth", "having", "seen", "size", "top")
+    __slots__ = ("by_value", "depends", "depth", "having", "nulls", "seen", "size", "top")
 
     def __init__(self) -> None:
         self.by_value = False
         """A literal's value has decided something."""
         self.depends = False
         """Something depends on the values of an execution: hope may say more."""
+        self.nulls: set[int] = set()
+        """Parameters that say one thing if they are NULL and another if they are not."""
         self.depth = 0
         self.size = 0
         self.top: Node = {}

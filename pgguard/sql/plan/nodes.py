@@ -8,7 +8,7 @@ that Postgres may run stands somewhere.
     Source      = Relation | Derived | Rows | Join              what stands in FROM
     Expression  = Column | Value | Row | Scalar | Fallback | Other
     Predicate   = All | Either | Equal | Among | Null | Says | Exists | Member | Absent | Hope
-                  | Never
+                  | IfNull | Never
 """
 
 from __future__ import annotations
@@ -122,6 +122,14 @@ class Hope(NamedTuple):
     held: Predicate
     conditional: bool = False
     """It may as well be left out of an OR."""
+
+
+class IfNull(NamedTuple):
+    """What is said if a parameter is NULL, and if it is not; while nobody knows, nothing is."""
+
+    parameter: int
+    absent: Predicate
+    present: Predicate
 
 
 class Never(NamedTuple):

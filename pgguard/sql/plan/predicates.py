@@ -24,6 +24,7 @@ from pgguard.sql.plan.nodes import (
     Expression,
     Fallback,
     Hope,
+    IfNull,
     Member,
     Null,
     Predicate,
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 CONDITIONAL: Final = Hope(NOTHING, conditional=True)
 MOST: Final = 500
 """Branches of an OR that are read one by one."""
+_MOST_DEFAULTS: Final = 10
+"""Arguments of a COALESCE that are read one after the other."""
 
 _EQUALS: Final[Node] = {"kind": "AEXPR_OP", "name": [{"String": {"sval": "="}}]}
 _CONDITIONS: Final = frozenset({"BoolExpr", "A_Expr", "NullTest", "BooleanTest", "SubLink"})
@@ -121,10 +124,16 @@ class PredicateReader(ExpressionReader):
     def _null_of(self, value: Constant, must_be_null: bool) -> Predicate:
         if value.kind in {"null", "literal"}:
             return NOTHING if (value.kind == "null") is must_be_null else NEVER
-        self.depends = True
         if value.kind == "parameter":
-            return Hope(NEVER) if must_be_null else Hope(NOTHING)
-        return CONDITIONAL
+            absent, present = (NOTHING, NEVER) if must_be_null else (NEVER, NOTHING)
+            return self._if_null(value, absent, present)
+        return self._conditional()
+
+    def _if_null(self, parameter: Constant, absent: Predicate, present: Predicate) -> IfNull:
+        self.depends = True
+        number = int(parameter.value)
+        self.nulls.add(number)
+        return IfNull(number, absent, present)
 
     def _case(self, body: Node, goal: bool) -> Predicate:
         arms: list[Predicate] = []
@@ -341,18 +350,21 @@ class PredicateReader(ExpressionReader):
         return Among(column, other.constants | {NULL})
 
     def _with_default(self, column: Column, other: Fallback) -> Predicate | None:
-        """column = COALESCE($1, column): the parameter, unless it is null; a literal never is."""
-        head = other.items[0]
-        if not isinstance(head, Value) or NULL in head.constants:
+        """column = COALESCE($1, …): the parameter, unless it is null; a literal never is."""
+        head, *others = other.items
+        if not isinstance(head, Value) or not others:
             return None
-        kinds = {one.kind for one in head.constants}
-        if kinds not in ({"parameter"}, {"literal"}):
+        value = next(iter(head.constants))
+        if value.kind not in {"parameter", "literal"}:
             return None
         rest = Says((), tuple(query for item in other.items for query in queries_of(item)))
         fixed: Predicate = Among(column, head.constants)
-        if kinds == {"parameter"}:
-            self.depends = True
-            fixed = Hope(fixed)
+        if value.kind == "parameter":
+            absent: Predicate = NOTHING
+            if len(others) < _MOST_DEFAULTS:
+                default = others[0] if len(others) == 1 else Fallback(tuple(others))
+                absent = self.equal(column, default)
+            fixed = self._if_null(value, absent, fixed)
         return conjunction([fixed, Says((column,)), rest])
 
     def _values(self, left: Node, right: Node, *, null_safe: bool) -> Predicate:

@@ -6,7 +6,7 @@ column that is set in a way that is not understood is set to something unknown.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pgguard.sql.plan.combining import queries_of
 from pgguard.sql.plan.expressions import Seen, TooDeepError, first
@@ -139,13 +139,26 @@ def _returning(body: Node) -> list[Node]:
     return older
 
 
-def plan(kind: str, body: Node, *, columns: bool = False) -> tuple[Any, bool, bool, str]:
-    """The plan of a statement, whether literals' values decided something, whether it depends on
-    the values of an execution, and why there is no plan."""
+class Planned(NamedTuple):
+    """How a statement was read."""
+
+    plan: Any
+    by_value: bool
+    """Literals' values decided something."""
+    depends: bool = False
+    """It depends on the values of an execution."""
+    nulls: tuple[int, ...] = ()
+    """Parameters that decide something by being NULL or not."""
+    obstacle: str = ""
+    """Why there is no plan."""
+
+
+def plan(kind: str, body: Node, *, columns: bool = False) -> Planned:
+    """The plan of a statement."""
     planner = Planner()
     planner.top = {} if columns else body
     try:
         read = planner.any_query(kind, body)
     except (TooDeepError, RecursionError):
-        return None, planner.by_value, False, "it is nested too deeply or too large"
-    return read, planner.by_value, planner.depends, ""
+        return Planned(None, planner.by_value, obstacle="it is nested too deeply or too large")
+    return Planned(read, planner.by_value, planner.depends, tuple(sorted(planner.nulls)))

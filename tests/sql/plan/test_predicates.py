@@ -18,6 +18,7 @@ from pgguard.sql.plan.nodes import (
     Equal,
     Exists,
     Hope,
+    IfNull,
     Member,
     Never,
     Null,
@@ -48,6 +49,8 @@ def shown(item: Any) -> str:
             return f"says({columns})" + "+" * len(queries)
         case Hope(held, conditional):
             return f"hope({'' if conditional else shown(held)})"
+        case IfNull(number, absent, present):
+            return f"{number} ? {shown(absent)} : {shown(present)}"
         case Member(left, _):
             return f"{shown(left)} member"
         case Absent(left, _):
@@ -87,7 +90,10 @@ def where(condition: str) -> Any:
         ("a BETWEEN $1 AND $1", "a=1", "a BETWEEN $1 AND $2", "says(a)"),
         ("a BETWEEN 'x' AND 'x'", "a=x", "a NOT BETWEEN 'x' AND 'x'", "says()"),
         ("(a, b) = ($1, $2)", "a=1 & b=2", "(a, b) > ($1, $2)", "says()"),
-        ("a = COALESCE($1, a)", "hope(a in 1) & says(a)", "a = COALESCE(b, a)", "a=?"),
+        ("a = COALESCE($1, a)", "1 ? a=a : a in 1 & says(a)", "a = COALESCE(b, a)", "a=?"),
+        ("a = COALESCE($1, 'x', b)", "1 ? a in x & says(a) : a in 1 & says(a)", "a = b", "a=b"),
+        ("$1 IS NULL", "1 ? says() : never", "$1 IS NOT NULL", "1 ? never : says()"),
+        ("$1::text IS NULL", "1 ? says() : never", "$1::json IS NULL", "hope()"),
         ("COALESCE(a, $1) = $1", "a in 1|null", "COALESCE(a, b) = $1", "?=1"),
         ("CASE WHEN b = 1 THEN a = $1 END", "b=1 & a=1", "CASE WHEN b = 1 THEN true END", "b=1"),
         ("a = $1 OR false", "a=1", "a = $1 OR true", "says()"),
@@ -147,6 +153,16 @@ def test_no_subquery_is_lost(condition: str) -> None:
 def test_what_hangs_on_values_is_noted(condition: str, by_value: bool, depends: bool) -> None:
     found = read(f"SELECT FROM t WHERE {condition}".encode())
     assert (found.by_value, found.parts[0].depends) == (by_value, depends)
+
+
+def test_the_parameters_that_decide_by_being_null_are_noted() -> None:
+    (part,) = read(b"SELECT FROM t WHERE a = COALESCE($3, a) AND ($1 IS NULL OR b = $2)").parts
+    assert part.nulls == (1, 3)
+
+
+def test_a_long_coalesce_is_read_only_so_far() -> None:
+    (part,) = read(f"SELECT FROM t WHERE a = COALESCE({'$1, ' * 2000}a)".encode()).parts
+    assert not part.obstacle
 
 
 @pytest.mark.parametrize(("branches", "kind"), [(500, Either), (501, Says)])
