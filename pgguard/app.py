@@ -38,7 +38,7 @@ from pgguard.settings.encryption import TLS_WORDS
 from pgguard.settings.upstream import UpstreamAddress, parse_url
 from pgguard.settings.values import Address
 from pgguard.sql import parse
-from pgguard.tenancy import rules
+from pgguard.tenancy import rules, verdict
 from pgguard.wiring import NEEDS_RESTART, changed_keys, hub_settings
 
 if TYPE_CHECKING:
@@ -449,6 +449,7 @@ def _load() -> None:
     try:
         parse.load()
         rules.load()
+        verdict.load()
     except (OSError, ImportError) as error:
         log.warning("not ready to judge statements yet: %s", error)
 

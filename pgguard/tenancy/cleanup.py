@@ -7,12 +7,12 @@ somebody behind makes it a statement like any other. It says nothing about the v
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Final
 
 _NAME: Final = r'(?:"(?:[^"]|"")*"|[a-z_][\w$]*)'
 _TABLE: Final = rf"{_NAME}(?:\s*\.\s*{_NAME})?(?:\s*\*)?"
-_EMPTIES: Final = re.compile(
-    rf"""
+_EMPTIES: Final = rf"""
     (?:
       \s* (?:
         truncate \s+ (?:table\s+)? (?:only\s+)? {_TABLE}
@@ -24,9 +24,7 @@ _EMPTIES: Final = re.compile(
       )
       \s* (?: ;\s* | \Z )
     )+ \Z
-    """,
-    re.VERBOSE | re.IGNORECASE,
-)
+    """
 _BEGINS: Final = ("truncate", "delete", "begin", "start", "commit")
 _LONGEST: Final = 4096
 
@@ -35,4 +33,9 @@ def empties_tables(masked: str) -> bool:
     """Whether a text, with its literals masked, does nothing but empty whole tables."""
     if not masked[:16].lstrip().lower().startswith(_BEGINS) or len(masked) > _LONGEST:
         return False
-    return _EMPTIES.match(masked) is not None
+    return _pattern().match(masked) is not None
+
+
+@cache
+def _pattern() -> re.Pattern[str]:
+    return re.compile(_EMPTIES, re.VERBOSE | re.IGNORECASE)

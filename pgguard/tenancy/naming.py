@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pgguard.sql.statement import Constant, KeyValue
-    from pgguard.tenancy.proof import Outcome
+    from pgguard.tenancy.outcome import Outcome
 
 
 def tenants_of(outcomes: Iterable[Outcome]) -> tuple[TenantValue, ...]:

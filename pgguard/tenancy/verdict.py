@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 from pgguard.findings import Verdict
 from pgguard.tenancy import consequences, functions
-from pgguard.tenancy.proof import Outcome, prove
-from pgguard.tenancy.terms import GiveUpError
+from pgguard.tenancy.outcome import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -54,6 +53,12 @@ class Judgement:
     """The values of an execution may prove more."""
     others: list[list[Outcome]] = field(default_factory=list)
     """Occurrences in the other statements of the text."""
+
+
+def load() -> None:
+    """Import the proof now: later no descriptor may be left for it."""
+    import pgguard.sql.plan.writes
+    import pgguard.tenancy.proof  # noqa: F401
 
 
 def judge_facts(
@@ -167,13 +172,17 @@ def _judge_tables(
         return _unknown("which tenants' rows COPY FROM brings is not read", touched, model)
     if part.obstacle or part.plan is None:
         why = part.obstacle or "it reads the table in a way that is not understood"
-        return _unknown(f"{why}: not proved in this version", touched, model)
+        return _unknown(why, touched, model)
     for table in touched:
         policies = [model.catalogue.tables[n] for n in sorted(table.policies)]
         if any(model.touches(one) for one in policies if one.key != table.key):
             other = " other" if table.key in model.roles else ""
             why = f"policies of {table.shown} read{other} tenant tables"
             return _unknown(why, touched, model)
+    # Loaded by the first statement of all, or by `load`.
+    from pgguard.tenancy.proof import prove
+    from pgguard.tenancy.terms import GiveUpError
+
     try:
         proof = prove(part, model, _variants(part, model), users, nulls)
     except GiveUpError as error:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pgguard.sql.statement import Part
     from pgguard.tenancy.catalogue import Table
     from pgguard.tenancy.model import Model
-    from pgguard.tenancy.proof import Outcome
+    from pgguard.tenancy.outcome import Outcome
 
 _PLAIN: Final = re.compile(r"[a-z_][a-z0-9_$]*\Z")
 _WORDS: Final = """

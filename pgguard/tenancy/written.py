@@ -60,7 +60,7 @@ class Writes:
     def _insertion(self, insertion: Insertion, role: Role) -> None:
         one = insertion.row
         if insertion.overriding:
-            why = "it overrides the values that it gives: not proved in this version"
+            why = "it overrides the values that it gives"
             self.levels.set(one, Verdict.unknown, why)
             return
         if role.kind == "root":

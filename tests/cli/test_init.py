@@ -94,11 +94,17 @@ def test_an_error_is_one_line_and_a_status(
     assert err == f"pgguard: {' '.join(str(error).split())}\n"
 
 
-def test_the_status_of_a_command_is_that_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_explain(), "callback", lambda config, code: 70)
-    with pytest.raises(SystemExit) as caught:
-        cli.run_cli(["explain"])
-    assert caught.value.code == 70
+def test_the_status_of_a_command_is_that_of_the_process_and_nothing_is_lost_at_its_end() -> None:
+    program = """
+import atexit, sys
+from pgguard import cli
+command = cli.group.get_command(None, "explain")
+command.callback = lambda config, code: sys.stdout.write("said, ") and 70
+atexit.register(sys.stdout.write, "and done")
+cli.run_cli(["explain"])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (70, "said, and done", "")
 
 
 def test_an_interrupt_ends_with_130_and_no_traceback(

@@ -12,7 +12,6 @@ from typing import Final
 
 from pgguard.sql import effects, session_effects
 from pgguard.sql.parse import LIMIT, Unparsed, parse
-from pgguard.sql.plan.writes import plan
 from pgguard.sql.scopes import Node, Survey, survey
 from pgguard.sql.statement import Facts, Name, Part
 
@@ -144,6 +143,9 @@ def _read_inner(kind: str, body: Node, *, columns: bool) -> tuple[Part, bool]:
             # A plan of them would take long to come from the worker, and prove nothing.
             return Part("opaque", obstacle=f"it names more than {MOST_NAMES} tables"), False
         part = _part(_PLANNED[kind], seen)
+        # Loaded by the first statement of all: a command may say none.
+        from pgguard.sql.plan.writes import plan
+
         planned = plan(kind, body, columns=columns)
         part.plan, part.obstacle = planned.plan, planned.obstacle
         part.depends, part.nulls = planned.depends, planned.nulls

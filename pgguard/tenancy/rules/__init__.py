@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from pgguard.sql.statement import Part
     from pgguard.tenancy.model import Model
-    from pgguard.tenancy.proof import Outcome
+    from pgguard.tenancy.outcome import Outcome
 
 RULES: Final = {
     "PGG101": "pgg101_unscoped",

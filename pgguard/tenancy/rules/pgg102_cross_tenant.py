@@ -30,7 +30,7 @@ from pgguard.tenancy.wording import column
 if TYPE_CHECKING:
     from pgguard.sql.statement import Part
     from pgguard.tenancy.model import Model
-    from pgguard.tenancy.proof import Outcome
+    from pgguard.tenancy.outcome import Outcome
 
 
 def remedy(outcomes: list[Outcome], why: str) -> str:
