@@ -13,6 +13,7 @@ import socket
 import sys
 from collections import OrderedDict
 from contextlib import suppress
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from pgguard.net.peer import NETLINK_SOCK_DIAG, PROC, answered_inode, question
@@ -146,10 +147,11 @@ class _Process:
         for name in reversed(self._names):
             if self._is(name, link):
                 return True
-        names = os.listdir(self.directory)  # noqa: PTH208  a descriptor
+        with os.scandir(self.directory) as entries:
+            names = [entry.name for entry in islice(entries, DESCRIPTORS)]
         if not names:
             raise ProcessLookupError
-        for name in names[:DESCRIPTORS]:
+        for name in names:
             if name not in self._names and self._is(name, link):
                 self._names = [*self._names[1 - NAMES :], name]
                 return True

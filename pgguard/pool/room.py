@@ -124,10 +124,15 @@ class Room:
         return self._given_back_at + HURRY
 
     def borrower(self) -> Share | None:
-        """Who would use the slot that is kept back, if one is."""
-        if self.total is None or self.reserved >= self.total or self.paused or self.serial:
+        """Who would use the slot that is kept back, if one is: a second that gives way, or whoever
+        needs room for one more."""
+        if self.total is None or self.held >= self.total or self.paused or self.serial:
             return None
-        return self._lines[1].first()
+        seconds, ones, _ = (line.first() for line in self._lines)
+        if self.reserved >= self.total:
+            ones = None
+        able = (share for share in (seconds, ones) if share is not None)
+        return min(able, key=place, default=None)
 
     def lent_at(self) -> float | None:
         """When the slot kept back goes to somebody else; None when there is none or no use."""

@@ -145,6 +145,19 @@ def test_a_second_gives_way_only_while_slots_come_back(play: Play) -> None:
     assert stage.room.hurry_at(stage.now) is None
 
 
+def test_whoever_all_wait_for_may_have_the_slot_that_he_gives_way_with(play: Play) -> None:
+    stage = play(4)
+    stage.ask("a", 2)
+    stage.ask("b", 2)
+    stage.ask("c", 1)
+    stage.served()
+    stage.now = PATIENCE
+    stage.ask("a", 1)
+    stage.end("a")
+    assert stage.served() == ""
+    assert stage.room.borrower() is stage.shares["a"]
+
+
 def test_a_second_that_came_at_nearly_the_same_time_gives_way_to_nobody(play: Play) -> None:
     stage = play(4)
     stage.ask("a", 2)

@@ -210,7 +210,7 @@ class AdmissionMachine(RuleBasedStateMachine):
         self.declared: dict[Client, float] = {}
         self.resumed = -inf
         self.capped = -inf
-        """When caps were changed last: whoever waited for the total may wait for itself since."""
+        """When limits were changed last: whoever waited for the total may wait for itself since."""
         self.before = self.holdings()
 
     def holdings(self) -> list[int]:
@@ -295,7 +295,7 @@ class AdmissionMachine(RuleBasedStateMachine):
     @rule(total=st.sampled_from([None, 0, 1, 2, 3, 4, 5, 5, 6, 6, 7, 8]))
     def set_total(self, total: int | None) -> None:
         granted = self.admission.set_total(total, self.now)
-        self.model.total = None if total is None else max(total, 1)
+        self.model.total, self.capped = None if total is None else max(total, 1), self.now
         assert granted == self.model.serve(self.now)
 
     @rule(cap=st.sampled_from([-1, 0, 1, 2, 4, 6, 8, 9]), timeout=st.sampled_from([0.0, 3.0]))
