@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from planning import planned
 
+from pgguard.counters import ProcessCounters
+from pgguard.findings import Verdict
 from pgguard.tenancy.catalogue import Catalogue, Column, ForeignKey, Key, Table
 from pgguard.tenancy.changes import Builder
 from pgguard.tenancy.inference import Solver
+from pgguard.tenancy.judge import Judge
 from pgguard.tenancy.model import Model, TenancySettings
 
 
@@ -52,3 +55,14 @@ def solved(sql: str) -> Solver:
     solver = Solver(built)
     solver.solve()
     return solver
+
+
+def level(sql: str) -> Verdict:
+    """The verdict of a statement, given without a fault of ours."""
+    counters = ProcessCounters()
+    judge = Judge(MODEL.settings, counters)
+    judge.set_catalogue(MODEL.catalogue)
+    statement = judge.statement(sql.encode())
+    judge.judge(statement)
+    assert counters.internal_errors == 0
+    return Verdict(statement.verdict)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from bookings import MODEL
+from bookings import level
 
-from pgguard.counters import ProcessCounters
 from pgguard.findings import Verdict
-from pgguard.tenancy.judge import Judge
 
 PAIRS = {
     "a table behind its schema": (
@@ -52,15 +50,6 @@ PAIRS = {
         ("SELECT FROM (bookings b JOIN words w ON w.id = b.id) AS j WHERE j.code = $1"),
     ),
 }
-
-
-def level(sql: str) -> Verdict:
-    judge = Judge(MODEL.settings, ProcessCounters())
-    judge.set_catalogue(MODEL.catalogue)
-    statement = judge.statement(sql.encode())
-    judge.judge(statement)
-    assert judge.counters.internal_errors == 0  # type: ignore[attr-defined]
-    return Verdict(statement.verdict)
 
 
 @pytest.mark.parametrize("name", PAIRS)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from bookings import MODEL
+from bookings import level
 
-from pgguard.counters import ProcessCounters
 from pgguard.findings import Verdict
-from pgguard.tenancy.judge import Judge
 
 PAIRS = {
     "a column without qualifier is the nearest one": (
@@ -38,15 +36,6 @@ PAIRS = {
         ("SELECT FROM words w LEFT JOIN visits v ON v.note = w.note WHERE v.tenant_id IS NULL"),
     ),
 }
-
-
-def level(sql: str) -> Verdict:
-    judge = Judge(MODEL.settings, ProcessCounters())
-    judge.set_catalogue(MODEL.catalogue)
-    statement = judge.statement(sql.encode())
-    judge.judge(statement)
-    assert judge.counters.internal_errors == 0  # type: ignore[attr-defined]
-    return Verdict(statement.verdict)
 
 
 @pytest.mark.parametrize("name", PAIRS)

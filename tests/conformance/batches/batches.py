@@ -3,8 +3,9 @@
 Each works with three connections that stay open on one server, so that a pin that stays would keep
 the others waiting, and says when it is done; then no session may be pinned. Real ones are run where
 pip, npm or apt bring them: asyncpg's pool, SQLAlchemy on psycopg and asyncpg, node-postgres,
-pgJDBC, ActiveRecord. What cannot be had here is played from what its source says that it sends:
-Npgsql (PostgresDatabaseInfo, the reset of NpgsqlConnector) and Prisma's own engine (quaint). Then
+pgJDBC, ActiveRecord. What cannot be had here is played: Npgsql by what its source says it sends
+(PostgresDatabaseInfo, the reset of NpgsqlConnector), abridged, and Prisma's own engine as it is
+known to begin, not held against its source. Then
 SQLAlchemy's and Django's own tests run, and the share of transactions behind which a session was
 pinned is held against a bar.
 """
