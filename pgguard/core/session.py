@@ -408,6 +408,7 @@ class Session:
                 # The server's socket has just closed: its loss is about to be reported.
                 return
         if len(entries) > MANY:
+            self.out.rest()
             server.pipeline.shorten()
 
     def let_go(self) -> None:

@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     from pgguard.core.shared_session import SharedSession
     from pgguard.pool.admission import Ticket
 
+MUCH = 65536
+"""Bytes of replies after whose walk others have their turn."""
+
 
 class SharedServer(Server):
     """One backend connection of a pool."""
@@ -158,6 +161,8 @@ class SharedServer(Server):
         if self.fatal:
             self.hub.upstream.condemned(self)
             return
+        if len(data) > MUCH:
+            self.out.rest()
         self.hub.sharing.cancel_now(self)
         over = compared and self.comparing is None
         # In a copy nothing more is answered before what is held has been sent.

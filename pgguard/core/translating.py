@@ -120,6 +120,7 @@ def translate(session: SharedSession, server: SharedServer, data: bytes) -> None
         server.write(text)
     session.must_wait = False
     if len(server.pipeline.entries) > pipeline.MANY:
+        session.out.rest()
         server.doubt = server.doubt or "too much was owed at once"
         server.pipeline.stretch()
 

@@ -32,9 +32,11 @@ class Outlet:
     uvloop raises RuntimeError between the end of a socket and `connection_lost`.
     """
 
-    __slots__ = ("_transport", "forward")
+    __slots__ = ("_still", "_transport", "forward")
 
     def __init__(self, transport: asyncio.BaseTransport) -> None:
+        self._still = False
+        """The core wants nothing read."""
         # uvloop's transports do not inherit from asyncio.Transport, but are such.
         self._transport = cast("asyncio.Transport", transport)
         self.forward = self._transport.write
@@ -52,10 +54,23 @@ class Outlet:
         self._carefully(self._transport.write_eof)
 
     def pause_reading(self) -> None:
+        self._still = True
         self._carefully(self._transport.pause_reading)
 
     def resume_reading(self) -> None:
+        self._still = False
         self._carefully(self._transport.resume_reading)
+
+    def rest(self) -> None:
+        """Let the others have their turn: uvloop reads a socket that is never empty up to 32 times
+        before it looks at anything else."""
+        if not self._still:
+            self._carefully(self._transport.pause_reading)
+            asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        if not self._still:
+            self._carefully(self._transport.resume_reading)
 
     def gone(self) -> bool:
         return self._has(HUNG_UP)

@@ -9,6 +9,7 @@ from core_fakes import World
 from notation import BACKEND, FRONTEND, encode
 
 from pgguard.core.ahead import HELD_LIMIT
+from pgguard.core.pipeline import MANY
 from pgguard.core.states import SessionState
 from pgguard.events import ProtocolBroken
 from pgguard.wire import backend, frontend
@@ -69,6 +70,19 @@ def test_a_text_over_max_statement_is_not_kept_and_what_follows_is_read() -> Non
     assert session.last is not None
     assert session.last.text == b"begin"
     assert server.due == 2
+
+
+@pytest.mark.parametrize("sharing", [False, True])
+def test_who_sends_thousands_of_messages_at_once_lets_others_have_their_turn(
+    sharing: bool,
+) -> None:
+    world = World(sharing=sharing)
+    session, _ = world.link()
+    world.receive(session, frontend.query(b"SELECT 1") * 10)
+    assert world.outs[session].rests == 0
+    world.receive(session, frontend.query(b"SELECT 1") * 2 * MANY)
+    assert world.outs[session].rests == 1
+    world.end()
 
 
 def test_a_waiting_session_is_read_up_to_a_limit_and_loses_nothing() -> None:

@@ -15,6 +15,9 @@ from pgguard.net.transports import Outlet, ServerProtocol, SessionProtocol
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+HEAD = b"head"
+"""What the listener has read before."""
+
 
 class Core:
     """What a session and a server look like to their protocols."""
@@ -86,7 +89,7 @@ async def line(core: Core, *, server: bool = False) -> AsyncIterator[Line]:
         report = lambda where, error: made.reports.append((where, error))  # noqa: E731
         if server:
             return ServerProtocol(core, "login", b"rest", report)  # type: ignore[arg-type]
-        return SessionProtocol(core, b"head", report)  # type: ignore[arg-type]
+        return SessionProtocol(core, HEAD, report)  # type: ignore[arg-type]
 
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda *_: None)
@@ -218,6 +221,60 @@ async def test_a_peer_that_leaves_is_seen_without_reading() -> None:
             assert not core.out.gone()
             leave(connection.other)
             await connection.until(core.out.gone)
+
+
+class Resting(Core):
+    """Lets the others have their turn after everything that it gets."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.turn = 0
+        """Turns of the loop so far."""
+        self.turns: list[int] = []
+        """Those in which something came, HEAD first."""
+
+    def receive(self, data: bytes) -> None:
+        super().receive(data)
+        self.turns.append(self.turn)
+        assert self.out is not None
+        self.out.rest()
+
+
+@on_both_loops
+async def test_a_socket_that_is_never_empty_leaves_the_others_their_turn() -> None:
+    core = Resting()
+    loop = asyncio.get_running_loop()
+
+    def next_turn() -> None:
+        core.turn += 1
+        if not core.over.is_set():
+            loop.call_soon(next_turn)
+
+    async with line(core) as connection:
+        loop.call_soon(next_turn)
+        size = 4 << 20
+        await loop.sock_sendall(connection.other, bytes(size))
+        await connection.until(lambda: len(core.got) == len(HEAD) + size)
+        turns = core.turns[1:]
+        assert len(turns) > 1
+        assert len(set(turns)) == len(turns)
+
+
+@on_both_loops
+async def test_who_is_to_read_nothing_goes_on_reading_nothing_after_a_rest() -> None:
+    core = Core()
+    async with line(core) as connection:
+        assert core.out is not None
+        core.out.rest()
+        core.out.pause_reading()
+        connection.other.send(b"later")
+        for _ in range(5):
+            await asyncio.sleep(0)
+        core.out.rest()
+        await asyncio.sleep(0.01)
+        assert core.got == HEAD
+        core.out.resume_reading()
+        await connection.until(lambda: core.got == HEAD + b"later")
 
 
 def reset(sock: socket.socket) -> None:

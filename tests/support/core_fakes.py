@@ -49,6 +49,7 @@ class FakeOut:
     def __init__(self) -> None:
         self.log: list[bytes | str] = []
         self.closed = self.ended = False
+        self.rests = 0
         self.reading = True
         self.left = False
         self.finished = False
@@ -96,6 +97,9 @@ class FakeOut:
 
     def resume_reading(self) -> None:
         self.reading = True
+
+    def rest(self) -> None:
+        self.rests += 1
 
     def gone(self) -> bool:
         """Whether the other side has closed although nothing is read from it."""
