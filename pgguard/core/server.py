@@ -44,6 +44,7 @@ _header = Struct(">BI").unpack_from
 
 SHORTEST = SECONDS[0]
 _STATUSES = b"ITE"
+_IDLE, _OPEN = b"IT"
 USUAL_HEAD = message(PARSE_COMPLETE) + message(BIND_COMPLETE)
 _MARKED = frozenset(b"ZCESG")
 """ReadyForQuery, CommandComplete, ErrorResponse, ParameterStatus, CopyInResponse."""
@@ -91,6 +92,7 @@ class Server:
         "plain",
         "ready_at",
         "rolled_back",
+        "seconds",
         "secret_key",
         "session",
         "since",
@@ -98,6 +100,7 @@ class Server:
         "started",
         "state",
         "status",
+        "steady",
         "tap",
         "ticket",
         "transaction_since",
@@ -122,8 +125,13 @@ class Server:
         self.pid = 0
         self.secret_key = b""
         self.status = "I"
+        self.steady = _IDLE
+        """The byte in which a ReadyForQuery says that the status has not changed; those in a failed
+        transaction are all looked at."""
         self.plain = _PLAIN_IDLE
         """Lengths up to which a message needs no second look in this status."""
+        self.seconds = hub.counters.autocommit_seconds
+        """Where the time of a statement that leaves it so is counted."""
         self.greeting: list[bytes] = []
         self.parameters: dict[str, str] = {}
         self.pipeline = Pipeline()
@@ -162,7 +170,12 @@ class Server:
     def become(self, status: str) -> None:
         """The transaction status that Postgres has told."""
         self.status = status
-        self.plain = _PLAIN_IDLE if status == "I" else _PLAIN
+        if status == "I":
+            self.steady, self.plain = _IDLE, _PLAIN_IDLE
+            self.seconds = self.counters.autocommit_seconds
+        else:
+            self.steady, self.plain = _OPEN if status == "T" else -1, _PLAIN
+            self.seconds = self.counters.statement_seconds
 
     def resumed(self, now: float) -> None:
         """The client goes on in its transaction."""
@@ -216,11 +229,11 @@ class Server:
                 if after > end:
                     break
                 now = self.ready_at = hub.clock()
-                if plain is _PLAIN_IDLE and not self.noted and chunk[pos + 5] == 0x49:
+                if chunk[pos + 5] == self.steady and not self.noted:
                     took = now - self.started
-                    autocommit = self.counters.autocommit_seconds
-                    autocommit.counts[0 if took <= SHORTEST else bisect_left(SECONDS, took)] += 1
-                    autocommit.sum += took
+                    seconds = self.seconds
+                    seconds.counts[0 if took <= SHORTEST else bisect_left(SECONDS, took)] += 1
+                    seconds.sum += took
                     entries = self.pipeline.entries
                     count = len(entries)
                     if count == 1 or (

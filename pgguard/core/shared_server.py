@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from pgguard.core.shared_session import SharedSession
     from pgguard.pool.admission import Ticket
 
+pass_on = Server.receive
+
 MUCH = 65536
 """Bytes of replies after whose walk others have their turn."""
 
@@ -128,6 +130,7 @@ class SharedServer(Server):
         return cast("SharedSession", self.session)
 
     def receive(self, data: bytes) -> None:
+        """A chunk from Postgres: passed on as it is where nothing of it is ours."""
         session = self.session
         if session is None:
             self._alone(data)
@@ -137,10 +140,22 @@ class SharedServer(Server):
             if data[0] != codes.BIND_COMPLETE:
                 # An error would name the statement as it stands here.
                 self.walk()
-        if not self.walking:
-            super().receive(data)
-        else:
+        if self.walking:
             self._walk(data)
+        else:
+            pass_on(self, data)
+            hub = self.hub
+            if not (
+                # All that `Sharing.replied` does where no text of ours is answered.
+                self.application_name is None
+                or self.doubt
+                or session.leaving
+                or session.gone_at is not None
+                or hub.draining
+                or hub.admission.waiting
+                or hub.settings.restless
+            ):
+                return
         if not self.pipeline.entries:
             self.hub.sharing.replied(self)
 

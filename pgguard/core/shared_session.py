@@ -53,6 +53,7 @@ class SharedSession(Session):
     """One frontend connection of a client whose servers are shared."""
 
     __slots__ = (
+        "again",
         "batch",
         "batches",
         "bound",
@@ -79,6 +80,8 @@ class SharedSession(Session):
         super().__init__(hub, number, address, port, loopback=loopback)
         self.pool: Pool = hub.sharing.nowhere
         self.names = Names(number)
+        self.again: Prepared | None = None
+        """The unnamed statement of the batch that begins as `usual` says."""
         self.tracked = Tracked()
         self.pins = Pins()
         self.pinned = self.pins.reasons
@@ -119,7 +122,10 @@ class SharedSession(Session):
 
     # What the client says
 
-    def receive(self, data: bytes) -> None:
+    receive = usual.receive
+
+    def receive_unusual(self, data: bytes) -> None:
+        """A chunk that is not one of those (core/usual)."""
         server = cast("SharedServer | None", self.server)
         if server is None or self.waits or self.held_back is not None:
             self.last_byte = self.hub.clock()
@@ -127,7 +133,7 @@ class SharedSession(Session):
         elif data == _TERMINATE and not server.pipeline.entries and not self.partial:
             self.leaving = True
             self.hub.end_session(self, "closed by the client")
-        elif self.skip or self.partial or not usual.send(self, server, data):
+        else:
             self.last_byte = now = self.hub.clock()
             self.counters.received_bytes += len(data)
             if not server.pipeline.entries:

@@ -320,7 +320,7 @@ class Sharing:
         if server.doubt and server.status == "I":
             self.spoiled(server)
             return
-        if self._hub.admission.waits or self._hub.settings.restless:
+        if self._hub.admission.waiting or self._hub.settings.restless:
             if self._rests(server):
                 self.let_go(server)
             else:
@@ -355,7 +355,7 @@ class Sharing:
     def tick(self, now: float) -> None:
         """Every 100 ms: whoever waits, and spare servers that nobody has needed for long."""
         hub = self._hub
-        if hub.admission.waits:
+        if hub.admission.waiting:
             for ticket in hub.admission.heads():
                 self._make_room(ticket)
         if self._starting:

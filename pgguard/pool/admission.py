@@ -61,6 +61,8 @@ class Admission:
         self.shares: dict[str, Share] = {}
         self.draining = False
         self._room = Room(_sane(total), serial=settings.serial)
+        self.waiting = self._room.waiting
+        """The shares of which somebody waits for a server; always the same object."""
         self._notices: list[tuple[float, int, Ticket]] = []
         self._seq = count()
         self._watch_at = -inf
@@ -70,11 +72,6 @@ class Admission:
     def held(self) -> int:
         """Granted and not given back, over all clients."""
         return self._room.held
-
-    @property
-    def waits(self) -> bool:
-        """Whether anybody waits for a server."""
-        return bool(self._room.waiting)
 
     def heads(self) -> list[Ticket]:
         """The first of each client's queue."""
