@@ -1,4 +1,4 @@
-"""What every test file of the booking application gets: a named engine and visitors at once."""
+"""What every test file of the booking application gets: an engine with a pool, and visitors."""
 
 import json
 import os
@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, NullPool, create_engine
+from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.dialects.postgresql import psycopg
 from sqlalchemy.engine import make_url
 
 VISITORS = 20
-"""Connections that a test file opens at once."""
+"""Who comes at once."""
+POOL = 20
+"""Connections that a test file keeps open once it has needed them, as SQLAlchemy's pool does."""
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +25,10 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
         drivername=f"postgresql+{psycopg.dialect.driver}"
     )
     engine = create_engine(
-        url, poolclass=NullPool, connect_args={"application_name": request.path.name}
+        url,
+        pool_size=POOL,
+        max_overflow=0,
+        connect_args={"application_name": request.path.name},
     )
     yield engine
     engine.dispose()
@@ -40,7 +45,8 @@ def connection(engine: Engine) -> Iterator[Connection]:
 def visit(engine: Engine) -> Callable[..., list[Any]]:
     """`visit(function, *arguments)`: twenty visitors at once, each on a connection of its own.
 
-    No visitor waits for another one: each connects, asks once and hangs up.
+    No visitor waits for another one: each takes a connection, asks once and gives it back to the
+    pool, where it stays open.
     """
 
     def one(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:

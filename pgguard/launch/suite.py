@@ -25,7 +25,7 @@ SETTINGS = FOLDER / "pgguard.toml"
 WORKERS = 10
 MAX_CONNECTIONS = 30
 WANTED = 200
-"""Connections that the suite opens at once: ten files, twenty each."""
+"""Connections that the suite keeps open at once: ten files, a pool of twenty each."""
 PLANTED = (("packages", "test_catalog.py"), ("bookings", "test_cancellations.py"))
 """Table and file of the statements that the suite was given without a tenant."""
 
@@ -37,7 +37,11 @@ _NEEDED = {
 }
 """Module → the distribution that brings it."""
 _TEST = re.compile(r"^def test_", re.MULTILINE)
-_REFUSED = re.compile(r"FATAL: +[^\n]*(?:too many clients|remaining connection slots)[^\n]*")
+_REFUSED = re.compile(
+    r"FATAL: +[^\n]*(?:too many clients|remaining connection slots"
+    r"|already uses its|server connections are in use)[^\n]*"
+)
+"""What Postgres says to whom it has no connection for, and what pgguard says."""
 
 
 @dataclass(slots=True)
@@ -47,7 +51,7 @@ class FileOutcome:
     passed: int = 0
     failed: int = 0
     refusal: str = ""
-    """Postgres's own words when it had no connection left."""
+    """What it was told when there was no connection for it."""
 
 
 @dataclass(slots=True)

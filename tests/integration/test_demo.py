@@ -58,7 +58,13 @@ def test_the_demo_shows_what_it_promises(tmp_path: Path) -> None:
     assert len(lines) <= 24
     assert "FATAL:  sorry, too many clients already" in out
     assert "the limit is 24 (30 less 3 reserved less a margin of 3)" in out
-    assert re.search(r"^through pgguard: 10 of 10 files passed", out, re.MULTILINE)
+    passed = re.search(
+        r"^through pgguard: 10 of 10 files passed.*; (\d+) of 200 connections open at once,$",
+        out,
+        re.MULTILINE,
+    )
+    assert passed, out
+    assert int(passed[1]) > 30
     for table, file in suite.PLANTED:
         assert re.search(rf"^  PGG101 {table} in {file}\n +[A-Z].* WHERE ", out, re.MULTILINE)
         assert re.search(rf'findings_total{{.*client="{file}".*table="{table}"', page)
@@ -77,6 +83,18 @@ def test_the_demo_shows_what_it_promises(tmp_path: Path) -> None:
     assert {entry.name for entry in path.parent.iterdir()} == {
         *("findings.json", "summary.txt", "seed.log", "direct.log", "guarded.log")
     }
+
+
+def test_in_session_mode_the_demo_shows_who_keeps_what_others_wait_for(tmp_path: Path) -> None:
+    process = start_pgguard("demo", "--mode", "session", cwd=tmp_path)
+    out, said = process.communicate(timeout=WITHIN)
+    assert process.returncode == 0, out + said
+    assert len(out.splitlines()) <= 24
+    assert re.search(r"^through pgguard: \d of 10 files passed", out, re.MULTILINE)
+    assert out.count("failed: refused") >= 8
+    why = r"^--mode session: +\d+ waited for \d+ that were idle in pools, .*:\n +test_\w+\.py \d"
+    assert re.search(why, out, re.MULTILINE)
+    assert "2 of 2 planted statements found" in out
 
 
 def test_an_interrupted_demo_ends_with_its_signal_and_leaves_no_process(tmp_path: Path) -> None:

@@ -32,7 +32,9 @@ def test_each_file_has_one_test_of_twenty_visitors() -> None:
     for name in suite.files():
         text = (suite.FOLDER / "tests" / name).read_text()
         assert len(re.findall(r"^def test_\w+\(visit\):", text, re.MULTILINE)) == 1
-    assert "VISITORS = 20" in (suite.FOLDER / "conftest.py").read_text()
+    text = (suite.FOLDER / "conftest.py").read_text()
+    assert "VISITORS = 20" in text
+    assert "POOL = 20" in text
     assert suite.WANTED == 20 * suite.WORKERS
 
 
@@ -59,9 +61,11 @@ def test_outcomes_are_read_as_they_come_at_any_split(tmp_path: Path) -> None:
     [
         "FATAL:  sorry, too many clients already",
         "FATAL:  remaining connection slots are reserved for roles with the SUPERUSER attribute",
+        'FATAL:  pgguard: client "a" already uses its 10 server connections; waited 5.0 s',
+        "FATAL:  pgguard: all 24 server connections are in use (limits.total); waited 5.0 s",
     ],
 )
-def test_both_of_postgres_words_for_it_are_known(words: str, tmp_path: Path) -> None:
+def test_the_words_of_postgres_and_pgguard_for_it_are_known(words: str, tmp_path: Path) -> None:
     path = tmp_path / "outcomes"
     path.write_text(json.dumps({**LINES[1], "message": f"failed: {words}\nmore"}) + "\n")
     outcomes = suite.Outcomes(path)
