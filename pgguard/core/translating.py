@@ -229,11 +229,8 @@ def _query(session: SharedSession, server: SharedServer, raw: bytes, *, whole: b
 
 def _parse(session: SharedSession, server: SharedServer, raw: bytes, *, whole: bool) -> bytes:
     name, _, body = raw[5:].partition(b"\0")
-    text, _, types = body.partition(b"\0")
-    statement = session.look_up(text, whole=whole)
+    statement = session.look_up(body.partition(b"\0")[0], whole=whole)
     session.last = statement
-    if whole and session.signals(statement):
-        body = in_text(session, text) + b"\0" + types
     prepared = Prepared(body if whole else b"", statement)
     if session.strict and (token := guarding.of_parse(session, server, statement)):
         watch_of(session).dropping = not whole
@@ -280,6 +277,26 @@ def ensure(session: SharedSession, server: SharedServer, name: bytes) -> bytes:
     stand.will(Change(name, prepared, ours=True))
     server.pipeline.entries.append(pipeline.PARSE_OURS)
     return before + prepared.parse(names.on_server(name))
+
+
+def _with_pids(
+    session: SharedSession, server: SharedServer, name: bytes, prepared: Prepared
+) -> bytes:
+    """What makes a name mean what the session means by it at this moment: sessions have other
+    servers than when they were named in its text (T28)."""
+    text, _, types = prepared.body.partition(b"\0")
+    now = in_text(session, text)
+    if now == text:
+        return ensure(session, server, name)
+    stand = server.stand
+    made = Prepared(now + b"\0" + types, prepared.statement, prepared.types)
+    found = stand.finds(session.names, name)
+    if found is not None and (found.body, found.types) == (made.body, made.types):
+        return b""
+    before = _close_old(session, server, name) if name and found is not None else b""
+    stand.will(Change(name, made, ours=True))
+    server.pipeline.entries.append(pipeline.PARSE_OURS)
+    return before + made.parse(session.names.on_server(name))
 
 
 def _close_old(session: SharedSession, server: SharedServer, name: bytes) -> bytes:
@@ -334,7 +351,10 @@ def _bind(session: SharedSession, server: SharedServer, raw: bytes) -> bytes:
         server.pipeline.entries.append(pipeline.BIND)
         return frontend.bind_message(b"", token)
     before = session.prepare_for(prepared.statement)
-    before += ensure(session, server, name)
+    if session.signals(prepared.statement):
+        before += _with_pids(session, server, name, prepared)
+    else:
+        before += ensure(session, server, name)
     server.pipeline.entries.append(pipeline.BIND)
     text = prepared.body.partition(b"\0")[0]
     if raw[name_end + 1 : name_end + 5] == bytes(4):

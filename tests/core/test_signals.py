@@ -126,3 +126,62 @@ def test_the_same_of_a_bound_value(binary: bool) -> None:
     made = in_bind(session, b"SELECT pg_blocking_pids($1), $2", raw)
     assert decode_bind(made[5:])[3] == [value(session.shared.pid), None]
     shared.world.end()
+
+
+@pytest.mark.parametrize("name", ["", "s"])
+def test_a_statement_that_was_prepared_with_a_pid_means_the_server_of_the_moment(name: str) -> None:
+    shared = Shared()
+    session, other = shared.session(), shared.session("b.py")
+    asks = f"SELECT pg_blocking_pids({other.pid}), $1"
+    stands = "pgg1.s" if name else ""
+    assert other.server is None
+    shared.says(session, f'Parse "{name}" "{asks}"', "Sync")
+    server = session.shared
+    assert shared.heard(server)[0] == f'Parse "{stands}" "{asks}"'
+    shared.says(server, "ParseComplete")
+    if name:
+        shared.says(server, "ParameterDescription 25", 'RowDescription "x"')
+    shared.says(server, "ReadyForQuery I")
+    shared.says(other, 'Query "SELECT 1"')
+    shared.done(shared.connect())
+    shared.heard(session)
+
+    def asked() -> list[str]:
+        shared.says(session, f'Bind "" "{name}" "x"', 'Execute "" 0', "Sync")
+        said = shared.heard(server)
+        closes = said.count(f'Close S "{stands}"') if name else 0
+        parses = sum(line.startswith("Parse") for line in said)
+        replies = ["CloseComplete"] * closes + ["ParseComplete"] * parses
+        shared.says(server, *replies, "BindComplete", 'CommandComplete "SELECT 1"')
+        shared.says(server, "ReadyForQuery I")
+        told = ["BindComplete", 'CommandComplete "SELECT 1"', "ReadyForQuery I"]
+        assert shared.heard(session) == told
+        return [line for line in said if line.startswith("Parse")]
+
+    types = " 25" if name else ""
+    real = asks.replace(str(other.pid), str(other.shared.pid))
+    assert asked() == [f'Parse "{stands}" "{real}"{types}']
+    assert asked() == []
+    shared.says(other, "Terminate")
+    assert asked() == [f'Parse "{stands}" "{asks}"{types}']
+    shared.world.end()
+
+
+def test_whom_a_prepared_statement_would_end_lives_until_it_is_executed() -> None:
+    shared = Shared()
+    session, other = shared.session(), shared.session()
+    shared.says(session, 'Query "SELECT 1"')
+    gone = shared.session()
+    shared.says(gone, 'Query "SELECT 1"')
+    shared.done(session.shared)
+    shared.done(shared.connect())
+    shared.says(gone, "Terminate")
+    assert other.server is None
+    shared.says(session, f'Parse "" "SELECT pg_terminate_backend({other.pid})"', "Sync")
+    shared.says(session.shared, "ParseComplete", "ReadyForQuery I")
+    shared.world.settle()
+    assert other.state is SessionState.IDLE
+    shared.says(session, 'Bind "" ""', 'Execute "" 0', "Sync")
+    shared.world.settle()
+    assert other.state is SessionState.CLOSED
+    shared.world.end()
