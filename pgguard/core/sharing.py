@@ -186,6 +186,11 @@ class Sharing:
             return False
         return not session.pins
 
+    def rests(self, session: SharedSession) -> bool:
+        """Whether the session could be without a server now."""
+        server = cast("SharedServer | None", session.server)
+        return server is None or self._rests(server)
+
     def _look(self, server: SharedServer) -> None:
         """Ask Postgres whether pins that may be none are any, if that decides (T23)."""
         if self._is_quiet(server):

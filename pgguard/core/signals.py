@@ -3,17 +3,23 @@ for (transparency T28).
 
 Where servers are shared a client is told a pid that no backend has. In a statement that signals
 one, the pid is replaced by that of the server which the session has now, so that Postgres does it,
-judges who may, and answers. Laws: a session without a server is ended, or its waiting cancelled,
-by us, and only for its own role; Postgres then signals a server that nobody has, whose loss nobody
-notices, so that the answer is its own; what means no session of ours goes as it is.
+judges who may, and answers. A session that needs no server now is ended, or its waiting cancelled,
+by us, and the call gets an answer beside it, under its own name:
+
+    SELECT pg_terminate_backend(4194310)
+    SELECT CASE WHEN true THEN true ELSE pg_terminate_backend(4194310) END
+
+Laws: that is done only for whom Postgres would let do it; a server that may be somebody else's by
+the time the statement runs is not signalled; what means no session of ours goes as it is.
 """
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from pgguard.core.cancel import FIRST_INVENTED
+from pgguard.core.pins import Reason
 from pgguard.errors import ProtocolViolation, Refusal
 from pgguard.wire import frontend
 
@@ -21,11 +27,22 @@ if TYPE_CHECKING:
     from pgguard.core.session import Session
     from pgguard.core.shared_session import SharedSession
 
-_CALL = re.compile(rb"(?i)\bpg_(terminate|cancel)_backend\s*\(\s*(?:(\d{7,10})\b|\$(\d{1,3})\b)")
+_CALL = re.compile(
+    rb"(?i)(?<![\w.$])(?:pg_catalog\s*\.\s*)?pg_(?P<how>terminate|cancel)_backend\s*\(\s*"
+    rb"(?P<argument>(?:(?P<pid>\d{7,10})\b|\$(?P<place>\d{1,3})\b)"
+    rb"(?:\s*::\s*int(?:eger|4)?\b)?)(?P<rest>\s*(?:,\s*\d{1,9}\s*)?\))?"
+)
 _ASKS = re.compile(
     rb"(?i)\bpg_(?:(?:safe_snapshot_)?blocking_pids|isolation_test_session_is_blocked)\s*\("
 )
 _PID = re.compile(rb"(?<![\w.])\d{7,10}(?![\w.])")
+_NOT_PLAIN = re.compile(
+    rb"(?i)\$\$|\$\w*[a-z_]\w*\$|[\"\\]|--|/\*|\b(?:from|join|lateral|call|rows)\b"
+)
+"""In front of a call: it may stand in a string, or where no expression can."""
+
+DONE = FIRST_INVENTED - 1
+"""Bound in the place of the pid of a session that was dealt with: the pid of nobody."""
 _ENDED = "terminating connection due to administrator command"
 
 
@@ -33,10 +50,15 @@ def in_text(session: SharedSession, text: bytes) -> bytes:
     """The text, with pids that exist in the place of those that we have invented."""
 
     def real(found: re.Match[bytes]) -> bytes:
-        if found[2] is None:
-            return found[0]
-        start = found.start(2) - found.start()
-        return found[0][:start] + b"%d" % _real(session, found[1], int(found[2]))
+        call = found[0]
+        answers = found["rest"] is not None and _is_expression(text, found.start())
+        if found["place"]:
+            return _answered(call, b"%b = %d" % (found["argument"], DONE)) if answers else call
+        pid = _real(session, found["how"], int(found["pid"]), answers=answers)
+        if pid is None:
+            return _answered(call, b"true")
+        start, end = (at - found.start() for at in found.span("pid"))
+        return call[:start] + b"%d" % pid + call[end:]
 
     text = _CALL.sub(real, text)
     if _ASKS.search(text):
@@ -44,11 +66,22 @@ def in_text(session: SharedSession, text: bytes) -> bytes:
     return text
 
 
+def _answered(call: bytes, condition: bytes) -> bytes:
+    """The call, or true under its name: a CASE is named by what stands behind ELSE."""
+    return b"CASE WHEN %b THEN true ELSE %b END" % (condition, call)
+
+
+def _is_expression(text: bytes, at: int) -> bool:
+    """Whether what begins there is sure to be an expression, by what stands in front of it."""
+    before = text[:at]
+    return before.count(b"'") % 2 == 0 and not _NOT_PLAIN.search(before)
+
+
 def in_bind(session: SharedSession, text: bytes, raw: bytes) -> bytes:
-    """The same of a Bind of the text, whose parameter may be the pid."""
+    """The same of a Bind of the text, whose parameter may be the pid; `text` is the client's."""
     found = _CALL.search(text)
     asks = found is None and _ASKS.search(text)
-    if not asks and (found is None or found[3] is None):
+    if not asks and (found is None or found["place"] is None):
         return raw
     try:
         portal, name, formats, values, results = frontend.decode_bind(raw[5:])
@@ -57,16 +90,18 @@ def in_bind(session: SharedSession, text: bytes, raw: bytes) -> bytes:
     if found is None:
         asked = [_asked(session, value) for value in values]
         return frontend.bind_message(portal, name, asked, formats, results)
-    at = int(found[3]) - 1
+    at = int(found["place"]) - 1
     value = values[at] if at < len(values) else None
     if value is None:
         return raw
+    answers = found["rest"] is not None and _is_expression(text, found.start())
     binary = formats[at if len(formats) > 1 else 0] if formats else 0
     if binary:
-        pid = _real(session, found[1], int.from_bytes(value, "big", signed=True))
+        told = int.from_bytes(value, "big", signed=True)
+        pid = _bound(session, found["how"], told, answers=answers)
         values[at] = pid.to_bytes(len(value), "big", signed=True)
     elif value.isdigit():
-        values[at] = b"%d" % _real(session, found[1], int(value))
+        values[at] = b"%d" % _bound(session, found["how"], int(value), answers=answers)
     return frontend.bind_message(portal, name, values, formats, results)
 
 
@@ -85,19 +120,41 @@ def _now(session: Session, pid: int) -> int:
     return other.server.pid if other is not None and other.server is not None else pid
 
 
-def _real(sender: Session, how: bytes, pid: int) -> int:
-    """The pid that Postgres is to signal in the place of this one."""
+def _bound(sender: SharedSession, how: bytes, pid: int, *, answers: bool) -> int:
+    """The pid to bind in the place of this one, perhaps DONE."""
+    if pid == DONE:
+        # It is nobody's, and is not to mean that somebody was dealt with.
+        return -1
+    real = _real(sender, how, pid, answers=answers)
+    return DONE if real is None else real
+
+
+def _real(sender: SharedSession, how: bytes, pid: int, *, answers: bool) -> int | None:
+    """The pid that Postgres is to signal in the place of this one; None if we have done it, which
+    is only where the statement `answers` for itself."""
     hub = sender.hub
-    victim = hub.keys.holder(pid) if pid >= FIRST_INVENTED else None
+    victim = cast("SharedSession | None", hub.keys.holder(pid)) if pid >= FIRST_INVENTED else None
     if victim is None:
         return pid
-    if victim.server is not None:
+    if victim.server is not None and not (answers and hub.sharing.rests(victim)):
         return victim.server.pid
-    spare = hub.sharing.spare_pid()
-    if victim.user != sender.user or spare is None:
+    if not _may(sender, victim):
+        return pid if victim.server is None else victim.server.pid
+    spare = None if answers else hub.sharing.spare_pid()
+    if spare is None and not answers:
         return pid
     if how.lower() == b"terminate":
         hub.refuse(victim, Refusal(_ENDED, sqlstate="57P01"))
     else:
         hub.sharing.cancel_waiting(victim)
     return spare
+
+
+def _may(sender: SharedSession, victim: SharedSession) -> bool:
+    """Whether Postgres would let it, as far as we know: it is sure of superusers, and of those who
+    are the same role; what else membership allows it does not tell."""
+    if sender.server is None or sender.server.status == "E" or sender is victim:
+        return False
+    if sender.told.get("is_superuser") == "on":
+        return True
+    return victim.user == sender.user and Reason.ROLE not in sender.pins.reasons

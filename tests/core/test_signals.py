@@ -2,21 +2,42 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from shared import Shared
 
-from pgguard.core.signals import in_bind, in_text
+from pgguard.core.pins import Reason
+from pgguard.core.signals import DONE, in_bind, in_text
 from pgguard.core.states import SessionState
 from pgguard.wire.frontend import bind_message, decode_bind
+
+if TYPE_CHECKING:
+    from pgguard.core.shared_session import SharedSession
+
+
+CALL = b"SELECT pg_terminate_backend(%d)"
+ENDED = b"SELECT CASE WHEN true THEN true ELSE pg_terminate_backend(%d) END"
+
+
+def busy(shared: Shared, name: str = "a.py") -> SharedSession:
+    """One in a transaction."""
+    session = shared.session(name)
+    shared.says(session, 'Query "BEGIN"')
+    if session.server is None:
+        shared.connect()
+    shared.done(session.shared, "BEGIN", "T")
+    return session
 
 
 def test_the_pid_is_that_of_the_server_which_the_session_has_now() -> None:
     shared = Shared()
-    session = shared.session()
-    pid, real = session.pid, session.shared.pid
+    sender = shared.session()
+    victim = busy(shared)
+    pid, real = victim.pid, victim.shared.pid
     assert pid > 4_194_304 > real
     said = b"SELECT pg_terminate_backend(%d), pg_cancel_backend( %d , 5)"
-    assert in_text(session, said % (pid, pid)) == said % (real, real)
+    assert in_text(sender, said % (pid, pid)) == said % (real, real)
     shared.world.end()
 
 
@@ -51,39 +72,125 @@ def test_the_pid_may_be_bound(formats: tuple[int, ...], encode) -> None:
     shared.world.end()
 
 
-def test_a_session_without_a_server_is_ended_by_us_and_a_spare_server_by_postgres() -> None:
-    shared = Shared()
-    first = shared.session()
-    idle = shared.session()
-    gone = shared.session()
-    shared.says(gone, 'Query "SELECT 1"')
-    spare = shared.connect()
-    shared.done(spare)
-    shared.says(gone, "Terminate")
-    assert idle.state is SessionState.IDLE
-    said = in_text(first, b"SELECT pg_terminate_backend(%d)" % idle.pid)
-    assert said == b"SELECT pg_terminate_backend(%d)" % spare.pid
+@pytest.mark.parametrize("linked", [False, True], ids=["without a server", "resting"])
+def test_a_session_that_needs_no_server_is_ended_by_us_and_no_server_with_it(linked: bool) -> None:
+    shared = Shared(connection_limit=1 if not linked else 3)
+    victim = shared.session()
+    shared.says(victim, 'Query "SELECT 1"')
+    shared.done(victim.shared)
+    sender = busy(shared)
+    assert (victim.server is not None) is linked
+    servers = len(shared.hub.servers)
+    assert in_text(sender, CALL % victim.pid) == ENDED % victim.pid
     shared.world.settle()
-    assert idle.state is SessionState.CLOSED
-    assert b"C57P01\0" in shared.world.outs[idle].written
+    assert victim.state is SessionState.CLOSED
+    assert b"C57P01\0" in shared.world.outs[victim].written
+    assert len(shared.hub.servers) == servers
     shared.world.end()
 
 
 def test_a_session_that_waits_is_cancelled_by_us() -> None:
     shared = Shared(connection_limit=1)
-    first = shared.session()
     waiting = shared.session()
-    other = shared.session("b.py")
-    shared.says(other, 'Query "SELECT 1"')
-    shared.done(shared.connect())
-    shared.says(other, "Terminate")
-    shared.says(first, 'Query "BEGIN"')
-    shared.done(first.shared, "BEGIN", "T")
+    sender = busy(shared)
     shared.says(waiting, 'Query "SELECT 1"')
     assert waiting.state is SessionState.WAITING
-    in_text(first, b"SELECT pg_cancel_backend(%d)" % waiting.pid)
+    said = b"SELECT pg_cancel_backend(%d)" % waiting.pid
+    assert in_text(sender, said) == ENDED.replace(b"terminate", b"cancel") % waiting.pid
     assert waiting.state is SessionState.IDLE
     assert "57014" in shared.heard(waiting)[0]
+    shared.world.end()
+
+
+def test_a_cancel_of_a_session_that_rests_hits_nobody() -> None:
+    shared = Shared()
+    resting = shared.session()
+    shared.says(resting, 'Query "SELECT 1"')
+    shared.done(resting.shared)
+    sender = busy(shared)
+    said = b"SELECT pg_catalog.pg_cancel_backend(%d)" % resting.pid
+    assert b"CASE WHEN true THEN true ELSE pg_catalog.pg_cancel" in in_text(sender, said)
+    assert resting.state is SessionState.LINKED
+    shared.world.end()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"SELECT * FROM pg_terminate_backend(%d)",
+        b"SELECT 'pg_terminate_backend(%d)'",
+        b"SELECT 1 -- \npg_terminate_backend(%d)",
+        b"DO $$ BEGIN PERFORM pg_terminate_backend(%d); END $$",
+        b"SELECT pg_terminate_backend(%d, timeout => 1000)",
+        b"SELECT pg_terminate_backend(%d + 0)",
+    ],
+)
+def test_where_no_expression_is_sure_a_spare_server_is_signalled_or_nobody(text: bytes) -> None:
+    shared = Shared(connection_limit=1)
+    idle = shared.session()
+    sender = busy(shared)
+    assert in_text(sender, text % idle.pid) == text % idle.pid
+    assert idle.state is SessionState.IDLE
+    other = shared.session("b.py")
+    shared.says(other, 'Query "SELECT 1"')
+    spare = shared.connect()
+    shared.done(spare)
+    shared.says(other, "Terminate")
+    assert in_text(sender, text % idle.pid) == text % spare.pid
+    assert idle.state is SessionState.CLOSING
+    shared.world.end()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "may"),
+    [({}, True), ({"user": "bob"}, False)],
+    ids=["the same role", "another role"],
+)
+def test_only_whom_postgres_would_let_is_believed(parameters: dict[str, str], may: bool) -> None:
+    shared = Shared(connection_limit=2)
+    sender = busy(shared)
+    victim = shared.session(**parameters)
+    if victim.server is not None:
+        shared.hub.sharing.let_go(victim.shared)
+    assert victim.server is None
+    assert (in_text(sender, CALL % victim.pid) == ENDED % victim.pid) is may
+    sender.told = {**sender.told, "is_superuser": "on"}
+    if not may:
+        assert in_text(sender, CALL % victim.pid) == ENDED % victim.pid
+    shared.world.end()
+
+
+def test_a_changed_role_and_a_failed_transaction_end_nobody() -> None:
+    shared = Shared(connection_limit=1)
+    idle = shared.session()
+    sender = busy(shared)
+    sender.pin(Reason.ROLE, "SET ROLE nobody")
+    assert in_text(sender, CALL % idle.pid) == CALL % idle.pid
+    sender.pins.verified(Reason.ROLE)
+    sender.shared.become("E")
+    assert in_text(sender, CALL % idle.pid) == CALL % idle.pid
+    sender.shared.become("T")
+    assert in_text(sender, CALL % idle.pid) == ENDED % idle.pid
+    shared.world.end()
+
+
+@pytest.mark.parametrize("argument", ["$1", "$1::int"])
+def test_a_prepared_call_answers_for_itself_when_it_is_bound(argument: str) -> None:
+    shared = Shared(connection_limit=1)
+    idle = shared.session()
+    sender = busy(shared)
+    server = sender.shared
+    shared.heard(server)
+    call = f"pg_terminate_backend({argument})"
+    shared.says(sender, f'Parse "" "SELECT {call}"')
+    assert shared.heard(server) == [f'Parse "" "SELECT {call}"']
+    assert idle.state is SessionState.IDLE
+    text = f"SELECT CASE WHEN {argument} = {DONE} THEN true ELSE {call} END"
+    shared.says(sender, f'Bind "" "" "{idle.pid}"', 'Execute "" 0', "Sync")
+    assert shared.heard(server)[:2] == [f'Parse "" "{text}"', f'Bind "" "" "{DONE}"']
+    assert idle.state is SessionState.CLOSED
+    shared.says(sender, f'Bind "" "" "{DONE}"', 'Execute "" 0', "Sync")
+    assert f'Bind "" "" "{DONE}"' not in shared.heard(server)
     shared.world.end()
 
 

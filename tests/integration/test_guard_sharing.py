@@ -165,23 +165,31 @@ def test_a_cancel_ends_the_statement_of_its_session_and_of_no_other(shared: Runn
         session.close()
 
 
-@pytest.mark.parametrize("unlinked", [False, True])
+@pytest.mark.parametrize("how", ["bound", "written", "prepared before"])
+@pytest.mark.parametrize("state", ["resting", "without a server", "in a transaction"])
 def test_a_session_is_ended_by_the_pid_that_its_driver_knows(
-    shared: RunningGuard, unlinked: bool
+    shared: RunningGuard, state: str, how: str
 ) -> None:
     victim, *others = (shared.connect("signals") for _ in range(3))
-    victim.execute("SELECT 1")
+    victim.execute("BEGIN" if state == "in a transaction" else "SELECT 1")
     pid = victim.info.backend_pid
     assert pid > 4_194_304
-    if unlinked:
-        for other in others:
-            other.execute("SELECT 1")
-    answer = others[0].execute("SELECT pg_terminate_backend(%s)", [pid]).fetchone()
-    # Where the session had no server, it needs a spare one to be answered as by Postgres.
-    assert unlinked or answer == (True,)
-    if answer == (True,):
-        with pytest.raises(psycopg.OperationalError, match="administrator command"):
-            victim.execute("SELECT 1")
+    text = "SELECT pg_terminate_backend(%s)"
+    if how == "prepared before":
+        others[0].execute(text, [2**22 + 2**20], prepare=True)
+    if state == "without a server":
+        with others[0].transaction(), others[1].transaction():
+            others[0].execute("SELECT 1")
+            others[1].execute("SELECT 1")
+            assert all(s.server for s in shared.client("signals").sessions if s.pid != pid)  # type: ignore[attr-defined]
+    if how == "written":
+        cursor = others[0].execute(f"SELECT pg_terminate_backend({pid})")
+    else:
+        cursor = others[0].execute(text, [pid], prepare=how == "prepared before")
+    assert cursor.description is not None
+    assert (cursor.description[0].name, cursor.fetchall()) == ("pg_terminate_backend", [(True,)])
+    with pytest.raises(psycopg.OperationalError, match="administrator command"):
+        victim.execute("SELECT 1")
     for session in (victim, *others):
         session.close()
 
