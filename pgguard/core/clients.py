@@ -55,19 +55,26 @@ class Clients(dict[str, Client]):
 
     def _key_of(self, session: Session) -> ClientKey:
         entrance = session.entrance
-        assert entrance is not None
-        original = entrance.original
-        return identify(
-            self._hub.settings.identify,
-            Carriers(
-                parameters=original,
-                options=split_options(original.get("options", "")),
-                user=original.get("user", ""),
-                address="" if session.address == LOCAL else session.address,
-                process=session.process,
-            ),
-            separator=self._hub.settings.user_separator,
-        )
+        said = entrance.said if entrance is not None else None
+        assert said is not None
+        settings = self._hub.settings
+        basis = settings.identify, session.address, session.process
+        before, key = said.known_as
+        if key is None or basis != before:
+            original = said.original
+            key = identify(
+                settings.identify,
+                Carriers(
+                    parameters=original,
+                    options=split_options(original.get("options", "")),
+                    user=original.get("user", ""),
+                    address="" if session.address == LOCAL else session.address,
+                    process=session.process,
+                ),
+                separator=settings.user_separator,
+            )
+            said.known_as = basis, key
+        return key
 
     def of(self, session: Session) -> Client:
         """The client of a session, made on first use."""
@@ -88,6 +95,8 @@ class Clients(dict[str, Client]):
     def _name_for(self, name: str, process: ProcessInfo) -> str:
         """A name that several live processes use at once is a label: each becomes its own client,
         told apart by its test worker, else by a number."""
+        if self._owners.get(name) == process.pid:
+            return name
         choices = chain(
             [name],
             [f"{name} ({process.worker})"] if process.worker else [],

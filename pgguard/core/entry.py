@@ -8,29 +8,27 @@ session's first statements. Nothing of the startup packet reaches SQL text.
 from __future__ import annotations
 
 import os
-from sys import intern
 from typing import TYPE_CHECKING, Any, cast
 
 from pgguard import events
 from pgguard.core.ahead import has_left
-from pgguard.core.cancel import SECRET_3_0, SECRET_3_2
+from pgguard.core.introductions import LONGEST
 from pgguard.core.login import Asking, Need, Way, session_login, timed_out
 from pgguard.core.relay import Relay
 from pgguard.core.states import SessionState
 from pgguard.errors import LoginRefused, ProtocolViolation, Refusal
 from pgguard.pool.admission import TicketState
-from pgguard.pool.identity import absorb
 from pgguard.wire import backend, startup
-from pgguard.wire.codes import LOGIN_LIMIT, PROTOCOL_3_2
+from pgguard.wire.codes import LOGIN_LIMIT
 from pgguard.wire.scan import Framer, StartupFramer
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
+    from pgguard.core.introductions import Introduction
     from pgguard.core.secrets import Secret
     from pgguard.core.session import Session
     from pgguard.core.shared_session import SharedSession
-    from pgguard.pool.identity import Absorbed
 
 BUFFER_LIMIT = 2 * 65536
 """A password message, and what a session may send ahead."""
@@ -43,112 +41,105 @@ ABOVE_NOTICE = frozenset({"warning", "error", "fatal", "panic"})
 class Entrance:
     """One session's way in; dropped when it is over."""
 
-    __slots__ = (
-        "absorbed",
-        "dialogue",
-        "framer",
-        "head",
-        "need",
-        "original",
-        "parameters",
-        "session",
-    )
+    __slots__ = ("_framer", "_head", "dialogue", "need", "said", "session")
 
     def __init__(self, session: Session) -> None:
         self.session = session
-        self.head = StartupFramer()
-        self.framer = Framer(LOGIN_LIMIT, "session")
+        self._head: StartupFramer | None = None
+        self._framer: Framer | None = None
+        """Both only where something comes in pieces, or more than that."""
         self.need: Need | None = None
         self.dialogue: Generator[Need, Any, Secret | Way] | None = None
-        self.original: dict[str, str] = {}
-        """What the client sent, protocol options left out."""
-        self.parameters: dict[str, str] = {}
-        """What is forwarded to the server."""
-        self.absorbed: Absorbed | None = None
+        self.said: Introduction | None = None
+        """The startup packet, once it is there."""
 
     def receive(self, data: bytes) -> None:
         """Raises ProtocolViolation; refusals are written to the session."""
-        if self.original:
-            self.framer.push(data)
+        if self.said is not None:
+            self._push(data)
         else:
             self._startup(data)
-        if len(self.framer.rest) > BUFFER_LIMIT:
+        framer = self._framer
+        if framer is None:
+            return
+        if len(framer.rest) > BUFFER_LIMIT:
             raise ProtocolViolation("too many bytes before the end of the login")
-        while self.need is Need.MESSAGE and (message := self.framer.take()) is not None:
+        while self.need is Need.MESSAGE and (message := framer.take()) is not None:
             self.advance(message)
+
+    def rest(self) -> bytes:
+        """What has come and is not part of the login."""
+        return self._framer.rest if self._framer is not None else b""
+
+    def _push(self, data: bytes) -> None:
+        if data:
+            if self._framer is None:
+                self._framer = Framer(LOGIN_LIMIT, "session")
+            self._framer.push(data)
 
     def is_awaited(self) -> bool:
         """Whether it is the client that keeps the login waiting, and not we or Postgres."""
-        return not self.original or self.need is Need.MESSAGE
+        return self.said is None or self.need is Need.MESSAGE
 
     def time_out(self) -> None:
         """`listen.login_timeout` is over; as with Postgres nothing is said before there was a
         startup packet."""
         hub, why = self.session.hub, timed_out()
-        if self.original:
+        if self.said is not None:
             hub.refuse(self.session, why)
         else:
             hub.end_session(self.session, why.message)
 
     def _startup(self, data: bytes) -> None:
         session = self.session
+        hub = session.hub
+        packet = self._whole(data)
+        if packet is None:
+            return
         try:
-            packets = self.head.feed(data)
+            said = hub.introductions.of(packet, hub.settings.user_separator)
+        except LoginRefused as error:
+            hub.refuse(session, error)
+            return
+        if said.negotiation:
+            session.write(said.negotiation)
+        session.secret_key = os.urandom(said.secret_length)
+        session.user, session.database = said.user, said.database
+        session.application_name = said.application_name
+        self.said = said
+        hub.begin_login(session)
+
+    def _whole(self, data: bytes) -> bytes | None:
+        """The first packet, once it is whole."""
+        length = len(data)
+        usual = 8 <= length < LONGEST and int.from_bytes(data[:4], "big") == length
+        if usual and self._head is None:
+            return data
+        head = self._head = self._head or StartupFramer()
+        try:
+            packets = head.feed(data)
         except ProtocolViolation as error:
             # No packet at all: Postgres closes without a word, too.
-            session.hub.session_gone(session, error.message)
-            return
+            self.session.hub.session_gone(self.session, error.message)
+            return None
         if not packets:
-            return
-        self.framer.push(self.head.rest)
-        try:
-            message = startup.decode_packet(packets[0])
-        except LoginRefused as error:
-            session.hub.refuse(session, error)
-            return
-        if not isinstance(message, startup.StartupMessage):
-            # A second SSLRequest: Postgres takes its number for a version.
-            code = int.from_bytes(packets[0][4:8], "big")
-            session.hub.refuse(session, startup.unsupported_protocol(code))
-            return
-        negotiation = startup.negotiation(message)
-        if negotiation:
-            session.write(negotiation)
-        spoken = SECRET_3_2 if message.spoken >= PROTOCOL_3_2 else SECRET_3_0
-        session.secret_key = os.urandom(spoken)
-        self._read_parameters(message.parameters)
-
-    def _read_parameters(self, parameters: dict[str, str]) -> None:
-        session = self.session
-        hub = session.hub
-        known = {k: v for k, v in parameters.items() if not k.startswith("_pq_.")}
-        session.user = intern(startup.truncated(hub.login_user(known["user"])))
-        database = intern(startup.truncated(known.get("database") or session.user))
-        # pg_hba.conf has lines of its own for those, and no tenant has data there.
-        session.database = "" if startup.without_database(known) else database
-        session.application_name = intern(known.get("application_name", ""))
-        forwarded, self.absorbed = absorb(known)
-        self.original = known
-        self.parameters = {**forwarded, "user": session.user, "database": database}
-        hub.begin_login(session)
+            return None
+        self._push(head.rest)
+        return packets[0]
 
     def begin(self) -> None:
         """The identity is known: authenticate."""
         session = self.session
         hub = session.hub
-        asking = Asking(
-            session.user,
-            own=session.peer_uid == os.geteuid() or hub.settings.trust,
-            near=session.loopback,
-            binding=session.binding,
-        )
+        own = session.peer_uid is not None and session.peer_uid == os.geteuid()
+        asking = Asking(session.user, own or hub.settings.trust, session.loopback, session.binding)
         self.dialogue = session_login(asking, hub.secrets, session.write)
         self.advance(None)
 
     def known(self, what: Any) -> None:
         """What the dialogue needed has been found out; what was sent ahead is read now."""
         self.advance(what)
-        if self.session.entrance is self:
+        if self._framer is not None and self.session.entrance is self:
             self.session.receive(b"")
 
     def advance(self, value: Any) -> None:
@@ -178,16 +169,18 @@ def enter(session: Session, outcome: Secret | Way) -> None:
     hub = session.hub
     entrance = session.entrance
     assert entrance is not None
+    said = entrance.said
+    assert said is not None
     if session.state is not SessionState.LOGIN:
         return
     client = hub.clients.of(session)
     session.secret = None if isinstance(outcome, Way) else outcome
     if outcome is Way.RELAYED:
-        session.relay = Relay(session, entrance.framer.rest)
+        session.relay = Relay(session, entrance.rest())
     else:
         if not hub.shares:
             session.write(backend.authentication_ok())
-        session.held = entrance.framer.rest
+        session.held = entrance.rest()
     try:
         hub.admission.open_session(client.share)
     except Refusal as error:
@@ -197,14 +190,13 @@ def enter(session: Session, outcome: Secret | Way) -> None:
     client.sessions.add(session)
     client.counters.sessions += 1
     client.counters.peak_sessions = max(client.counters.peak_sessions, len(client.sessions))
-    told = entrance.absorbed
-    if told is not None and told.wish is not None:
-        session.wish = hub.admission.lower_cap(client.share, *told.wish)
+    if (wish := said.absorbed.wish) is not None:
+        session.wish = hub.admission.lower_cap(client.share, *wish)
     now = hub.clock()
     if not hub.shares:
         hub.places.move(session, SessionState.WAITING, now)
     hub.emit(events.SessionOpened(now, session.id, client.key, session.user, session.database))
-    session.parameters = entrance.parameters
+    session.parameters = said.parameters
     session.entrance = None
     if hub.shares:
         hub.sharing.enter(cast("SharedSession", session))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from pgguard.core import upkeep
 from pgguard.core.pins import Reason
+from pgguard.core.prepared import MOST
 
 if TYPE_CHECKING:
     from pgguard.core.shared_server import SharedServer
@@ -48,6 +49,9 @@ def take_over(session: SharedSession, server: SharedServer) -> bool:
     Returns whether Postgres has to be asked for that.
     """
     before = server.last_session
+    if before is not None and before.client is session.client and _is_alike(session, server):
+        server.last_session = session
+        return False
     reset = before is not None and before.client is not session.client
     if reset:
         server.write(server.run(upkeep.query([upkeep.RESET])))
@@ -73,6 +77,15 @@ def take_over(session: SharedSession, server: SharedServer) -> bool:
     if texts:
         server.write(server.run(upkeep.query(texts)))
     return reset or bool(texts)
+
+
+def _is_alike(session: SharedSession, server: SharedServer) -> bool:
+    """Whether it is as the session would have it, so that nothing needs to be looked at."""
+    if session.dotted or server.settings or session.tracked.settings:
+        return False
+    if server.application_name != session.named or server.sequences_of not in (None, session):
+        return False
+    return len(server.stand) <= MOST
 
 
 def name(session: SharedSession, server: SharedServer) -> None:

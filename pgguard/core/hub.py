@@ -15,6 +15,7 @@ from pgguard.core.cancel import CancelKeys
 from pgguard.core.clients import Clients
 from pgguard.core.entry import notify
 from pgguard.core.gate import Gate, readable
+from pgguard.core.introductions import Introductions
 from pgguard.core.login import shutting_down, timed_out
 from pgguard.core.secrets import Secrets
 from pgguard.core.session import Session
@@ -28,7 +29,6 @@ from pgguard.core.upstream import Upstream
 from pgguard.counters import ProcessCounters
 from pgguard.errors import AdmissionRefused, LoginRefused, Refusal
 from pgguard.pool.admission import Admission, Share, Ticket, TicketState
-from pgguard.pool.identity import strip_user_suffix
 from pgguard.tenancy.policy import Policy
 from pgguard.wire import backend
 
@@ -75,6 +75,7 @@ class Hub:
         self.places = Places()
         self.nowhere: Out = Nowhere()
         self.clients = Clients(self)
+        self.introductions = Introductions()
         limits = settings.admission.defaults
         self.nobody = Client("", "none", Share("", limits))
         self.servers: set[Server] = set()
@@ -123,10 +124,6 @@ class Hub:
         session.peer_pid, session.peer_uid = peer or (None, None)
         self.places.add(session)
         return session
-
-    def login_user(self, user: str) -> str:
-        """The role that logs in: `app%worker3` is `app`."""
-        return strip_user_suffix(user, self.settings.user_separator)
 
     def begin_login(self, session: Session) -> None:
         """The startup packet is read: find out who it is, then authenticate.

@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pgguard.errors import LoginRefused, ProtocolViolation, Refusal
 from pgguard.wire import backend, codes, frontend
@@ -88,8 +87,7 @@ class Way(Enum):
     """Postgres itself conducts the dialogue (transparency T2)."""
 
 
-@dataclass(slots=True, frozen=True)
-class Asking:
+class Asking(NamedTuple):
     """What is known of a session that asks to be let in."""
 
     user: str

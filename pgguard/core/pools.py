@@ -136,13 +136,15 @@ class Pools:
             if oldest is not None:
                 spare.remove(oldest)
             return oldest
-        fit = [s for s in reversed(spare) if _fits(s, session, at_cap=at_cap)]
-        found = next(
-            (server for server in fit if server.last_session is session),
-            next((server for server in fit if server.client is session.client), None),
-        )
-        if found is None and fit:
-            found = fit[0]
+        client = session.client
+        found: SharedServer | None = None
+        for server in reversed(spare):
+            if server.last_session is session:
+                found = server
+                break
+            better = found is None or (server.client is client and found.client is not client)
+            if better and _fits(server, session, at_cap=at_cap):
+                found = server
         if found is not None:
             spare.remove(found)
         return found

@@ -7,7 +7,7 @@ nothing is hidden; replies that we asked for are walked (core/replies); on doubt
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from pgguard.core import tapping, upkeep
 from pgguard.core.gate import readable
@@ -50,6 +50,8 @@ MUCH = 65536
 
 class SharedServer(Server):
     """One backend connection of a pool."""
+
+    session: SharedSession | None
 
     __slots__ = (
         "application_name",
@@ -127,7 +129,9 @@ class SharedServer(Server):
     @property
     def shared(self) -> SharedSession:
         """The session that has it."""
-        return cast("SharedSession", self.session)
+        session = self.session
+        assert session is not None
+        return session
 
     def receive(self, data: bytes) -> None:
         """A chunk from Postgres: passed on as it is where nothing of it is ours."""
@@ -160,7 +164,7 @@ class SharedServer(Server):
             self.hub.sharing.replied(self)
 
     def _walk(self, data: bytes) -> None:
-        session = cast("SharedSession | None", self.session)
+        session = self.session
         assert session is not None
         compared = self.comparing is not None
         if self.tap is not None:
@@ -288,7 +292,7 @@ class SharedServer(Server):
     def told(self, name: str, value: str, *, ours: bool) -> None:
         """ParameterStatus; of `ours` the session is told when they are done, if it is news then."""
         self.parameters = {**self.parameters, name: value}
-        session = cast("SharedSession | None", self.session)
+        session = self.session
         if session is None or ours:
             return
         session.told = {**session.told, name: value}
@@ -311,7 +315,7 @@ class SharedServer(Server):
                 self.changed = prepared
                 return
         prepared.rows, prepared.epoch = rows, epoch
-        session = cast("SharedSession | None", self.session)
+        session = self.session
         if session is None or prepared.types is None or not prepared.body:
             return
         if self.status == "I" and not session.batch and not any(session.batches):
@@ -339,7 +343,7 @@ class SharedServer(Server):
         for _ in range(len(whole) - list(self.pipeline.entries).count(BATCH)):
             # It counts as its Execute from now on.
             self.stand.answered(self.names)
-        session = cast("SharedSession | None", self.session)
+        session = self.session
         for _ in range(promised - self.pipeline.promised if session is not None else 0):
             assert session is not None
             session.joined()
@@ -385,7 +389,7 @@ class SharedServer(Server):
         self._ready(status, now)
         if more:
             self.started = now
-        session = cast("SharedSession | None", self.session)
+        session = self.session
         # A Query in the wake of an error was passed over, like all else up to Sync.
         for _ in range(promised - self.pipeline.promised if session is not None else 0):
             assert session is not None
@@ -396,7 +400,7 @@ class SharedServer(Server):
 
     def _count_pinned(self) -> None:
         """A transaction is over; was its session free to be parted from the server?"""
-        session = cast("SharedSession | None", self.session)
+        session = self.session
         if session is not None and session.pinned:
             self.counters.pinned_transactions += 1
             # So that the next one comes here, too, whichever way it goes.
@@ -418,7 +422,7 @@ class SharedServer(Server):
 
     def _news(self) -> bytes:
         """Parameters that are not what the session was told, now that texts of ours are done."""
-        session = cast("SharedSession | None", self.session)
+        session = self.session
         if session is not None and readable(self.parameters) != session.readable:
             # What whoever had it before has set is reset now, and no news to this one.
             self.hub.sharing.judged(session, self.parameters)
@@ -433,7 +437,7 @@ class SharedServer(Server):
     def _ready(self, status: str, now: float) -> None:
         before, rolled_back = self.status, self.rolled_back
         super()._ready(status, now)
-        session = cast("SharedSession | None", self.session)
+        session = self.session
         if status == "I" and session is not None:
             tracked = session.tracked
             if tracked.in_transaction:

@@ -52,6 +52,8 @@ _ANYTHING = (Effect(Kind.CODE),)
 class SharedSession(Session):
     """One frontend connection of a client whose servers are shared."""
 
+    server: SharedServer | None
+
     __slots__ = (
         "again",
         "batch",
@@ -118,7 +120,9 @@ class SharedSession(Session):
     @property
     def shared(self) -> SharedServer:
         """The server that it has."""
-        return cast("SharedServer", self.server)
+        server = self.server
+        assert server is not None
+        return server
 
     # What the client says
 
@@ -126,7 +130,7 @@ class SharedSession(Session):
 
     def receive_unusual(self, data: bytes) -> None:
         """A chunk that is not one of those (core/usual)."""
-        server = cast("SharedServer | None", self.server)
+        server = self.server
         if server is None or self.waits or self.held_back is not None:
             self.last_byte = self.hub.clock()
             self._receive_unlinked(data)
@@ -289,7 +293,7 @@ class SharedSession(Session):
         """Whether nothing would come of a Sync of ours (asyncpg parses, flushes and stops)."""
         if not self.unsynced:
             return True
-        server = cast("SharedServer | None", self.server)
+        server = self.server
         if server is None or server.pipeline.entries or server.batch_failed:
             return False
         return server.status == "T" or not self.bound
@@ -395,22 +399,21 @@ class SharedSession(Session):
 
     def link(self, server: Server, now: float) -> None:
         """`server` is ours from now on, until it is let go."""
-        self.server = server
-        server.session = self
-        self.shared.names = self.names
+        shared = self.server = cast("SharedServer", server)
+        shared.session, shared.names = self, self.names
         self.hub.places.move(self, SessionState.LINKED, now)
-        if not self.greeted and server.greeting:
-            self._greet(b"".join(server.greeting), server.parameters)
+        if not self.greeted and shared.greeting:
+            self._greet(b"".join(shared.greeting), shared.parameters)
         elif not self.greeted:
             self.greet()
-        server.greeting = []
+        shared.greeting = []
         if self.relay is not None:
             self.held, self.relay = self.relay.rest, None
         if self.paused:
-            server.out.pause_reading()
-        self.hub.sharing.judged(self, server.parameters)
-        if handover.take_over(self, self.shared):
-            self.shared.linking = self.waits = True
+            shared.out.pause_reading()
+        self.hub.sharing.judged(self, shared.parameters)
+        if handover.take_over(self, shared):
+            shared.linking = self.waits = True
         else:
             self.go_on()
 

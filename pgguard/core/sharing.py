@@ -104,7 +104,8 @@ class Sharing:
             return
         hub.places.move(session, SessionState.IDLE, now)
         session.greet(backend.authentication_ok())
-        session.receive(b"")
+        if session.held:
+            session.receive(b"")
 
     def _lets_in(self, session: SharedSession) -> bool:
         """Whether its login can be completed without a server of its own.
@@ -112,17 +113,22 @@ class Sharing:
         Whoever has neither proved to know the secret of its user, nor has a user that Postgres has
         let in without one a moment ago, is let in by Postgres or not at all (T3).
         """
-        methods = self._hub.upstream.methods
-        trusted = methods.known(session.user, session.database) is Method.TRUST
-        proven = session.relay is None and (session.secret is not None or trusted)
+        if not session.pool.known or session.relay is not None:
+            return False
         # What Postgres makes of other names is not known here.
-        plain = session.named.isascii() and len(session.named) <= NAME_LIMIT
-        return session.pool.known and proven and plain
+        if not session.named.isascii() or len(session.named) > NAME_LIMIT:
+            return False
+        if session.secret is not None:
+            return True
+        methods = self._hub.upstream.methods
+        return methods.known(session.user, session.database) is Method.TRUST
 
     def judged(self, session: SharedSession, parameters: dict[str, str]) -> None:
         judge = self._hub.gate.judge(session.database)
         judge.sharing = True
-        session.judged_by(judge, readable=readable(parameters))
+        seen = readable(parameters)
+        if judge is not session.judge or seen is not session.readable:
+            session.judged_by(judge, readable=seen)
 
     # Links
 
@@ -165,7 +171,7 @@ class Sharing:
 
     def _is_quiet(self, server: SharedServer) -> bool:
         """Nothing is on its way in either direction, and no transaction is open."""
-        session = cast("SharedSession | None", server.session)
+        session = server.session
         if session is None or server.state is not ServerState.LINKED or server.pipeline.entries:
             return False
         if server.status != "I" or server.copy_in or not server.between_messages():
@@ -228,7 +234,7 @@ class Sharing:
     def part(self, session: SharedSession) -> bool:
         """The session ends. Returns False if its server, or the dial of one, must end with it."""
         self._hub.keys.remove(session.pid, session)
-        server = cast("SharedServer | None", session.server)
+        server = session.server
         if server is None or not self._rests(server):
             return False
         self._put_aside(session, server)
@@ -239,14 +245,15 @@ class Sharing:
         hub = self._hub
         session = cast("SharedSession", ticket.holder)
         client = session.client
+        lent = session.greeted or self._lets_in(session)
+        restless = hub.settings.restless
+        if lent and not restless and self._lend(session, ticket, at_cap=True):
+            # One of its own client's, as most: then it does not matter how many there are.
+            return
         mine = sum(1 for other in hub.servers if other.client is client)
         at_cap = mine >= client.limits.connection_limit
-        if session.greeted or self._lets_in(session):
-            restless = hub.settings.restless
-            server = self._pools.take(session, at_cap=at_cap, restless=restless)
-            if server is not None:
-                self._link(server, session, ticket)
-                return
+        if lent and self._lend(session, ticket, at_cap=at_cap, restless=restless):
+            return
         total = hub.admission.total
         if hub.blocking:
             # Whoever connects makes a statement about databases fail (T27).
@@ -259,12 +266,19 @@ class Sharing:
         else:
             hub.upstream.dial(session, ticket)
 
-    def _link(self, server: SharedServer, session: SharedSession, ticket: Ticket) -> None:
+    def _lend(
+        self, session: SharedSession, ticket: Ticket, *, at_cap: bool, restless: bool = False
+    ) -> bool:
+        """Link a spare server, if there is one for the session."""
+        server = self._pools.take(session, at_cap=at_cap, restless=restless)
+        if server is None:
+            return False
         move(server, ServerState.LINKED)
         server.since = now = self._hub.clock()
         server.ticket = ticket
         self._told(session, server)
         session.link(server, now)
+        return True
 
     def connected(self, server: SharedServer) -> None:
         """The dial of its first session has ended well."""
@@ -298,7 +312,7 @@ class Sharing:
 
     def replied(self, server: SharedServer) -> None:
         """Nothing is due on a server any more."""
-        session = cast("SharedSession | None", server.session)
+        session = server.session
         if session is None:
             return
         if server.linking:
@@ -424,7 +438,7 @@ class Sharing:
         if session.state is SessionState.WAITING:
             self._cancelled(session)
             return None
-        server = cast("SharedServer | None", session.server)
+        server = session.server
         if server is None:
             return None
         if server.pipeline.entries and server.pipeline.entries[0] == QUERY_OURS:

@@ -23,7 +23,6 @@ from pgguard.sql.cache import DIGITS
 from pgguard.sql.effects import SEQUENCES
 
 if TYPE_CHECKING:
-    from pgguard.core.shared_server import SharedServer
     from pgguard.core.shared_session import SharedSession
     from pgguard.sql.statement import Statement
 
@@ -36,7 +35,7 @@ _bind_to = Struct(">BIx").pack
 
 def receive(session: SharedSession, data: bytes) -> None:
     """A chunk from the socket."""
-    server: SharedServer | None = session.server  # type: ignore[assignment]
+    server = session.server
     judge = session.judge
     end = len(data)
     if (

@@ -140,6 +140,8 @@ class Admission:
         self._now = now
         room = self._room
         ticket = Ticket(share, holder, next(self._seq), now)
+        if room.grant_at_once(ticket, now):
+            return ticket
         share.queue[ticket] = None
         room.settle(share, now)
         if room.next(now) is share and share.head is ticket:

@@ -94,7 +94,9 @@ class Room:
 
     def next(self, now: float) -> Share | None:
         """The share whose head is to be granted now."""
-        if self.paused or self.asked_back or (self.total is not None and self.held >= self.total):
+        if not self.waiting or self.paused or self.asked_back:
+            return None
+        if self.total is not None and self.held >= self.total:
             return None
         room = inf if self.total is None else self.total - self.reserved
         if self.serial and self.holding:
@@ -143,15 +145,37 @@ class Room:
 
     def grant(self, ticket: Ticket, now: float) -> Ticket:
         """Give a queued ticket a slot."""
-        share = ticket.share
         self.leave(ticket, TicketState.GRANTED, now)
+        self._hold(ticket, now)
+        self.settle(ticket.share, now)
+        return ticket
+
+    def grant_at_once(self, ticket: Ticket, now: float) -> bool:
+        """Give a ticket that is in no queue a slot, if nobody waits and there is one, as nearly
+        always: what `next` and `grant` would do, at a third of the price. Returns whether."""
+        share, total = ticket.share, self.total
+        if self.waiting or self.paused or self.asked_back or self.serial or share.held >= share.cap:
+            return False
+        reserve = self._reserve(share, share.held + 1)
+        need = reserve - share.reserve
+        if total is not None and (self.held >= total or need > max(total - self.reserved, 0)):
+            return False
+        ticket.move(TicketState.GRANTED)
+        ticket.left_at = now
+        self._hold(ticket, now)
+        self.reserved += need
+        share.reserve = reserve
+        self.holding[share] = None
+        return True
+
+    def _hold(self, ticket: Ticket, now: float) -> None:
+        share = ticket.share
         ticket.granted_at = now
         share.holders[ticket] = None
         share.held += 1
-        share.peak = max(share.peak, share.held)
+        if share.held > share.peak:
+            share.peak = share.held
         self.held += 1
-        self.settle(share, now)
-        return ticket
 
     def leave(self, ticket: Ticket, to: TicketState, now: float) -> None:
         """Take a ticket out of its queue."""
@@ -178,16 +202,15 @@ class Room:
             self.holding[share] = None
         else:
             self.holding.pop(share, None)
-        if share.queue:
-            self.waiting[share] = None
-        else:
+        if not share.queue:
             self.waiting.pop(share, None)
-        capped = share.held >= share.cap
-        if not share.queue or self.paused:
             share.block("", now)
-        else:
-            share.block("cap" if capped else "total", now)
-        if share.queue and not capped:
+            share.entry = None
+            return
+        self.waiting[share] = None
+        capped = share.held >= share.cap
+        share.block("" if self.paused else "cap" if capped else "total", now)
+        if not capped:
             need = self._reserve(share, share.held + 1) - reserve
             if share.entry is None or need != share.need or share.entry[:2] != place(share):
                 share.need = need
@@ -197,7 +220,7 @@ class Room:
 
     def _reserve(self, share: Share, held: int) -> int:
         """What a client that holds so many counts for in the sum of T10."""
-        if not held:
-            return 0
+        if held != 1:
+            return held
         least = min(share.cap, 2) if self.total is None else min(share.cap, 2, self.total)
         return max(held, least)

@@ -126,19 +126,21 @@ class Policy:
     used: set[Allow] = field(default_factory=set)
     """Entries of `tenancy.allow` that were needed so far."""
     _known: dict[tuple[object, str, int], tuple[int, Decision]] = field(default_factory=dict)
+    _most: Action = Action.observe
+    """The most that is done about any statement."""
+
+    def __post_init__(self) -> None:
+        self._most = max([self.settings.mode, *(rule.mode for rule in self.settings.rules)])
 
     @property
     def acts(self) -> bool:
         """Whether any statement of anybody may be warned about or blocked."""
-        return self._most() > Action.observe
+        return self._most > Action.observe
 
     @property
     def blocks(self) -> bool:
         """Whether any may be blocked, so that statements must be judged before they run."""
-        return self._most() is Action.block
-
-    def _most(self) -> Action:
-        return max([self.settings.mode, *(rule.mode for rule in self.settings.rules)])
+        return self._most is Action.block
 
     def decide(self, statement: Judged, client: str, verdict: int | None = None) -> Decision:
         """What to do about an execution by `client`.
@@ -159,6 +161,7 @@ class Policy:
     def reconfigure(self, settings: PolicySettings) -> None:
         """New settings; what was used stays used."""
         self.settings = settings
+        self.__post_init__()
         self._known.clear()
 
     def turn(self, today: date) -> None:

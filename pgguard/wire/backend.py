@@ -51,8 +51,11 @@ def _authentication(code: int, data: bytes = b"") -> bytes:
     return message(AUTHENTICATION, code.to_bytes(4, "big") + data)
 
 
+_AUTHENTICATION_OK = _authentication(AUTH_OK)
+
+
 def authentication_ok() -> bytes:
-    return _authentication(AUTH_OK)
+    return _AUTHENTICATION_OK
 
 
 def authentication_cleartext() -> bytes:

@@ -8,6 +8,8 @@ from core_fakes import World
 
 from pgguard.core import clients
 from pgguard.pool.identity import ProcessInfo
+from pgguard.wire.codes import PROTOCOL_3_0
+from pgguard.wire.startup import build_startup
 
 if TYPE_CHECKING:
     import pytest
@@ -29,5 +31,6 @@ def test_of_names_that_are_counted_together_nothing_is_kept(
 
 def named(world: World, session: object, name: str) -> object:
     """The session with a startup packet read, as far as its name goes."""
-    session.entrance.original = {"user": "app", "application_name": name}  # type: ignore[attr-defined]
+    packet = build_startup(PROTOCOL_3_0, {"user": "app", "application_name": name})
+    session.entrance.said = world.hub.introductions.of(packet, "%")  # type: ignore[attr-defined]
     return session

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -29,8 +28,8 @@ VERIFIER = Verifier.derive("secret", b"salt of sixteen.", 1)
 MD5 = md5_secret("app", "secret")
 NONCE = b"eighteen bytes....."
 NEAR = Asking("app", own=False, near=True)
-FAR = replace(NEAR, near=False)
-BOUND = replace(NEAR, binding=b"hash of our certificate")
+FAR = NEAR._replace(near=False)
+BOUND = NEAR._replace(binding=b"hash of our certificate")
 KNOWN = role_of(True, str(VERIFIER), False, 4096)
 HASHED = role_of(True, MD5, False, 4096)
 UNKNOWN = role_of(False, None, False, 4096)
@@ -102,11 +101,11 @@ def scram(dialogue: Dialogue, password: str, *, flag: bytes = b"n", binding: byt
     [
         (Method.TRUST, NEAR, True),
         (Method.TRUST, FAR, False),
-        (Method.TRUST, replace(FAR, own=True), True),
+        (Method.TRUST, FAR._replace(own=True), True),
         (Method.PEER, NEAR, False),
-        (Method.PEER, replace(FAR, own=True), True),
+        (Method.PEER, FAR._replace(own=True), True),
         (Method.CERT, NEAR, False),
-        (Method.CERT, replace(FAR, own=True), True),
+        (Method.CERT, FAR._replace(own=True), True),
     ],
 )
 def test_who_needs_no_proof_where_postgres_asks_us_for_none(
