@@ -95,6 +95,21 @@ def name(session: SharedSession, server: SharedServer) -> None:
         server.write(server.run(upkeep.query([upkeep.name_application(session.named)])))
 
 
+def mark(server: SharedServer) -> None:
+    """Ask what only this question is answered with: then all that was due before it has come, how
+    often Postgres may have been ready meanwhile (T14)."""
+    server.marker = b"pgguard %d %d" % (server.id, server.loose)
+    server.row = []
+    server.write(server.run(upkeep.query([b"SELECT " + upkeep.literal(server.marker.decode())])))
+
+
+def marked(server: SharedServer) -> None:
+    """It was answered."""
+    if server.row != [server.marker]:
+        server.doubt = server.doubt or "an error in COPY"
+    server.marker, server.loose = b"", 0
+
+
 def check(session: SharedSession, server: SharedServer) -> None:
     """Ask Postgres what statements that may have done anything have left behind."""
     session.unverified, server.checking = False, True

@@ -29,6 +29,7 @@ from pgguard.core.pipeline import (
     QUERY,
     QUERY_OURS,
     READY,
+    SYNC,
     SYNC_OURS,
 )
 from pgguard.wire import backend, codes
@@ -62,6 +63,8 @@ _ENDS: dict[int, frozenset[int]] = {
 _STREAMED = frozenset({codes.DATA_ROW, codes.COPY_DATA, codes.FUNCTION_CALL_RESPONSE})
 """Passed on as they come: they may be large, and nothing is read of them."""
 
+_UNASKED = frozenset({codes.PARAMETER_STATUS, codes.NOTICE_RESPONSE, codes.NOTIFICATION_RESPONSE})
+
 LONGEST = 1 << 20
 """Bytes of any other message that are waited for."""
 
@@ -69,7 +72,7 @@ LONGEST = 1 << 20
 class Walker:
     """The walk over one server's replies."""
 
-    __slots__ = ("_dropping", "_missing", "_rest", "_server")
+    __slots__ = ("_dropping", "_heard", "_missing", "_rest", "_server")
 
     def __init__(self, server: SharedServer) -> None:
         self._server = server
@@ -77,6 +80,8 @@ class Walker:
         self._missing = 0
         """Bytes of a streamed message that have not come yet."""
         self._dropping = False
+        self._heard = False
+        """Something was answered since ReadyForQuery."""
 
     @property
     def between_messages(self) -> bool:
@@ -114,6 +119,7 @@ class Walker:
                     break
             body = chunk[pos + 5 : after]
             if kind == codes.ERROR_RESPONSE:
+                self._heard = True
                 out.append(self._error(body))
             else:
                 if kind == codes.NOTIFICATION_RESPONSE:
@@ -133,9 +139,12 @@ class Walker:
 
     def _is_ours(self, kind: int) -> bool:
         """Whether the session gets nothing of this message."""
-        if kind == codes.READY_FOR_QUERY and self._server.batch_failed:
-            # What came behind the error and before Sync was passed over.
-            self._drop()
+        if kind == codes.READY_FOR_QUERY:
+            if self._is_loose():
+                return False
+            if self._server.batch_failed:
+                # What came behind the error and before Sync was passed over.
+                self._drop()
         entries = self._server.pipeline.entries
         if kind == codes.PARAMETER_STATUS:
             return bool(entries) and entries[0] == QUERY_OURS
@@ -143,10 +152,24 @@ class Walker:
             return False
         return bool(entries) and entries[0] in OURS
 
+    def _is_loose(self) -> bool:
+        """Whether a ReadyForQuery that has come answers a Sync within a copy that has failed."""
+        server = self._server
+        if not server.loose:
+            return False
+        entries = server.pipeline.entries
+        return not entries or (entries[0] not in (SYNC, SYNC_OURS) and not self._heard)
+
     def _answer(self, kind: int, body: bytes) -> bytes:
         """Learn from a message; returns what the session is told behind it."""
         server = self._server
         entries = server.pipeline.entries
+        if kind == codes.READY_FOR_QUERY and len(body) == 1 and self._is_loose():
+            server.loose_ready(chr(body[0]))
+            self._heard = False
+            return b""
+        if kind not in _UNASKED:
+            self._heard = kind != codes.READY_FOR_QUERY
         if kind == codes.PARAMETER_STATUS:
             name, value = backend.decode_parameter_status(body)
             server.told(name, value, ours=self._dropping)

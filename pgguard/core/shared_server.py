@@ -9,9 +9,8 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from pgguard.core import tapping, upkeep
+from pgguard.core import handover, tapping, upkeep
 from pgguard.core.gate import readable
-from pgguard.core.handover import APPLICATION_NAME
 from pgguard.core.learning import MARKING, Answered
 from pgguard.core.pins import Reason
 from pgguard.core.pipeline import (
@@ -66,6 +65,8 @@ class SharedServer(Server):
         "doubt",
         "last_session",
         "linking",
+        "loose",
+        "marker",
         "names",
         "ours",
         "ours_failed",
@@ -77,6 +78,7 @@ class SharedServer(Server):
         "sequences_of",
         "settings",
         "stand",
+        "uncounted",
         "walker",
         "walking",
     )
@@ -108,7 +110,13 @@ class SharedServer(Server):
         self.refusing = b""
         """Body of the ErrorResponse that takes the place of the next one."""
         self.row: list[bytes | None] = []
-        """What the check has told."""
+        """What the check, or the marker, has told."""
+        self.uncounted = 0
+        """Syncs within the copy that goes on: Postgres ignores them, unless it fails before."""
+        self.loose = 0
+        """Those of a copy that has failed, each of which may be answered or not (T14)."""
+        self.marker = b""
+        """What the newest query of ours answers, when all that came before it has come."""
         self.settings: dict[str, bytes] = {}
         """Settings that the server has beside its startup ones, by the text that made them."""
         self.dotted: set[str] = set()
@@ -189,7 +197,7 @@ class SharedServer(Server):
             session.go_on()
         if not self.pipeline.entries and self.walker.between_messages:
             # Whoever listens hears of others by the pids that they were told.
-            self.walking = Reason.LISTEN in session.pinned
+            self.walking = bool(self.loose) or Reason.LISTEN in session.pinned
 
     def _alone(self, data: bytes) -> None:
         """Nobody has it: Postgres says goodbye, or has read its configuration again."""
@@ -264,7 +272,7 @@ class SharedServer(Server):
             self.settings[name] = text
         else:
             self.settings.pop(name, None)
-            if name == APPLICATION_NAME:
+            if name == handover.APPLICATION_NAME:
                 self._renamed()
 
     def has_reset(self) -> None:
@@ -332,7 +340,7 @@ class SharedServer(Server):
             targets[0].types = tuple(int.from_bytes(word, "big") for word in words)
 
     def row_of_ours(self, body: bytes) -> None:
-        if self.checking:
+        if self.checking or self.marker:
             self.row = backend.decode_row(body)
 
     def copy_in_begins(self) -> None:
@@ -344,21 +352,35 @@ class SharedServer(Server):
             # It counts as its Execute from now on.
             self.stand.answered(self.names)
         session = self.session
-        for _ in range(promised - self.pipeline.promised if session is not None else 0):
+        dropped = promised - self.pipeline.promised
+        self.uncounted += dropped
+        for _ in range(dropped if session is not None else 0):
             assert session is not None
             session.joined()
 
     def completed(self, body: bytes) -> None:
+        self.uncounted = 0
         self.rolled_back = body.startswith(b"ROLLBACK")
         self.controlled = self.controlled or body.startswith(_CONTROL)
 
     def failed_with(self, body: bytes) -> None:
-        if self.copy_in:
-            # How often Postgres says ReadyForQuery now differs from case to case (T14).
-            self.doubt = "an error in COPY"
+        # How often Postgres says ReadyForQuery now differs from case to case (T14).
+        self.loose, self.uncounted = self.loose + self.uncounted, 0
         self.batch_failed = True
         self.comparing = None
         self._look_into(codes.ERROR_RESPONSE, body)
+
+    def loose_ready(self, status: str) -> None:
+        """ReadyForQuery to a Sync that a copy has not ignored, because it had failed before."""
+        self.loose -= 1
+        now = self.ready_at = self.hub.clock()
+        self.batch_failed = False
+        if self.failed:
+            self._ready(status, now)
+        self.become(status)
+        session = self.session
+        if session is not None and not self.pipeline.entries:
+            session.synced()
 
     def walked_to_ready(self, status: str) -> bytes:
         """ReadyForQuery: to a Query of ours, or to the oldest batch of the session.
@@ -378,6 +400,8 @@ class SharedServer(Server):
             self.become(status)
             if status != "I":
                 self.doubt = self.doubt or "a transaction is open behind a text of ours"
+            if self.marker:
+                handover.marked(self)
             self.ours_failed = self.ours_failed or self.batch_failed
             self.failed = self.noted = self.batch_failed = self.rolled_back = False
             return b"" if self.ours else self._news()

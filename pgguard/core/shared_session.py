@@ -185,6 +185,9 @@ class SharedSession(Session):
                 self.hub.sharing.want(self)
                 return
             if after > len(held):
+                if kind == codes.COPY_DATA:
+                    # Of a copy that has failed: nobody reads it.
+                    self.drop_next, pos = after - len(held), len(held)
                 break
             if kind == codes.TERMINATE:
                 self.leaving = True
@@ -376,6 +379,13 @@ class SharedSession(Session):
         else:
             self.batch[:0] = first
             self.unsynced = self.bound = True
+
+    def synced(self) -> None:
+        """What it has sent up to a Sync within a copy was over with that Sync (T14)."""
+        self.unsynced = self.bound = False
+        batch, self.batch = self.batch, []
+        if batch:
+            learn(self, batch, Answered(failed=True, status=self.shared.status))
 
     def pin_for_life(self, why: str) -> None:
         self.pin(Reason.OBJECT, why)

@@ -176,8 +176,8 @@ class Sharing:
             return False
         if server.status != "I" or server.copy_in or not server.between_messages():
             return False
-        if server.cancelling or server.cancels:
-            # It would hit whoever is next (T29).
+        if server.cancelling or server.cancels or server.loose:
+            # It would hit whoever is next (T29), or be told to it (T14).
             return False
         if session.skip or session.partial or session.unsynced or session.waits:
             return False
@@ -194,7 +194,7 @@ class Sharing:
 
     def rests(self, session: SharedSession) -> bool:
         """Whether the session could be without a server now."""
-        server = cast("SharedServer | None", session.server)
+        server = session.server
         return server is None or self._rests(server)
 
     def _look(self, server: SharedServer) -> None:
@@ -325,6 +325,8 @@ class Sharing:
             handover.checked(session, server, self._hub.clock())
         if server.application_name is None:
             handover.name(session, server)
+        if server.loose and not (server.marker or session.unsynced or server.copy_in):
+            handover.mark(server)
         if session.waits:
             session.go_on()
             self.cancel_now(server)

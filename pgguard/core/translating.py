@@ -188,6 +188,8 @@ def _translate(
             entries.append(pipeline.SYNC)
             session.promised()
             session.unsynced = session.bound = False
+        else:
+            server.uncounted += 1
     elif kind == codes.TERMINATE:
         session.leaving = True
         return b""

@@ -20,7 +20,7 @@ from pgguard.core.session import NEVER, USUAL_LIMIT, USUAL_TAIL
 from pgguard.core.weighing import is_known, parse_of, weigh
 from pgguard.counters import SECONDS
 from pgguard.sql.cache import DIGITS
-from pgguard.sql.effects import SEQUENCES
+from pgguard.sql.effects import COPY, SEQUENCES
 
 if TYPE_CHECKING:
     from pgguard.core.shared_session import SharedSession
@@ -83,6 +83,7 @@ def receive(session: SharedSession, data: bytes) -> None:
     if (
         known is None
         or known.clean != judge.version
+        or known.effects & COPY
         or (session.watched and not _follow(session, known, data, at, prepared))
     ):
         session.receive_unusual(data)

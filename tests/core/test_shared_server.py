@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from shared import Shared
 
-from pgguard.core.shared_server import without_formats
+from pgguard.core.shared_server import SharedServer, without_formats
+from pgguard.core.states import SessionState
 from pgguard.pool.servers import ServerState
 from pgguard.sql.session_effects import Effect, Kind
 
@@ -43,15 +44,76 @@ def test_names_with_a_dot_are_remembered_for_ever() -> None:
     assert server.dotted == {"a.b"}
 
 
-def test_an_error_in_a_copy_makes_a_server_doubtful() -> None:
-    shared = Shared()
+def copying(shared: Shared, *lines: str) -> SharedServer:
+    """A server whose session copies, and has sent these lines."""
     session = shared.session()
     server = session.shared
     shared.says(session, 'Query "COPY t FROM STDIN"')
     shared.world.receive(server, b"G\0\0\0\7\0\0\0")
-    shared.says(server, 'ErrorResponse ERROR 22P04 "bad"', "ReadyForQuery I")
-    assert server.doubt
-    assert session.server is server
+    shared.says(session, *lines)
+    shared.heard(server)
+    return server
+
+
+ERROR = 'ErrorResponse ERROR 22P04 "bad"'
+
+
+def test_an_error_in_a_copy_without_a_sync_leaves_nothing_open() -> None:
+    shared = Shared()
+    server = copying(shared, 'CopyData "bad\\n"')
+    shared.says(server, ERROR, "ReadyForQuery I")
+    assert (server.loose, server.doubt, shared.heard(server)) == (0, "", [])
+    shared.world.end()
+
+
+def test_a_copy_that_ends_well_has_ignored_its_syncs() -> None:
+    shared = Shared()
+    server = copying(shared, "Sync", "Sync", "CopyDone")
+    assert server.uncounted == 2
+    shared.says(server, 'CommandComplete "COPY 0"', "ReadyForQuery I")
+    assert (server.uncounted, server.loose, shared.heard(server)) == (0, 0, [])
+    shared.world.end()
+
+
+def test_a_sync_within_a_copy_that_fails_may_be_answered_and_a_marker_says_when_it_is_over() -> (
+    None
+):
+    shared = Shared()
+    server = copying(shared, "Sync", "Sync")
+    session = server.shared
+    shared.says(server, ERROR, "ReadyForQuery I", "ReadyForQuery I")
+    assert shared.heard(session)[-2:] == ["ReadyForQuery I"] * 2
+    marker = "pgguard 2 1"
+    assert shared.heard(server) == [f"Query \"SELECT '{marker}'\""]
+    session.pins.reasons.clear()
+    assert not shared.hub.sharing.rests(session)
+    shared.says(session, 'Query "SELECT 1"')
+    shared.says(server, 'RowDescription "?column?"', f'DataRow "{marker}"')
+    shared.done(server)
+    assert shared.heard(session) == []
+    shared.done(server)
+    assert shared.heard(session) == ['CommandComplete "SELECT 1"', "ReadyForQuery I"]
+    assert (server.loose, server.doubt) == (0, "")
+    assert shared.hub.sharing.rests(session)
+    shared.world.end()
+
+
+def test_a_server_whose_marker_comes_back_otherwise_is_not_trusted() -> None:
+    shared = Shared()
+    server = copying(shared, "Sync")
+    shared.says(server, ERROR, "ReadyForQuery I")
+    shared.says(server, 'RowDescription "?column?"', 'DataRow "something else"')
+    shared.done(server)
+    assert server.doubt == "an error in COPY"
+    shared.world.end()
+
+
+def test_more_is_answered_than_was_asked_for() -> None:
+    shared = Shared()
+    server = copying(shared, "Sync")
+    session = server.shared
+    shared.says(server, ERROR, "ReadyForQuery I", "ReadyForQuery I", "ReadyForQuery I")
+    assert session.state is SessionState.CLOSED
     shared.world.end()
 
 

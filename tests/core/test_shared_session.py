@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from notation import FRONTEND, encode
 from shared import Shared
 
 from pgguard.core import handover
@@ -42,6 +43,18 @@ def test_what_needs_no_server_is_answered_without_one() -> None:
     assert session.state is SessionState.IDLE
     shared.says(session, "Terminate")
     assert session.state is SessionState.CLOSED
+    shared.world.end()
+
+
+def test_what_comes_late_of_a_copy_is_dropped_as_it_comes() -> None:
+    shared = Shared()
+    session, _ = idle(shared)
+    late = encode(f'CopyData "{"x" * 100_000}"', FRONTEND)
+    shared.world.receive(session, late[:1000])
+    assert (session.held, session.drop_next) == (b"", len(late) - 1000)
+    shared.world.receive(session, late[1000:] + encode("Sync", FRONTEND))
+    assert session.drop_next == 0
+    assert shared.heard(session) == ["ReadyForQuery I"]
     shared.world.end()
 
 
