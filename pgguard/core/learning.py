@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pgguard.core.pins import Reason
 from pgguard.core.tracked import RESET
-from pgguard.core.upkeep import TEMPORARY
+from pgguard.core.upkeep import TEMPORARY, make
 from pgguard.sql.session_effects import Effect, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from pgguard.core.shared_session import SharedSession
 
@@ -100,8 +100,9 @@ def _learn(
             return
         if status != "I":
             tracked.begin()
-        tracked.set(name, RESET if kind is Kind.RESET else sent.text)
-        server.has_set(name, RESET if kind is Kind.RESET else sent.text)
+        text = RESET if kind is Kind.RESET else _whole(name, sent.text, server.parameters)
+        tracked.set(name, text)
+        server.has_set(name, text)
     elif kind in (Kind.RESET_ALL, Kind.DISCARD_ALL):
         if status != "I":
             tracked.begin()
@@ -134,3 +135,10 @@ def _learn(
     if kind in CLEARING:
         session.names.forget()
         server.stand.cleared()
+
+
+def _whole(name: str, text: bytes, told: Mapping[str, str]) -> bytes:
+    """What makes the setting as it is now. DateStyle has two halves, of which a text may say one;
+    Postgres has told what has become of both (check_datestyle in variable.c)."""
+    value = told.get("DateStyle") if name == "datestyle" else None
+    return text if value is None else make(name, value)

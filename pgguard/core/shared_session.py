@@ -343,6 +343,8 @@ class SharedSession(Session):
         # What has not been read may do anything.
         effects = statement.session if statement.facts is not None else _ANYTHING
         if effects:
+            if any(kind in NOTIFYING for kind, _ in effects):
+                self.hub.sharing.notifies(self, self.shared)
             self._brought(effects, statement.masked)
             self.batch.append(Sent(effects, text, statement.masked, parameters))
             self.unverified = True
@@ -350,6 +352,7 @@ class SharedSession(Session):
 
     def calls_function(self) -> None:
         """FunctionCall: by its OID it may be anything."""
+        self.hub.sharing.notifies(self, self.shared)
         self._brought(_ANYTHING, "FunctionCall")
         self.batch.append(Sent(_ANYTHING, b"", "FunctionCall", parameters=True))
 
@@ -454,4 +457,5 @@ _SYNC = b"S\0\0\0\4"
 _PARSED = backend.message(codes.PARSE_COMPLETE, b"")
 _RENAMING = Effect(Kind.RESET, handover.APPLICATION_NAME)
 CALLING = frozenset({Kind.CALL, Kind.CODE, Kind.UNREAD})
+NOTIFYING = CALLING | {Kind.NOTIFY}
 _NAMING = frozenset({Kind.EXECUTE, Kind.DEALLOCATE})

@@ -79,7 +79,8 @@ class Sharing:
         self._roles: dict[str, str] = {}
         self._pids = count(FIRST_INVENTED)
         self._told_pids: dict[int, int] = {}
-        """Pid of a backend → what the session was told that had it last, for notifications."""
+        """Pid of a backend → what the session was told that had it when it last may have sent a
+        notification: one that waits for the end of a transaction is told of long after that."""
         self.closing: set[SharedServer] = set()
         """Spare servers whose end a statement about databases awaits."""
         self.nowhere = Pool(())
@@ -276,16 +277,16 @@ class Sharing:
         move(server, ServerState.LINKED)
         server.since = now = self._hub.clock()
         server.ticket = ticket
-        self._told(session, server)
         session.link(server, now)
         return True
 
     def connected(self, server: SharedServer) -> None:
         """The dial of its first session has ended well."""
         server.pool.knows(server.parameters)
-        self._told(server.shared, server)
+        self.notifies(server.shared, server)
 
-    def _told(self, session: SharedSession, server: SharedServer) -> None:
+    def notifies(self, session: SharedSession, server: SharedServer) -> None:
+        """The session may be about to send notifications."""
         self._told_pids.pop(server.pid, None)
         self._told_pids[server.pid] = session.pid
         if len(self._told_pids) > PIDS_LIMIT:

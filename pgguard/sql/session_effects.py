@@ -15,7 +15,7 @@ from pgguard.sql import sources
 from pgguard.sql.effects import is_temporary
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from pgguard.sql.statement import Name, Part
 
@@ -52,6 +52,7 @@ class Kind(Enum):
     DISCARD_TEMPORARY = "discard temporary"
     DISCARD_ALL = "discard all"
     LISTEN = "listen"
+    NOTIFY = "notify"
     UNLISTEN = "unlisten"
     UNLISTEN_ALL = "unlisten all"
     PREPARE = "prepare"
@@ -147,6 +148,7 @@ _FUNCTIONS: Final[dict[str, Kind]] = {
     ),
     **dict.fromkeys(("pg_advisory_unlock", "pg_advisory_unlock_shared"), Kind.UNLOCK),
     "pg_advisory_unlock_all": Kind.UNLOCK_ALL,
+    "pg_notify": Kind.NOTIFY,
     "currval": Kind.SEQUENCE_READ,
     "lastval": Kind.SEQUENCE_READ,
     "setseed": Kind.SEED,
@@ -344,21 +346,18 @@ def _discard(body: Node) -> Iterator[Effect]:
         yield Effect(kind)
 
 
-def _listen(body: Node) -> Iterator[Effect]:
-    yield Effect(Kind.LISTEN, body.get("conditionname", ""))
+def _one(kind: Kind, key: str) -> Callable[[Node], Iterator[Effect]]:
+    """Reads a statement with one effect, whose name stands below `key`."""
+
+    def read(body: Node) -> Iterator[Effect]:
+        yield Effect(kind, body.get(key, ""))
+
+    return read
 
 
 def _unlisten(body: Node) -> Iterator[Effect]:
     name = body.get("conditionname", "")
     yield Effect(Kind.UNLISTEN if name else Kind.UNLISTEN_ALL, name)
-
-
-def _prepare(body: Node) -> Iterator[Effect]:
-    yield Effect(Kind.PREPARE, body.get("name", ""))
-
-
-def _execute(body: Node) -> Iterator[Effect]:
-    yield Effect(Kind.EXECUTE, body.get("name", ""))
 
 
 def _deallocate(body: Node) -> Iterator[Effect]:
@@ -370,10 +369,6 @@ def _declare(body: Node) -> Iterator[Effect]:
     yield Effect(Kind.DECLARE, body.get("portalname", ""))
     if body.get("options", 0) & _OPENING_HOLD:
         yield Effect(Kind.HOLD, body.get("portalname", ""))
-
-
-def _fetch(body: Node) -> Iterator[Effect]:
-    yield Effect(Kind.FETCH, body.get("portalname", ""))
 
 
 def _close(body: Node) -> Iterator[Effect]:
@@ -406,13 +401,14 @@ _READERS: Final = {
     "VariableSetStmt": _set,
     "TransactionStmt": _transaction,
     "DiscardStmt": _discard,
-    "ListenStmt": _listen,
+    "ListenStmt": _one(Kind.LISTEN, "conditionname"),
+    "NotifyStmt": _one(Kind.NOTIFY, "conditionname"),
     "UnlistenStmt": _unlisten,
-    "PrepareStmt": _prepare,
-    "ExecuteStmt": _execute,
+    "PrepareStmt": _one(Kind.PREPARE, "name"),
+    "ExecuteStmt": _one(Kind.EXECUTE, "name"),
     "DeallocateStmt": _deallocate,
     "DeclareCursorStmt": _declare,
-    "FetchStmt": _fetch,
+    "FetchStmt": _one(Kind.FETCH, "portalname"),
     "ClosePortalStmt": _close,
     "LoadStmt": _load,
 }
@@ -427,7 +423,6 @@ _QUIET: Final = frozenset(
         "ExplainStmt",
         "VariableShowStmt",
         "CopyStmt",
-        "NotifyStmt",
         "LockStmt",
         "CreateStmt",
         "CreateTableAsStmt",

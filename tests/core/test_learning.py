@@ -38,6 +38,23 @@ def test_a_setting_is_known_by_its_text_or_pins(
     assert set(session.pins.reasons) == reasons
 
 
+def test_a_setting_with_two_halves_is_made_again_as_postgres_has_told_both() -> None:
+    shared = Shared()
+    session = shared.session()
+    server = session.shared
+    for text, told in (("SQL", "SQL, MDY"), ("DMY", "SQL, DMY")):
+        shared.says(session, f"Query \"SET datestyle TO '{text}'\"")
+        shared.says(server, 'CommandComplete "SET"', f'ParameterStatus "DateStyle" "{told}"')
+        shared.says(server, "ReadyForQuery I")
+    made = b"SELECT pg_catalog.set_config('datestyle', 'SQL, DMY', false)"
+    assert session.tracked.settings == server.settings == {"datestyle": made}
+    shared.says(session, 'Query "RESET datestyle"')
+    shared.says(server, 'CommandComplete "RESET"', 'ParameterStatus "DateStyle" "ISO, MDY"')
+    shared.says(server, "ReadyForQuery I")
+    assert session.tracked.settings == {}
+    shared.world.end()
+
+
 def test_in_a_transaction_nothing_is_kept_yet() -> None:
     session = Shared().session()
     learn(session, [sent(SET)], Answered(False, "T"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from shared import Shared
 
 from pgguard.core.shared_server import SharedServer, without_formats
@@ -151,6 +152,25 @@ def test_who_listens_hears_of_others_by_the_pids_that_they_were_told() -> None:
     shared.says(session, 'Query "UNLISTEN *"')
     shared.done(server, "UNLISTEN")
     assert not server.walking
+    shared.world.end()
+
+
+@pytest.mark.parametrize("text", ["NOTIFY a", "SELECT pg_notify('a', '')"])
+def test_a_notification_names_its_sender_though_the_server_has_gone_on(text: str) -> None:
+    shared = Shared(connection_limit=2)
+    listener, sender, next_one = (shared.session() for _ in range(3))
+    server = listener.shared
+    shared.says(listener, 'Query "LISTEN a"')
+    shared.done(server, "LISTEN")
+    shared.says(sender, f'Query "{text}"')
+    passed_on = shared.connect()
+    shared.done(passed_on)
+    shared.says(next_one, 'Query "SELECT 1"')
+    shared.done(passed_on)
+    assert passed_on.session is next_one
+    shared.heard(listener)
+    shared.says(server, f'NotificationResponse {passed_on.pid} "a" ""')
+    assert shared.heard(listener) == [f'NotificationResponse {sender.pid} "a" ""']
     shared.world.end()
 
 

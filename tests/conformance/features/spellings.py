@@ -85,6 +85,12 @@ SPELLINGS = [
     ),
     state("SET of a list", "SET datestyle TO 'SQL', 'DMY'", look="SELECT '1999-02-01'::date::text"),
     state(
+        "SET of one half after the other",
+        "SET datestyle TO 'SQL'",
+        "SET datestyle TO 'DMY'",
+        look="SELECT '1999-02-01'::date::text",
+    ),
+    state(
         "SET extra_float_digits",
         "SET extra_float_digits = 0",
         look="SELECT (0.1::float8 + 0.2::float8)::text",

@@ -7,7 +7,8 @@ its protocol traces; and the client programs. Direct and guarded runs have a new
 the same settings. The full form does it for the system's own Postgres and for the wheel's.
 
 Laws: the verdict is the server's own driver's; a file that fails on both sides must fail with the
-same output; what differs has its cause in `known.py` or fails the run.
+same output; what differs has its cause in `known.py` or fails the run. What is otherwise where
+sessions share servers stands in `shared`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import trustme
 
 from tests.conformance import harness, known
 from tests.conformance.regress import kit as kits
-from tests.conformance.regress import mirrors, pipeline, tools
+from tests.conformance.regress import mirrors, pipeline, shared, tools
 from tests.conformance.regress.pg_regress import SERVER, Outcome, drive, mine
 from tests.conformance.regress.watch import Watched
 
@@ -92,13 +93,12 @@ def core(checks: harness.Checks, kit: Kit, place: Path, *, short: bool) -> None:
     selection = [f"--schedule={schedule}", "--max-concurrent-tests=20"]
     with server(kit) as postgres:
         direct = drive(kit, postgres.address, place / "direct", "regress", selection)
-    with server(kit) as postgres, Watched(checks, postgres, {}) as guard:
-        through = drive(kit, guard.address, place / "guarded", "regress", selection)
-        compare(checks, "core schedule", files, direct, through)
-        sides = {"direct": postgres.address, "guarded": guard.address}
-        pipeline.run(checks, kit, place, sides)
-        if not short:
-            tools.run(checks, kit, place, sides)
+    with server(kit) as postgres:
+        with Watched(checks, postgres, shared.one_client()) as guard:
+            through = drive(kit, guard.address, place / "guarded", "regress", selection)
+            compare(checks, f"core schedule{shared.mode()}", files, direct, through)
+        with shared.at_least(shared.TOOLS_NEED), Watched(checks, postgres, {}) as guard:
+            programs(checks, kit, place, postgres.address, guard.address, short=short)
     if short:
         return
     of_server, of_guard, of_libpq = encryption(place) if kit.encrypts else ({}, {}, {})
@@ -109,9 +109,27 @@ def core(checks: harness.Checks, kit: Kit, place: Path, *, short: bool) -> None:
         through = drive(
             kit, guard.address, place / "queueing", "regress", selection, variables=of_libpq
         )
-        suite = f"core schedule, 4 servers{', TLS on both sides' if kit.encrypts else ''}"
+        tls = ", TLS on both sides" if kit.encrypts else ""
+        suite = f"core schedule, 4 servers{tls}{shared.mode()}"
         compare(checks, suite, files, direct, through)
         checks.claim(guard.waiting > 0, "sessions queued, at most", f"{guard.waiting:.0f}", "1")
+
+
+def programs(
+    checks: harness.Checks,
+    kit: Kit,
+    place: Path,
+    direct: harness.Address,
+    guarded: harness.Address,
+    *,
+    short: bool,
+) -> None:
+    """libpq_pipeline and, but in the short form, the client programs."""
+    sides = {"direct": direct, "guarded": guarded}
+    with shared.Crowd(checks, guarded):
+        pipeline.run(checks, kit, place, sides)
+        if not short:
+            tools.run(checks, kit, place, sides)
 
 
 Settings = dict[str, str]
@@ -148,9 +166,15 @@ def isolation(checks: harness.Checks, kit: Kit, place: Path) -> None:
     selection = [f"--schedule={schedule}"]
     with server(kit) as postgres:
         direct = drive(kit, postgres.address, place / "alone", "isolation", selection)
-    with server(kit) as postgres, Watched(checks, postgres, {}) as guard:
-        through = drive(kit, guard.address, place / "together", "isolation", selection)
-        compare(checks, "isolation schedule", _listed(schedule), direct, through)
+    with (
+        server(kit) as postgres,
+        shared.at_least(shared.ISOLATION_NEEDS),
+        Watched(checks, postgres, shared.one_client()) as guard,
+    ):
+        with shared.Crowd(checks, guard.address):
+            through = drive(kit, guard.address, place / "together", "isolation", selection)
+        suite = f"isolation schedule{shared.mode()}"
+        compare(checks, suite, _listed(schedule), direct, through)
 
 
 def compare(
