@@ -53,7 +53,7 @@ class Answered(NamedTuple):
     aborted: bool = False
     """It began in a transaction that had failed."""
     controlled: bool = False
-    """It began or ended a transaction, perhaps among other things."""
+    """It began or ended a transaction, perhaps among other things; DISCARD ALL is one by itself."""
 
 
 def learn(session: SharedSession, batch: Sequence[Sent], answered: Answered) -> None:
@@ -67,6 +67,12 @@ def learn(session: SharedSession, batch: Sequence[Sent], answered: Answered) -> 
             session.pin(Reason.UNCLEAR, "a batch that failed half-way")
         if Kind.SEQUENCE_READ in kinds:
             session.client.reads_sequences = True
+        for sent in batch if answered.controlled else ():
+            for effect in sent.effects:
+                if effect.kind is Kind.DISCARD_ALL:
+                    # Committed at once, whatever became of the messages behind it.
+                    _learn(session, effect, sent, answered, alone=False)
+                    session.pin(Reason.UNCLEAR, "a batch that failed half-way")
         return
     for sent in batch:
         alone = len(sent.effects) == 1 and not answered.controlled

@@ -474,7 +474,7 @@ class SharedServer(Server):
             self._count_pinned()
 
 
-_CONTROL = (b"BEGIN", b"START", b"COMMIT", b"ROLLBACK", b"SAVEPOINT", b"RELEASE")
+_CONTROL = (b"BEGIN", b"START", b"COMMIT", b"ROLLBACK", b"SAVEPOINT", b"RELEASE", b"DISCARD ALL")
 
 
 def without_formats(description: bytes) -> bytes:

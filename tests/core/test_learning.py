@@ -55,6 +55,21 @@ def test_a_setting_with_two_halves_is_made_again_as_postgres_has_told_both() -> 
     shared.world.end()
 
 
+def test_discard_all_is_done_whatever_becomes_of_its_batch() -> None:
+    shared = Shared()
+    session = shared.session()
+    server = session.shared
+    shared.says(session, 'Query "SET lock_timeout = 1"')
+    shared.done(server, "SET")
+    shared.says(session, 'Parse "" "DISCARD ALL"', 'Bind "" ""', 'Execute "" 0')
+    shared.says(session, 'Bind "" "gone"', "Sync")
+    shared.says(server, "ParseComplete", "BindComplete", 'CommandComplete "DISCARD ALL"')
+    shared.says(server, 'ErrorResponse ERROR 26000 "no gone"', "ReadyForQuery I")
+    assert session.tracked.settings == server.settings == {}
+    assert Reason.UNCLEAR in session.pins.reasons
+    shared.world.end()
+
+
 def test_in_a_transaction_nothing_is_kept_yet() -> None:
     session = Shared().session()
     learn(session, [sent(SET)], Answered(False, "T"))
