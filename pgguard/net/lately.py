@@ -1,9 +1,9 @@
 """Who connected lately is looked at again at once, on the loop: most sessions are theirs.
 
 A thread costs a login more than the look itself. Laws: bounded, a few processes with few of their
-descriptors, in the kernel's memory alone; a directory below /proc that is kept open belongs to one
-process for ever, so that no other one with its pid is taken for it; what is not found here is asked
-of `net/peer` in a thread.
+descriptors, in the kernel's memory alone; what is kept open below /proc belongs to one process for
+ever, so that no other one with its pid is taken for it; what is not found here is asked of
+`net/peer` in a thread.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Lately:
             process = self._processes[pid]
             try:
                 has = process.has(link)
-                same = has and _command(process.directory) == process.words
+                same = has and process.runs() == process.words
             except OSError:
                 # It has ended.
                 self._forget(pid)
@@ -110,14 +110,7 @@ class Lately:
         if info.pid in self._processes:
             return
         with suppress(OSError):
-            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-            directory = os.open(self._proc / str(info.pid) / "fd", flags)
-            try:
-                words = _command(directory)
-            except OSError:
-                os.close(directory)
-                return
-            self._processes[info.pid] = _Process(directory, words, info)
+            self._processes[info.pid] = _Process(self._proc / str(info.pid), info)
             if len(self._processes) > KEPT:
                 self._forget(next(iter(self._processes)))
 
@@ -127,47 +120,60 @@ class Lately:
             self._forget(pid)
 
     def _forget(self, pid: int) -> None:
-        os.close(self._processes.pop(pid).directory)
+        self._processes.pop(pid).close()
 
 
 class _Process:
-    """One of them: its open directory, its command line as it was, and what was made of that."""
+    """One of them: its directory of descriptors and its command line, both open, the latter as it
+    was, and what was made of that. Raises OSError where the process has ended."""
 
-    __slots__ = ("_names", "directory", "info", "words")
+    __slots__ = ("_command", "_directory", "_names", "info", "words")
 
-    def __init__(self, directory: int, words: bytes, info: ProcessInfo) -> None:
-        self.directory = directory
-        self.words = words
+    def __init__(self, place: Path, info: ProcessInfo) -> None:
         self.info = info
         self._names: list[str] = []
         """Descriptors that were connections of ours, the newest last: they are used again."""
+        self._directory = os.open(place / "fd", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._command = -1
+        try:
+            self._command = os.open(place / "cmdline", os.O_RDONLY | os.O_CLOEXEC)
+            self.words = self.runs()
+        except OSError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        os.close(self._directory)
+        if self._command >= 0:
+            os.close(self._command)
+
+    def runs(self) -> bytes:
+        """Its command line now. Raises OSError where it has ended."""
+        return os.pread(self._command, 4096, 0)
 
     def has(self, link: str) -> bool:
         """Whether one of its first descriptors is that. Raises OSError where it has none left."""
-        for name in reversed(self._names):
+        names = self._names
+        # One connection after the other has the newest; of several that take turns, the oldest.
+        for name in (*names[-1:], *names[:-1]):
             if self._is(name, link):
+                if name is not names[-1]:
+                    names.remove(name)
+                    names.append(name)
                 return True
-        with os.scandir(self.directory) as entries:
-            names = [entry.name for entry in islice(entries, DESCRIPTORS)]
-        if not names:
+        with os.scandir(self._directory) as entries:
+            found = [entry.name for entry in islice(entries, DESCRIPTORS)]
+        if not found:
             raise ProcessLookupError
-        for name in names:
-            if name not in self._names and self._is(name, link):
-                self._names = [*self._names[1 - NAMES :], name]
+        for name in found:
+            if name not in names and self._is(name, link):
+                self._names = [*names[1 - NAMES :], name]
                 return True
         return False
 
     def _is(self, name: str, link: str) -> bool:
         try:
-            return os.readlink(name, dir_fd=self.directory) == link
+            return os.readlink(name, dir_fd=self._directory) == link
         except OSError:
             # It may have been closed meanwhile.
             return False
-
-
-def _command(directory: int) -> bytes:
-    file = os.open("../cmdline", os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
-    try:
-        return os.read(file, 4096)
-    finally:
-        os.close(file)
