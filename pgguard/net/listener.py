@@ -23,10 +23,9 @@ from pgguard.errors import LoginRefused, ProtocolViolation, SettingsError
 from pgguard.net.certificates import ALPN, Entrance, why
 from pgguard.net.channel import Channel, TlsChannel, is_waiting
 from pgguard.net.crowd import REFUSING, Crowd, no_room
-from pgguard.net.greeting import Greeting
+from pgguard.net.greeting import Greetings
 from pgguard.net.loop import is_loopback, tune
 from pgguard.net.transports import SessionProtocol
-from pgguard.net.unix import peer_of
 from pgguard.wire.backend import error_response
 from pgguard.wire.codes import (
     CANCEL_REQUEST,
@@ -41,7 +40,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from pgguard.core.hub import Hub
-    from pgguard.core.types import Peer
     from pgguard.net.loop import Tasks
 
 log = logging.getLogger("pgguard.net")
@@ -121,10 +119,19 @@ class Listener:
         self._pauses: dict[socket.socket, asyncio.TimerHandle] = {}
         """Where nobody is accepted for a while, and when that ends."""
         self._welcoming: set[asyncio.Task[None]] = set()
+        self._greetings = Greetings(hub, self._crowd, tasks, report, self._cancel_as)
+        self._near: set[socket.socket] = set()
+        """Where only this machine can come, so that every connection is tuned alike."""
         self._complained_at = float("-inf")
 
     def start(self) -> None:
         for listening in self._sockets:
+            if listening.family != socket.AF_UNIX:
+                address = str(listening.getsockname()[0])
+                if is_loopback(address):
+                    # What is accepted inherits it.
+                    tune(listening, address)
+                    self._near.add(listening)
             self._listen(listening)
 
     def _listen(self, listening: socket.socket) -> None:
@@ -147,6 +154,7 @@ class Listener:
                     sock, peer = _let_in(listening)
                     self._meet(listening, sock, peer)
             listening.close()
+        await self._greetings.end(LAST_WORDS)
         if self._welcoming:
             await asyncio.wait(self._welcoming, timeout=LAST_WORDS)
 
@@ -170,13 +178,20 @@ class Listener:
                 return
             self._meet(listening, sock, peer)
 
-    def _meet(self, listening: socket.socket, sock: socket.socket, peer: tuple[str, int]) -> None:
-        unix = listening.family == socket.AF_UNIX
+    def _meet(self, listening: socket.socket, sock: socket.socket, peer: Any) -> None:
+        # Over a unix socket nobody has an address.
+        unix = not isinstance(peer, tuple)
         address, port = (LOCAL, 0) if unix else (str(peer[0]), int(peer[1]))
+        if not unix and listening not in self._near:
+            with contextlib.suppress(OSError):
+                tune(sock, address)
         if self._crowd.has_room():
-            plain = unix or self._entrance.context is None
-            welcome = self._greet if plain else self._welcome
-            task = self._tasks.spawn(welcome(sock, address, port, self._hub.clock()), "negotiate")
+            if unix or self._entrance.context is None:
+                # Nothing will be encrypted: the transport has the socket from the first byte on.
+                self._greetings.meet(sock, address, port)
+                return
+            welcome = self._welcome(sock, address, port, self._hub.clock())
+            task = self._tasks.spawn(welcome, "negotiate")
             self._welcoming.add(task)
             task.add_done_callback(self._welcoming.discard)
             self._crowd.enter(sock, partial(_show_out, sock, task))
@@ -193,6 +208,7 @@ class Listener:
 
     async def _tell_no_room(self, sock: socket.socket, address: str) -> None:
         """The answer comes where it is expected; who wants to cancel still may."""
+        sock.setblocking(False)
         try:
             async with asyncio.timeout(REFUSE_WITHIN):
                 channel, _ = await self._negotiate(Channel(sock), address)
@@ -209,48 +225,6 @@ class Listener:
             self._complained_at = now
             log.warning(what, why)
 
-    async def _greet(self, sock: socket.socket, address: str, port: int, since: float) -> None:
-        """Where nothing will be encrypted the transport has the socket from the first byte on."""
-        peer: Peer | None = None
-
-        def begin(transport: asyncio.Transport, head: bytes) -> None:
-            self._crowd.leave(sock)
-            session = self._hub.open_session(
-                address, port, loopback=is_loopback(address), peer=peer
-            )
-            # The whole way in has one time limit.
-            session.since = since
-            protocol = SessionProtocol(session, head, self._report)
-            transport.set_protocol(protocol)
-            protocol.connection_made(transport)
-
-        loop = asyncio.get_running_loop()
-        greeting = Greeting(begin)
-        try:
-            if address == LOCAL:
-                peer = peer_of(sock)
-            else:
-                tune(sock, address)
-            await loop.connect_accepted_socket(lambda: greeting, sock)
-        except BaseException as error:
-            self._crowd.leave(sock)
-            sock.close()
-            if isinstance(error, OSError):
-                return
-            raise
-        end = loop.call_later(self._hub.settings.login_timeout, greeting.transport.abort)
-        try:
-            how = await greeting.over
-            if how:
-                await self._cancel_as(how)
-        except ProtocolViolation:
-            pass
-        finally:
-            end.cancel()
-            self._crowd.leave(sock)
-            if not greeting.begun:
-                greeting.transport.close()
-
     async def _cancel_as(self, packet: bytes) -> None:
         request = decode_packet(packet)
         if isinstance(request, CancelRequest):
@@ -258,11 +232,8 @@ class Listener:
 
     async def _welcome(self, sock: socket.socket, address: str, port: int, since: float) -> None:
         loop = asyncio.get_running_loop()
-        unix = address == LOCAL
         try:
-            peer = peer_of(sock) if unix else None
-            if not unix:
-                tune(sock, address)
+            sock.setblocking(False)
             async with asyncio.timeout(self._hub.settings.login_timeout):
                 channel, head = await self._negotiate(Channel(sock), address)
         except (OSError, TimeoutError, EOFError, ProtocolViolation):
@@ -273,7 +244,7 @@ class Listener:
             raise
         finally:
             self._crowd.leave(sock)
-        session = self._hub.open_session(address, port, loopback=is_loopback(address), peer=peer)
+        session = self._hub.open_session(address, port, loopback=is_loopback(address))
         # The whole way in has one time limit.
         session.since = since
         session.binding = channel.shown
@@ -383,9 +354,7 @@ class Listener:
 
 def _let_in(listening: socket.socket) -> tuple[socket.socket, Any]:
     """Raises OSError: nobody is there any more, or nobody can be let in."""
-    sock, peer = listening.accept()
-    sock.setblocking(False)
-    return sock, peer
+    return listening.accept()
 
 
 def _show_out(sock: socket.socket, task: asyncio.Task[None]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import pytest
@@ -21,39 +20,55 @@ class Transport:
 
     def __init__(self) -> None:
         self.written = b""
+        self.closed = False
 
     def write(self, data: bytes) -> None:
         self.written += data
 
+    def close(self) -> None:
+        self.closed = True
+
+
+class FakeHost:
+    """What it was told: the heads of startup packets, and the end."""
+
+    def __init__(self) -> None:
+        self.begun: list[bytes] = []
+        self.ended: bytes | None = None
+
+    def begin(self, greeting: Greeting, head: bytes) -> None:
+        self.begun.append(head)
+
+    def over(self, greeting: Greeting, said: bytes) -> None:
+        assert self.ended is None
+        self.ended = said
+
 
 def hear(*pieces: bytes) -> tuple[bytes, list[bytes], bytes | None]:
-    """What was answered, what a session began with, and what was said at the end (None = the
-    connection is still listened to)."""
+    """What was answered, what a session began with, and what was said at the end (None = it
+    has not come)."""
 
-    async def listen() -> tuple[bytes, list[bytes], bytes | None]:
-        begun: list[bytes] = []
-        greeting = Greeting(lambda _, head: begun.append(head))
-        transport: Any = Transport()
-        greeting.connection_made(transport)
-        for piece in pieces:
-            if greeting.begun:
-                # Another protocol has the transport now.
-                begun[0] += piece
-            else:
-                greeting.data_received(piece)
-        return transport.written, begun, greeting.over.result() if greeting.over.done() else None
-
-    return asyncio.run(listen())
+    host = FakeHost()
+    greeting = Greeting(host, "127.0.0.1", 5000, 0.0)
+    transport: Any = Transport()
+    greeting.connection_made(transport)
+    for piece in pieces:
+        if host.begun:
+            # Another protocol has the transport now.
+            host.begun[0] += piece
+        else:
+            greeting.data_received(piece)
+    return transport.written, host.begun, host.ended
 
 
 @pytest.mark.parametrize(
     ("said", "answered", "session", "end"),
     [
-        (STARTUP, b"", [STARTUP], b""),
-        (SSL + STARTUP, b"N", [STARTUP], b""),
-        (GSS + SSL + STARTUP + b"more", b"NN", [STARTUP + b"more"], b""),
+        (STARTUP, b"", [STARTUP], None),
+        (SSL + STARTUP, b"N", [STARTUP], None),
+        (GSS + SSL + STARTUP + b"more", b"NN", [STARTUP + b"more"], None),
         # Asked for once more it is a version of the protocol, and the session's to refuse.
-        (SSL + SSL, b"N", [SSL], b""),
+        (SSL + SSL, b"N", [SSL], None),
         (CANCEL, b"", [], CANCEL),
         (SSL + CANCEL + b"more", b"N", [], CANCEL),
         (CANCEL[:-1], b"", [], None),
@@ -81,10 +96,25 @@ def test_a_cancel_request_of_a_wrong_length_is_none(length: int) -> None:
 
 
 def test_who_leaves_without_a_word_has_said_nothing() -> None:
-    async def leave() -> bytes:
-        greeting = Greeting(lambda *_: None)
-        greeting.connection_lost(None)
-        greeting.connection_lost(ConnectionResetError())
-        return await greeting.over
+    host = FakeHost()
+    greeting = Greeting(host, "127.0.0.1", 5000, 0.0)
+    greeting.connection_lost(None)
+    greeting.connection_lost(ConnectionResetError())
+    assert host.ended == b""
 
-    assert asyncio.run(leave()) == b""
+
+@pytest.mark.parametrize("connected", [True, False])
+def test_who_makes_room_is_told_why_as_soon_as_that_can_be_said(connected: bool) -> None:
+    host = FakeHost()
+    greeting = Greeting(host, "127.0.0.1", 5000, 0.0)
+    transport: Any = Transport()
+    if connected:
+        greeting.connection_made(transport)
+    greeting.show_out()
+    assert host.ended == b""
+    if not connected:
+        greeting.connection_made(transport)
+    assert b"53300" in transport.written
+    assert transport.closed
+    greeting.data_received(STARTUP)
+    assert host.begun == []

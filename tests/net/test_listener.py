@@ -269,6 +269,44 @@ async def once(is_so: Callable[[], object]) -> None:
         await asyncio.sleep(0.001)
 
 
+@on_both_loops
+async def test_each_is_sent_away_when_it_has_had_its_own_time() -> None:
+    async with listening() as port:
+        port.hub.settings = dataclasses.replace(port.hub.settings, login_timeout=0.05)
+        left: list[int] = []
+
+        async def stay(number: int) -> None:
+            reader, writer = await port.connect(b"\0")
+            assert await gone(reader) == b""
+            left.append(number)
+            writer.close()
+
+        first = asyncio.ensure_future(stay(1))
+        await once(lambda: port.listener._greetings)
+        (late,) = port.listener._greetings._here
+        second = asyncio.ensure_future(stay(2))
+        await once(lambda: len(port.listener._greetings) == 2)
+        late.since -= 0.04
+        await asyncio.gather(first, second)
+        assert sorted(left) == [1, 2]
+
+
+@on_both_loops
+async def test_nothing_is_paced_or_held_back_on_this_machine() -> None:
+    for host in ("127.0.0.1", "0.0.0.0"):
+        async with listening(sockets=bind(host, 0, what="--listen")) as port:
+            port.address = ("127.0.0.1", port.address[1])
+            reader, writer = await port.connect(STARTUP)
+            assert await reader.readexactly(9) == AUTHENTICATED
+            (session,) = port.sessions
+            sock = session.out._transport.get_extra_info("socket")
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            if hasattr(socket, "TCP_CONGESTION"):
+                chosen = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16)
+                assert chosen.rstrip(b"\0") == b"reno"
+            writer.close()
+
+
 # Too many
 
 FEW = 24
@@ -371,7 +409,7 @@ async def test_tls_that_is_required_is_not_asked_of_a_unix_socket(sockets: Path)
 async def test_who_connected_before_the_stop_is_refused_in_words() -> None:
     async with listening() as port:
         knocking, writer = await port.connect(STARTUP[:5])
-        while not port.listener._welcoming:
+        while not port.listener._greetings:
             await asyncio.sleep(0)
         port.hub.drain()
         stopping = asyncio.ensure_future(port.listener.stop())
@@ -414,7 +452,7 @@ async def test_who_knocks_in_the_very_moment_of_the_stop_is_not_lost() -> None:
 async def test_the_stop_does_not_wait_for_who_says_nothing() -> None:
     async with listening() as port:
         _, writer = await port.connect()
-        while not port.listener._welcoming:
+        while not port.listener._greetings:
             await asyncio.sleep(0)
         await port.listener.stop()
         writer.close()
