@@ -92,6 +92,7 @@ class Finding:
     code: str
     title: str
     client: str
+    """The first that did it."""
     remedy: str
     test: str = ""
     fingerprint: str = ""
@@ -102,6 +103,8 @@ class Finding:
     relations: list[Relation] = field(default_factory=list)
     evidence: list[str] = field(default_factory=list)
     count: int = 1
+    by: dict[str, int] = field(default_factory=dict)
+    """Of a statement: how often each client did it, the first one first."""
     first_seen: float = 0.0
     """Seconds since 1970, UTC."""
     last_seen: float = 0.0
@@ -117,6 +120,11 @@ class Finding:
     def cls(self) -> str:
         return self.graded or CODES[self.code].cls
 
+    @property
+    def clients(self) -> list[str]:
+        """All that did it, the first one first."""
+        return list(self.by) or ([self.client] if self.client else [])
+
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of surface.md."""
         return {
@@ -125,6 +133,7 @@ class Finding:
             "severity": self.severity or CODES[self.code].severity,
             "title": self.title,
             "client": self.client,
+            "clients": dict(self.by) or ({self.client: self.count} if self.client else {}),
             "test": self.test or None,
             "statement": {
                 "fingerprint": self.fingerprint,

@@ -42,6 +42,7 @@ def test_a_finding_about_a_statement_has_all_its_parts() -> None:
         "severity": "error",
         "title": "statement is not scoped to a tenant",
         "client": "test_a.py",
+        "clients": {"test_a.py": 3},
         "test": None,
         "statement": {"fingerprint": "0123456789abcdef", "text": "SELECT ?", "position": 15},
         "relations": [

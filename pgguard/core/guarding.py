@@ -37,6 +37,8 @@ LONGEST = 16 * 1024 * 1024
 """Bytes of a message that is held until it is whole."""
 
 INSUFFICIENT_PRIVILEGE = "42501"
+INVALID_STATEMENT_NAME = "26000"
+"""Of a prepared statement that is not known any more: drivers prepare it again."""
 _PROVOKED = frozenset({"42601", "26000"})
 """syntax_error, invalid_sql_statement_name."""
 
@@ -315,9 +317,10 @@ def ruled(session: Session, statement: Statement, *, of_parse: bool = False) -> 
 def error(session: Session, statement: Statement) -> bytes:
     """Body of the ErrorResponse of a blocked statement."""
     words = refusal(statement)
+    forgotten = session.judge is not None and statement is session.judge.forgotten()
     return backend.error_response(
         severity="ERROR",
-        sqlstate=INSUFFICIENT_PRIVILEGE,
+        sqlstate=INVALID_STATEMENT_NAME if forgotten else INSUFFICIENT_PRIVILEGE,
         message=words.message,
         detail=words.detail,
         hint=words.hint,

@@ -175,8 +175,7 @@ class Session:
         """That statement."""
         self.counters = hub.counters
         self.statements = self.client.counters.statements
-        self.leaving = False
-        self.paused = False
+        self.leaving = self.paused = False
         self.gone_at: float | None = None
 
     def __repr__(self) -> str:
@@ -343,7 +342,8 @@ class Session:
                         entries.pop()
                         break
                     name = chunk[portal_end + 1 : name_end]
-                    bound = self.prepared.get(name) if name and self.prepared else self.unnamed
+                    bound = self.prepared.get(name) if self.prepared else None
+                    bound = bound or (named.unseen(self, name) if name else self.unnamed)
                     self.last = bound or self.last
                 if end - after == 22 and chunk.endswith(USUAL_TAIL):
                     entries[-1] = 19

@@ -12,7 +12,7 @@ from __future__ import annotations
 from struct import Struct
 from typing import TYPE_CHECKING
 
-from pgguard.core import guarding, pipeline, upkeep
+from pgguard.core import guarding, named, pipeline, upkeep
 from pgguard.core.malformed import break_off
 from pgguard.core.prepared import Change, Prepared
 from pgguard.core.signals import in_bind, in_text
@@ -345,6 +345,15 @@ def _bind(session: SharedSession, server: SharedServer, raw: bytes) -> bytes:
     if prepared is None:
         before = ensure(session, server, name)
         server.pipeline.entries.append(pipeline.BIND)
+        by_sql = named.by_sql(session, name) if name else None
+        if by_sql is None:
+            return before + raw
+        session.last = by_sql
+        weighed = guarding.weighed(session, by_sql, raw)
+        if session.strict and (token := guarding.of_query(session, server, weighed)):
+            watch_of(session).dropping = len(raw) < 1 + int.from_bytes(raw[1:5], "big")
+            return frontend.bind_message(b"", token)
+        session.sends(by_sql, by_sql.text, parameters=True, weighed=weighed)
         return before + raw
     session.last = prepared.statement
     weighed = guarding.weighed(session, prepared.statement, raw, prepared)

@@ -8,6 +8,7 @@ watched is never weighed.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from struct import Struct
 from struct import error as StructError  # noqa: N812
 from typing import TYPE_CHECKING, cast
@@ -15,7 +16,9 @@ from typing import TYPE_CHECKING, cast
 from pgguard.core.watching import watch_of
 from pgguard.findings import Verdict
 from pgguard.sql.commands import arguments
+from pgguard.sql.effects import DDL, TEMPORARY
 from pgguard.sql.session_effects import Kind
+from pgguard.sql.split import split
 from pgguard.tenancy.policy import Action
 from pgguard.tenancy.tenants import (
     Given,
@@ -31,6 +34,7 @@ from pgguard.tenancy.tenants import (
 )
 from pgguard.tenancy.variants import variant
 from pgguard.wire import codes
+from pgguard.wire.frontend import query
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,6 +53,9 @@ _MOST = 100
 _LONGEST_EXECUTE = 32 * 1024
 """Bytes of an EXECUTE whose arguments are read."""
 
+_REFERRING = frozenset({Kind.PREPARE, Kind.DECLARE, Kind.EXECUTE, Kind.FETCH})
+_CHANGING = DDL | TEMPORARY
+
 _SEVERAL = "its values are {} different tenants in one execution: {}"
 _NOBODY = "its tenant is NULL in this execution: the new row belongs to no tenant"
 _UNREAD = "the values that EXECUTE gives its parameters are not all literals"
@@ -65,16 +72,18 @@ def weigh(
 ) -> Statement:
     """The statement as this execution shows it; `message` is its Query or Bind, as far as it has
     come, `text` and `oids` are those of the Parse, empty = not known."""
-    query = message[:1] == b"Q"
-    if query:
+    by_text = message[:1] == b"Q"
+    if by_text:
         text = message[5:-1]
+        if statement.marks and _refers(statement):
+            return _in_turn(session, statement, text)
     if statement.marks:
         found = _follow(session, statement, message, text)
         if found is not None:
             return found
     if not _counts(session, statement):
         return statement
-    return _shown(session, statement, Given(text, () if query else parameters(message[5:], oids)))
+    return _shown(session, statement, Given(text, () if by_text else parameters(message[5:], oids)))
 
 
 def _counts(session: Session, statement: Statement) -> bool:
@@ -86,11 +95,13 @@ def _counts(session: Session, statement: Statement) -> bool:
 
 def _shown(session: Session, statement: Statement, given: Given) -> Statement:
     """The statement as these values show it."""
+    statement.number()
     if statement.nulls and session.judge is not None:
         found = nulls(statement.nulls, given)
         if found is None:
             return statement
         statement = session.judge.given(statement, found)
+        statement.number()
     if not _counts(session, statement):
         return statement
     if statement.keys and statement.verdict == Verdict.by_id:
@@ -236,6 +247,41 @@ def _follow(
     if state.in_transaction and statement.assigned and state.crosses(()):
         _crossing(session, statement)
     return _remembered(session, watch, statement, text) if len(facts.parts) == 1 else None
+
+
+def _refers(statement: Statement) -> bool:
+    """Whether one of several statements of a text names what another one may have prepared."""
+    facts = statement.facts
+    if facts is None or len(facts.parts) < 2:
+        return False
+    return any(kind in _REFERRING for kind, _ in facts.session)
+
+
+def _in_turn(session: Session, statement: Statement, text: bytes) -> Statement:
+    """Each statement of a text by itself, one after the other: the worst."""
+    judge, gate = session.judge, session.hub.gate
+    pieces: list[bytes] = []
+    if judge is not None and len(text) <= _LONGEST_EXECUTE:
+        with suppress(UnicodeDecodeError):
+            pieces = [piece.text.encode() for piece in split(text.decode())]
+    facts = statement.facts
+    if facts is None or judge is None or len(pieces) != len(facts.parts):
+        return statement
+    worst: Statement | None = None
+    for piece in pieces:
+        one = judge.statement(piece, session.readable)
+        gate.settled(session, one, final=True)
+        shown = weigh(session, one, query(piece)) if _tells(one) else one
+        if worst is None or shown.verdict > worst.verdict:
+            worst = shown
+    if worst is None or (worst.verdict < statement.verdict and facts.effects & _CHANGING):
+        # What the text itself changes decides what its names mean.
+        return statement
+    return worst
+
+
+def _tells(statement: Statement) -> bool:
+    return bool(statement.tenants or statement.marks or statement.keys or statement.nulls)
 
 
 def _remembered(

@@ -3,6 +3,7 @@
 Findings about statements are read from the clients' flagged statements when they are asked for;
 findings about connections are made from events as they come and merged: one finding per code,
 fingerprint, client and test, with a count, the first and the last time, and the first evidence.
+About a statement there is one for all clients, with what is said of it to the first of them.
 
 Laws: memory is bounded (`LIMIT` findings, `EVIDENCE` lines each); what does not fit is counted and
 becomes a finding itself. Statements whose scope is not known are no findings of their own: they are
@@ -38,7 +39,7 @@ CODE_OF_VERDICT = {
 
 _SEVERITIES = {"error": 0, "warning": 1, "note": 2}
 
-Key = tuple[str, str, str, str]
+Key = tuple[str, ...]
 
 
 class Diagnosis(Protocol):
@@ -146,6 +147,7 @@ def statement_finding(
         relations=list(statement.relations),
         evidence=[statement.why] if statement.why else [],
         count=tally.count,
+        by={client.key: tally.count},
         first_seen=tally.first,
         last_seen=tally.last,
         severity=decision.severity if decision is not None else "",
@@ -155,15 +157,19 @@ def statement_finding(
 
 
 def merge(into: Finding, other: Finding) -> None:
-    """Add what `other` saw of the same thing."""
+    """Add what `other` saw of the same thing. Of a statement the first example is what is shown."""
+    first, second = into, other
+    if other.by and other.first_seen < into.first_seen:
+        first, second = other, replace(into)
+        into.client, into.remedy, into.text = first.client, first.remedy, first.text
+        into.position, into.relations = first.position, first.relations
+    evidence = [*dict.fromkeys((*first.evidence, *second.evidence))]
+    names = (*first.by, *second.by)
+    into.by = {name: first.by.get(name, 0) + second.by.get(name, 0) for name in names}
+    into.evidence = evidence[:EVIDENCE]
     into.count += other.count
     into.first_seen = min(into.first_seen, other.first_seen)
     into.last_seen = max(into.last_seen, other.last_seen)
-    for line in other.evidence:
-        if len(into.evidence) >= EVIDENCE:
-            break
-        if line not in into.evidence:
-            into.evidence.append(line)
 
 
 def severity(finding: Finding) -> str:
@@ -182,6 +188,11 @@ def rank(finding: Finding) -> tuple[int, str, int, str, str]:
 
 
 def _key(finding: Finding) -> Key:
+    """Findings are the same if they share it. What is done about a statement may depend on the
+    client: then they are several."""
+    if finding.by:
+        graded = finding.graded, finding.severity, finding.action
+        return (finding.code, finding.fingerprint, "", finding.test, *graded)
     return (finding.code, finding.fingerprint, finding.client, finding.test)
 
 

@@ -139,7 +139,7 @@ def summarise(
     same Postgres; `reason_nothing` says why nothing came, if so.
     """
     clients = list(hub.clients.values())
-    per_client = Counter(finding.client for finding in findings)
+    per_client = Counter(name for finding in findings for name in finding.clients)
     rows = [_row(client, per_client[client.key]) for client in clients]
     rows.sort(key=_busy)
     statements = [client.counters.statements for client in clients]
@@ -244,7 +244,7 @@ def _line(code: str, remedy: tuple[str, str], found: Sequence[Finding]) -> str:
     """What to do, to what, and where: `bookings in test_a.py: add AND tenant_id = $2 (PGG101,
     DELETE)`."""
     table, words = remedy
-    names = sorted({finding.client for finding in found})
+    names = sorted({name for finding in found for name in finding.clients or [""]})
     who = names[0] if len(names) == 1 else plural(len(names), "client")
     if not table:
         return f"{words} ({code}, {who})" if who else f"{words} ({code})"

@@ -232,8 +232,9 @@ def _groups(findings: Sequence[Finding]) -> list[list[Finding]]:
 
 
 def _who(group: Sequence[Finding]) -> str:
-    first = group[0].client or "-"
-    return first if len(group) == 1 else f"{first} and {len(group) - 1} more"
+    names = list(dict.fromkeys(name for finding in group for name in finding.clients))
+    first = names[0] if names else "-"
+    return first if len(names) < 2 else f"{first} and {len(names) - 1} more"
 
 
 def _seconds(value: float) -> str:

@@ -11,6 +11,8 @@ import re
 from functools import lru_cache
 from typing import Final
 
+from pgguard.sql import shape
+
 _TOKEN: Final = re.compile(
     rb"""
       (?P<string> ' [^']* (?: '' [^']* )* ' )
@@ -25,6 +27,8 @@ _TOKEN: Final = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
+_PREFIX: Final = re.compile(rb"(?:(?:^|[^A-Za-z0-9_$\x80-\xff])[eEbBxXnN]|&)\Z")
+"""What stands before a quote that is not an ordinary string's."""
 _UNREAD: Final = frozenset({"bad", "open"})
 """Strings with a prefix, dollar quotes, comments in comments, what is not closed."""
 _LONGEST: Final = 32 * 1024
@@ -58,6 +62,32 @@ def _literals(text: bytes) -> list[tuple[int, int]]:
     """Where they stand; none if the text cannot be read."""
     if len(text) > _LONGEST:
         return []
+    return _plain(text) if shape.is_plain(text) else _careful(text)
+
+
+def _plain(text: bytes) -> list[tuple[int, int]]:
+    """The same for texts without escapes, comments and dollar quotes: of names, which are most of
+    what ORMs quote, whole runs are passed over."""
+    found: list[tuple[int, int]] = []
+    quotes = 0
+    for match in shape.PLAIN.finditer(b" " + text):
+        kind = match.lastindex
+        if kind == 2:
+            quotes += match[2].count(b"'")
+            continue
+        start, end = match.start() - 1, match.end() - 1
+        if kind == 1:
+            if _PREFIX.search(text[max(0, start - 2) : start]):
+                return []
+            quotes += text.count(b"'", start, end)
+        elif text[start - 1 : start] == b".":
+            start -= 1
+        found.append((start, end))
+    # One that is left over opens a string that does not end.
+    return found if quotes == text.count(b"'") else []
+
+
+def _careful(text: bytes) -> list[tuple[int, int]]:
     found: list[tuple[int, int]] = []
     for match in _TOKEN.finditer(text):
         if match.lastgroup in _UNREAD:

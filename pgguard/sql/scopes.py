@@ -59,6 +59,11 @@ class _Scope(NamedTuple):
 
 _OPEN: Final = _Scope({}, 0, None)
 
+_WORDS: Final = frozenset({"colnames", "funcname", "name", "operName", "useOp"})
+"""Lists of words alone."""
+_SPECIAL: Final = _LEAVES | _CREATED | _NOTED | _WORDS | set(_TARGETS)
+_NONE: Final[Node] = {}
+
 _Stack = list[tuple[Any, _Scope]]
 
 
@@ -94,54 +99,63 @@ def survey(kind: str, body: Node) -> Survey:
         relation = body["relation"]
         name = Name(relation.get("schemaname", ""), relation["relname"])
         seen.writes.append(Write(name, "i", ()))
+    attributes = seen.attributes
     stack: _Stack = [({kind: body}, _OPEN)]
     while stack:
         node, scope = stack.pop()
         if node.__class__ is list:
             for item in node:
                 if item.__class__ is dict:
-                    if "ResTarget" in item and _is_column(seen, item["ResTarget"]):
+                    if "ResTarget" in item:
+                        # A result that is a plain column, which most are, needs no walk.
+                        target = item["ResTarget"]
+                        value = target.get("val", _NONE)
+                        if "ColumnRef" in value and "indirection" not in target:
+                            for part in value["ColumnRef"]["fields"][1:]:
+                                if "String" in part:
+                                    attributes[part["String"].get("sval", "")] = None
+                            continue
+                    elif "String" in item or "A_Const" in item:
                         continue
-                    if "String" not in item:
-                        stack.append((item, scope))
+                    stack.append((item, scope))
                 elif item.__class__ is list:
                     stack.append((item, scope))
             continue
         if "relname" in node:
             _relation(seen, node, scope)
             continue
-        if node.get("op") in _SET_OPERATIONS:
+        if "op" in node and node["op"] in _SET_OPERATIONS:
             seen.set_operation = True
         if "withClause" in node:
             seen.cte = True
             scope = _common_tables(node["withClause"], scope, stack)
         for key, value in node.items():
-            if value.__class__ is not dict and value.__class__ is not list:
+            if value.__class__ is dict:
+                if "ColumnRef" in value:
+                    for part in value["ColumnRef"]["fields"][1:]:
+                        if "String" in part:
+                            attributes[part["String"].get("sval", "")] = None
+                    continue
+                if "A_Const" in value:
+                    continue
+            elif value.__class__ is not list:
                 continue
-            if key in _LEAVES:
-                _leaf(seen, key, value)
-                continue
-            if key in _CREATED:
-                continue
-            if key in _TARGETS and isinstance(value, dict) and "relation" in value:
-                _relation(seen, value["relation"], _OPEN)
-                seen.writes.append(_write(key, value))
-                value = {name: part for name, part in value.items() if name != "relation"}
-            elif key in _NOTED:
-                _note(seen, key, value)
+            if key in _SPECIAL:
+                if key in _LEAVES:
+                    _leaf(seen, key, value)
+                    continue
+                if key in _CREATED:
+                    continue
+                if key in _TARGETS and isinstance(value, dict) and "relation" in value:
+                    _relation(seen, value["relation"], _OPEN)
+                    seen.writes.append(_write(key, value))
+                    value = {name: part for name, part in value.items() if name != "relation"}
+                elif key in _NOTED:
+                    _note(seen, key, value)
+                if key in _WORDS:
+                    continue
             stack.append((value, scope))
     return seen
-
-
-def _is_column(seen: Survey, target: Node) -> bool:
-    """A result that is a plain column, which most are, needs no walk."""
-    reference = target.get("val", {}).get("ColumnRef")
-    if reference is None or "indirection" in target:
-        return False
-    fields = reference["fields"]
-    if len(fields) > 1:
-        _attributes(seen, fields[1:])
-    return True
 
 
 def _note(seen: Survey, key: str, value: Any) -> None:
@@ -229,5 +243,7 @@ def _common_tables(clause: Node, scope: _Scope, stack: _Stack) -> _Scope:
 
 def name_of(parts: list[Node]) -> Name:
     """A qualified name from a list of String nodes; a database in front is dropped."""
+    if len(parts) == 1:
+        return Name("", parts[0].get("String", _NONE).get("sval", ""))
     words = [part["String"].get("sval", "") for part in parts if "String" in part]
     return Name(words[-2] if len(words) > 1 else "", words[-1] if words else "")

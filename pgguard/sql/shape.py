@@ -23,7 +23,7 @@ LONGEST_MASK: Final = 4096
 
 _WORD: Final = rb"\w$\x80-\xff"
 
-_PLAIN: Final = re.compile(
+PLAIN: Final = re.compile(
     rb"""
     ['"0-9]
     (?:
@@ -100,19 +100,24 @@ def shape(text: bytes) -> bytes | None:
     """The key of the text's structure, or None if it must stand for itself."""
     if b"\0" in text:
         return None
-    if (
+    if not is_plain(text):
+        return _careful(text)
+    parts = PLAIN.split(b" " + text)
+    plain = parts[0] if len(parts) == 1 else b"".join(parts[::3])
+    if b"'" in plain or b'"' in plain:
+        return None
+    return b"".join([b"\0" if part is None else part for part in parts])
+
+
+def is_plain(text: bytes) -> bool:
+    """Whether it has no escape, comment or dollar quote, and no name in Unicode escapes."""
+    return not (
         b"\\" in text
         or b"--" in text
         or b"/*" in text
         or b'&"' in text
         or (b"$" in text and _DOLLAR_TAG.search(text))
-    ):
-        return _careful(text)
-    parts = _PLAIN.split(b" " + text)
-    plain = parts[0] if len(parts) == 1 else b"".join(parts[::3])
-    if b"'" in plain or b'"' in plain:
-        return None
-    return b"".join([b"\0" if part is None else part for part in parts])
+    )
 
 
 def only_literals_vary(structure: bytes) -> bool:

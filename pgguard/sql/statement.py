@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pgguard.sql import shape
+from pgguard.sql.literals import number_of
 
 if TYPE_CHECKING:
     from pgguard.findings import Relation
@@ -114,7 +115,8 @@ class TenantValue(NamedTuple):
     """One tenant that a statement names."""
 
     constants: frozenset[Constant]
-    """What it may be. The `place` of a literal is its number among those of the text."""
+    """What it may be. The `place` of a literal is where it begins, and its number among those of
+    the text once `Statement.number` has been called."""
     type: str
     """The tenant column's, as pg_type names it."""
     relation: int
@@ -138,6 +140,13 @@ class KeyValue(NamedTuple):
     use: str
     """`insert` = the rows that it creates, whose tenant is the `TenantValue` of the same relation
     and use; else what is done to the rows that the key chooses."""
+
+
+def _numbered(constants: frozenset[Constant], text: bytes) -> frozenset[Constant]:
+    return frozenset(
+        one._replace(place=number_of(text, one.place)) if one.kind == "literal" else one
+        for one in constants
+    )
 
 
 @dataclass(slots=True)
@@ -187,6 +196,7 @@ class Statement:
         "marks",
         "nulls",
         "parameter_types",
+        "placed",
         "position",
         "publishes",
         "readable",
@@ -226,6 +236,8 @@ class Statement:
         self.why = ""
         self.tenants: tuple[TenantValue, ...] = ()
         self.keys: tuple[KeyValue, ...] = ()
+        self.placed = False
+        """Their literals are named by where they begin: nobody has needed their numbers yet."""
         self.parameter_types: tuple[str, ...] = ()
         """By number from $1, the type of the column that each goes with; empty = not known."""
         self.nulls: tuple[int, ...] = ()
@@ -264,9 +276,24 @@ class Statement:
             self._masked = shape.mask(self.text, readable=self.readable)
         return self._masked
 
+    def number(self) -> None:
+        """Name the literals of tenants and keys by their number, by which they are found in any
+        text of this shape."""
+        if not self.placed:
+            return
+        self.placed, text = False, self.text
+        self.tenants = tuple(
+            one._replace(constants=_numbered(one.constants, text)) for one in self.tenants
+        )
+        self.keys = tuple(
+            one._replace(constants=tuple(_numbered(each, text) for each in one.constants))
+            for one in self.keys
+        )
+
     def shorten(self, size: int) -> None:
         """Keep no more of the text than reports show; it must have been read."""
         if len(self.text) > size and not (self.facts is not None and self.facts.forgotten):
+            self.number()
             # Both are made of the whole text, so that they are the same in every run.
             self._masked, self._fingerprint = self.masked, self.fingerprint
             self.cut, self.text = True, self.text[:size]

@@ -123,8 +123,14 @@ class Environment:
 
     def is_solid(self, term: int) -> bool:
         """Whether the term cannot be NULL."""
-        root = self.find(term)
-        return any(root in at.solid for at in self.line or self.chain())
+        return self.is_solid_root(self.find(term))
+
+    def is_solid_root(self, root: int) -> bool:
+        """The same for the representative of a class."""
+        for at in self.line or self.chain():  # noqa: SIM110 - it is asked all the time
+            if root in at.solid:
+                return True
+        return False
 
     def is_false(self) -> bool:
         """Whether no row matters here at all."""
@@ -148,20 +154,20 @@ class Environment:
         if first == second:
             return False
         ours, theirs = self.constants_of(first), self.constants_of(second)
-        solid = self.is_solid(first) or self.is_solid(second)
+        solid = self.is_solid_root(first) or self.is_solid_root(second)
         self.up[second] = first
         held = narrower(ours, theirs)
         if held is not None:
             self.consts[first] = held
         if solid:
-            self.harden(first)
+            self.harden(first, first)
         return True
 
     def give(self, term: int, constants: Constants) -> bool:
         """Hold a term for one of the constants; whether that says more than before."""
         root = self.find(term)
         before = self.constants_of(root)
-        if self.is_solid(root):
+        if self.is_solid_root(root):
             constants = constants - _NULLS
         held = narrower(before, constants)
         if held == before or held is None:
@@ -170,10 +176,10 @@ class Environment:
         self.false = self.false or not held
         return True
 
-    def harden(self, term: int) -> bool:
-        """Hold a term for not NULL."""
-        root = self.find(term)
-        if self.is_solid(root):
+    def harden(self, term: int, root: int = -1) -> bool:
+        """Hold a term for not NULL; `root` is its representative, if that is known."""
+        root = self.find(term) if root < 0 else root
+        if self.is_solid_root(root):
             return False
         self.solid.add(root)
         held = self.constants_of(root)

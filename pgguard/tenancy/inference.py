@@ -40,7 +40,7 @@ class Solver:
         self.model: Model = built.model
         self.own: dict[int, list[Occurrence]] = {}
         """By environment: the occurrences that stand there."""
-        self.pairs = sum(one.role is not None for one in built.occurrences) > 1
+        self.pairs = sum([one.role is not None for one in built.occurrences]) > 1
 
     def solve(self) -> None:
         """To the fixed point, or as far as `MOST_ROUNDS` lead."""
@@ -76,7 +76,7 @@ class Solver:
         if not self.pairs or not (own or env.equal or env.given):
             return
         seen = self.visible(env)
-        if sum(one.role is not None for one in seen) < 2:
+        if sum([one.role is not None for one in seen]) < 2:
             return
         for _ in range(MOST_ROUNDS):
             changed = self._same_rows(seen, env)
@@ -128,10 +128,13 @@ class Solver:
         env: Environment,
     ) -> Signature | None:
         """What tells which row of the target its columns name."""
-        terms = [one.terms.get(column) for column in columns]
-        if not all(term is not None for term in terms):
-            return None
-        return target, named, *[env.find(term) for term in terms if term is not None]
+        found: list[object] = [target, named]
+        for column in columns:
+            term = one.terms.get(column)
+            if term is None:
+                return None
+            found.append(env.find(term))
+        return tuple(found)
 
     def _same_rows(self, seen: list[Occurrence], env: Environment) -> bool:
         """I3."""

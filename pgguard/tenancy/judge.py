@@ -63,6 +63,8 @@ _UNREADABLE: Final = "its encoding or standard_conforming_strings make it unread
 _TOO_LONG: Final = "it took too long to read"
 _FAULT: Final = "a fault in pgguard"
 _SHADOWED: Final = "is a temporary view in some session, and may hide a table of this name"
+_FORGOTTEN_TEXT: Final = b"(a prepared statement of which the name alone is known)"
+_FORGOTTEN: Final = "which statement its name stands for is not known any more: prepare it again"
 _SPENT: Final = Part("opaque", obstacle="it has been judged already")
 _KEPT: Final = 8 * 1024
 """Bytes of a large text that are kept once it was judged."""
@@ -89,6 +91,7 @@ class Judge:
         "_absent",
         "_armed",
         "_asked",
+        "_forgotten",
         "_shadowed",
         "_temporary",
         "_unreadable",
@@ -118,6 +121,7 @@ class Judge:
         """Whether servers are shared, so that it counts what statements leave behind."""
         self.users: set[str] = set()
         """The roles that sessions have logged in as."""
+        self._forgotten: Statement | None = None
         self._unreadable = StatementCache(counters, limit=1024 * 1024, entries=1024)
         self._asked: set[Name] = set()
         """Relations that were missing since the last catalogue."""
@@ -160,6 +164,13 @@ class Judge:
         statement = Statement(start[:_KEPT])
         statement.facts = unread(TOO_MANY if busy else TOO_LONG)
         return statement
+
+    def forgotten(self) -> Statement:
+        """What stands for a prepared statement that nobody knows any more; one for all."""
+        if self._forgotten is None:
+            self._forgotten = Statement(_FORGOTTEN_TEXT)
+            self._forgotten.facts = unread(_FORGOTTEN)
+        return self._forgotten
 
     def meet(self, user: str) -> None:
         """A role runs statements from now on: what row security does may be another thing."""
@@ -400,14 +411,10 @@ def _name(statement: Statement, judgement: Judgement) -> None:
     for outcomes in judgement.others:
         tenants += tuple(one._replace(relation=-1) for one in naming.tenants_of(outcomes))
         keys += tuple(one._replace(relation=-1) for one in naming.keys_of(outcomes))
-    text = statement.text
-    statement.tenants = tuple(
-        one._replace(constants=naming.numbered(one.constants, text)) for one in tenants
-    )
-    statement.keys = tuple(
-        one._replace(constants=tuple(naming.numbered(each, text) for each in one.constants))
-        for one in keys
-    )
+    statement.tenants, statement.keys, statement.placed = tenants, keys, True
+    if len(statement.text) > SHAPED:
+        # It is about to be cut.
+        statement.number()
     statement.publishes = naming.publishes(judgement.outcomes)
     statement.varies = varies(statement.tenants) or statement.publishes
     statement.single = single(statement.tenants)

@@ -103,6 +103,8 @@ class Model:
     _referenced: dict[TableName, list[Reference]] = field(default_factory=dict)
     _composite: dict[TableName, list[Composite]] = field(default_factory=dict)
     _views: dict[TableName, Any] = field(default_factory=dict)
+    _touches: dict[TableName, bool] = field(default_factory=dict)
+    _names: dict[TableName, list[str]] = field(default_factory=dict)
     _ties: dict[tuple[TableName, str], frozenset[Constant] | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -127,10 +129,19 @@ class Model:
             return [table] if table else []
         return self.by_name.get(name.name, [])
 
+    def names(self, table: Table) -> list[str]:
+        """The table's columns, in its order: one list for all who ask, not to be changed."""
+        found = self._names.get(table.key)
+        if found is None:
+            found = self._names[table.key] = [column.name for column in table.columns]
+        return found
+
     def reach(self, tables: Iterable[Table]) -> list[Table]:
         """The tables and everything that views and policies read, in a stable order."""
         seen: dict[TableName, Table] = {}
         stack = list(tables)
+        if not any(table.depends or table.policies for table in stack):
+            return list({table.key: table for table in reversed(stack)}.values())
         while stack:
             table = stack.pop()
             if table.key in seen:
@@ -143,10 +154,16 @@ class Model:
 
     def touches(self, table: Table) -> bool:
         """Whether a relation is a tenant table, or a view or policy reads one."""
-        return any(one.key in self.roles for one in self.reach([table]))
+        known = self._touches.get(table.key)
+        if known is None:
+            known = any(one.key in self.roles for one in self.reach([table]))
+            self._touches[table.key] = known
+        return known
 
     def below(self, table: Table) -> list[Table]:
         """Where a write to the table arrives beside it: in children, and in what a view shows."""
+        if not table.depends:
+            return self._children.get(table.key, [])
         known = self.catalogue.tables
         shown = [known[name] for name in sorted(table.depends) if name in known]
         return self._children.get(table.key, []) + shown

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pgguard.sql.literals import number_of
 from pgguard.sql.statement import TenantValue
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pgguard.sql.statement import Constant, KeyValue
+    from pgguard.sql.statement import KeyValue
     from pgguard.tenancy.outcome import Outcome
 
 
@@ -58,11 +57,3 @@ def keys_of(outcomes: Iterable[Outcome]) -> tuple[KeyValue, ...]:
 def _use(outcome: Outcome) -> str:
     creates = outcome.use == "insert" and outcome.role is not None and outcome.role.kind == "root"
     return "create" if creates else outcome.use
-
-
-def numbered(constants: frozenset[Constant], text: bytes) -> frozenset[Constant]:
-    """Literals by their number in the text, so that they can be found in others of its shape."""
-    return frozenset(
-        one._replace(place=number_of(text, one.place)) if one.kind == "literal" else one
-        for one in constants
-    )

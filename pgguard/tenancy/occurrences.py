@@ -67,7 +67,7 @@ class Occurrence:
 class Item:
     """Something in FROM under the name that its columns go by; `names` None = not known."""
 
-    __slots__ = ("alias", "bare", "hidden", "names", "occurrence", "schema", "terms")
+    __slots__ = ("alias", "bare", "hidden", "names", "occurrence", "plain", "schema", "terms")
 
     def __init__(
         self,
@@ -83,6 +83,8 @@ class Item:
         self.schema = ""
         self.hidden: set[str] = set()
         """Columns that USING has merged with others: they have no place in `*`."""
+        self.plain = False
+        """It is a table whose columns go by their own names."""
         self.bare = False
         """It holds merged columns, which have no qualifier."""
 

@@ -137,11 +137,14 @@ class SourceWalker(Terms):
 
     def item_of(self, one: Occurrence, source: Relation) -> Item:
         """The item of a table, its columns perhaps under other names."""
-        names = [column.name for column in one.table.columns]
-        for place, alias in enumerate(source.columns[: len(names)]):
-            one.renamed[names[place]] = alias
-            names[place] = alias
+        names = self.model.names(one.table)
+        if source.columns:
+            names = list(names)
+            for place, alias in enumerate(source.columns[: len(names)]):
+                one.renamed[names[place]] = alias
+                names[place] = alias
         item = Item(source.alias or source.name.name, names, None, one)
+        item.plain = not source.columns
         if not source.alias:
             item.schema = one.table.schema
         return item

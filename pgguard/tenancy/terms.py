@@ -186,6 +186,8 @@ class Terms:
         if item.occurrence is None:
             return (item.terms or {}).get(name)
         names = item.names or []
+        if item.plain:
+            return self.term(item.occurrence, name) if name in names else None
         try:
             place = names.index(name)
         except ValueError:
@@ -198,15 +200,20 @@ class Terms:
         """The term of a reference, or None if it is none that can be told."""
         if not isinstance(item, Column):
             return None
-        *qualifier, name = item.names
-        of = tuple(qualifier)
+        of, name = item.names[:-1], item.names[-1]
         while scope is not None:
-            fits = [one for one in scope.items if one.answers(of)]
-            for one in fits:
-                if one.names is not None and name in one.names:
+            fits = False
+            for one in scope.items:
+                if of and not one.answers(of):
+                    continue
+                if one.names is None:
+                    fits = True
+                elif name in one.names:
                     # Merged columns stand first.
-                    return self._cast(self.of_item(one, name), item.cast, any_cast=any_cast)
-            if any(one.names is None for one in fits) or (of and fits):
+                    term = self.of_item(one, name)
+                    return self._cast(term, item.cast, any_cast=any_cast) if item.cast else term
+                fits = fits or bool(of)
+            if fits:
                 return None
             scope = scope.outer
         return None

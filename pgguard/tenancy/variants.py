@@ -25,6 +25,7 @@ def variant(statement: Statement, code: str, verdict: Verdict, why: str) -> Stat
     kept = known(statement, key)
     if kept is not None:
         return kept
+    statement.number()
     one = copy(statement)
     one.verdict, one.version = int(verdict), statement.version
     one.code, one.why, one.position = code, why, statement.position

@@ -5,6 +5,7 @@
     miss      a text of a new shape                                  4 x parse_sql_json + 0.3 ms
     memory    10,000 statements that are kept                        under 64 MiB
     stall     deep and huge statements (reliability.md, section 1)   100 ms between two turns
+    proxy     known texts of tenants, to the same without tenants    1.05 x processor time
 
 Floors of many turns: noise only adds. The stall of a text that is read in the proxy's own process
 is the processor time of its judgement; longer texts go to the worker, and the loop is watched.
@@ -30,6 +31,7 @@ from pgguard.sql.literals import _literals
 from pgguard.tenancy.catalogue import Catalogue, Column, ForeignKey, Key, Table
 from pgguard.tenancy.judge import Judge
 from pgguard.tenancy.model import TenancySettings
+from tests.bench import guarded
 from tests.conformance import harness
 
 if TYPE_CHECKING:
@@ -97,6 +99,7 @@ def run(checks: harness.Checks, short: bool) -> None:
     _memory(checks)
     _near_stalls(checks)
     asyncio.run(_far_stalls(checks))
+    guarded.run(checks, short)
 
 
 def orm_text(draw: random.Random) -> bytes:

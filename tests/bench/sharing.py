@@ -21,6 +21,7 @@ from tests.bench import building, measure, peers
 from tests.bench.connects import CONNECTS
 from tests.bench.cpu import CLIENTS, QUIET, SCALE, idle_sessions
 from tests.bench.results import MEGABYTE, VOLUME, Reader, loads
+from tests.bench.transactions import Transactions
 from tests.conformance import fetching, harness
 
 if TYPE_CHECKING:
@@ -102,28 +103,12 @@ def _queries(
     scenario: Scenario,
     short: bool,
 ) -> None:
-    by_name = {target.name: target for target in targets}
+    names = [target.name for target in targets]
     each = scenario.each // 3 if short else scenario.each
-    load = ["-n", *scenario.arguments, "-c", str(CLIENTS), "-j", "1", "-t"]
-    logins = {name: float("inf") for name in by_name}
-
-    def spent(target: peers.Peer, count: int) -> tuple[float, float]:
-        before = measure.processor_us(target.pid) if target.pid else 0.0
-        rate = peers.pgbench(pgbench, target.address, [*load, str(count)])
-        time.sleep(0.03)
-        after = measure.processor_us(target.pid) if target.pid else 0.0
-        return after - before, rate
-
-    def take(name: str) -> tuple[float, float]:
-        target = by_name[name]
-        only_login, _ = spent(target, 1)
-        logins[name] = min(logins[name], only_login)
-        whole, rate = spent(target, each)
-        return (whole - logins[name]) / (CLIENTS * (each - 1)), rate
-
-    direct, bouncer, guard = by_name
+    load = Transactions(pgbench, targets, scenario.arguments, each)
+    direct, bouncer, guard = names
     bars = [measure.Bar(scenario.name, scenario.bar, guard, bouncer)]
-    turns = measure.compare(list(by_name), take, bars, short)
+    turns = measure.compare(names, load.take, bars, short)
     checks.note(f"{scenario.name}, {len(turns[guard].rates)} rounds of {each} each")
     _table(checks, turns, direct, "µs/transaction", "a second")
     for bar in bars:

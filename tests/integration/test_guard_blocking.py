@@ -11,6 +11,7 @@ import pytest
 from guard import RunningGuard, settings_for, until
 from psycopg.pq import DiagnosticField, TransactionStatus
 
+from pgguard.core import named
 from pgguard.findings import Verdict
 
 if TYPE_CHECKING:
@@ -345,3 +346,49 @@ def test_values_of_execute_that_are_computed_are_not_taken_for_one_tenant(
         client = blocking.ask(lambda one: one.hub.clients.get("computed.py").counters.statements)
         assert client[Verdict.unknown] == 1
         session.execute("DEALLOCATE two")
+
+
+def test_what_one_string_prepares_and_executes_is_judged_by_its_values(
+    blocking: RunningGuard,
+) -> None:
+    text = (
+        "PREPARE two (text, text) AS SELECT note FROM items WHERE tenant_id IN ($1, $2);"
+        " EXECUTE two('a', '{}'); DEALLOCATE two"
+    )
+    with psycopg.connect(blocking.url(), autocommit=True, application_name="string.py") as session:
+        refused(session, text.format("b"))
+        session.execute(text.format("a"))
+        refused(session, "SELECT 1; " + LEAK + "; " + text.format("a"))
+        refused(session, "DECLARE c CURSOR WITH HOLD FOR " + LEAK + "; FETCH ALL FROM c")
+        counted = blocking.ask(lambda one: one.hub.clients.get("string.py").counters.statements)
+        assert counted[Verdict.unknown] == 0
+
+
+def test_a_bind_of_what_prepare_has_named_is_judged(session: psycopg.Connection[Any]) -> None:
+    session.execute("PREPARE own (text) AS " + OPTIONAL.format("$1"))
+    result = session.pgconn.exec_prepared(b"own", [b"a"])
+    assert result.get_value(0, 0) == b"one"
+    result = session.pgconn.exec_prepared(b"own", [None])
+    assert result.error_field(DiagnosticField.SQLSTATE) == b"42501"
+    session.execute("DEALLOCATE own")
+
+
+def test_a_prepared_statement_that_is_forgotten_is_refused_as_one_that_is_not_there(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(named, "PREPARED_LIMIT", 2)
+    settings = settings_for(database, pool__mode="session", tenancy__mode="block")
+    guard = RunningGuard(settings).start()
+    with psycopg.connect(guard.url(), autocommit=True) as session:
+        for name in (b"one", b"two", b"three"):
+            session.pgconn.prepare(name, OWN.encode())
+        result = session.pgconn.exec_prepared(b"one", [])
+        assert result.error_field(DiagnosticField.SQLSTATE) == b"26000"
+        assert b"statement was not checked" in (
+            result.error_field(DiagnosticField.MESSAGE_PRIMARY) or b""
+        )
+        assert session.pgconn.exec_prepared(b"three", []).get_value(0, 0) == b"one"
+        session.execute("DEALLOCATE one")
+        session.pgconn.prepare(b"one", OWN.encode())
+        assert session.pgconn.exec_prepared(b"one", []).get_value(0, 0) == b"one"
+    guard.close()

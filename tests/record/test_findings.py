@@ -28,6 +28,7 @@ def test_a_flagged_statement_becomes_a_finding_with_wall_clock_times():
         "severity": "error",
         "title": "statement is not scoped to a tenant",
         "client": "tests/test_a.py",
+        "clients": {"tests/test_a.py": 3},
         "test": None,
         "statement": {
             "fingerprint": "00aa",
@@ -60,15 +61,35 @@ def test_two_texts_of_one_fingerprint_are_one_finding():
     [finding] = Recorder().findings(hub)
     assert finding.count == 7
     assert (finding.first_seen, finding.last_seen) == (1_000_005.0, 1_000_020.0)
-    assert finding.evidence == ["bookings is not tied to a tenant", "another reason"]
+    assert finding.evidence == ["another reason", "bookings is not tied to a tenant"]
 
 
-def test_the_same_statement_of_two_clients_is_two_findings():
+def test_the_same_statement_of_several_clients_is_one_finding_with_the_first_example():
     hub = FakeHub()
-    statement = FakeStatement()
-    hub.client("a").flagged[statement] = FakeTally()
-    hub.client("b").flagged[statement] = FakeTally()
-    assert [finding.client for finding in Recorder().findings(hub)] == ["a", "b"]
+    hub.client("a").flagged[FakeStatement()] = FakeTally(3, first=10.0, last=20.0)
+    first = FakeStatement(position=7, why="the first reason")
+    hub.client("b").flagged[first] = FakeTally(4, first=5.0, last=6.0)
+    hub.client("c").flagged[FakeStatement()] = FakeTally(1, first=30.0, last=30.0)
+    [finding] = Recorder().findings(hub)
+    assert (finding.client, finding.count) == ("b", 8)
+    assert list(finding.by.items()) == [("b", 4), ("a", 3), ("c", 1)]
+    assert (finding.position, finding.evidence[0]) == (7, "the first reason")
+    assert (finding.first_seen, finding.last_seen) == (1_000_005.0, 1_000_030.0)
+
+
+def test_a_statement_that_is_graded_otherwise_for_another_client_is_another_finding():
+    hub = FakeHub()
+    for name in ("a", "seed"):
+        hub.client(name).flagged[FakeStatement()] = FakeTally()
+
+    def decide(_: object, client: str) -> Decision:
+        return Decision(Action.observe, "setup" if client == "seed" else "unscoped", "note")
+
+    found = Recorder(decide=decide).findings(hub)
+    assert [(finding.client, finding.cls) for finding in found] == [
+        ("a", "unscoped"),
+        ("seed", "setup"),
+    ]
 
 
 def test_statements_that_are_unknown_pending_or_judged_anew_make_no_finding():

@@ -7,6 +7,7 @@ statement inside them.
 
 from __future__ import annotations
 
+import gc
 import re
 from typing import Final
 
@@ -63,6 +64,18 @@ def read(text: bytes, limit: int = LIMIT, *, columns: bool = False) -> Facts:
     those need who refer to them: of a view."""
     if len(text) > limit:
         return unread(TOO_LONG)
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        return _read(text, limit, columns=columns)
+    finally:
+        # The tree is gone by now: it was made and left without a pause of the collector, for whom
+        # there is nothing in it, as it holds no cycle.
+        if collects:
+            gc.enable()
+
+
+def _read(text: bytes, limit: int, *, columns: bool) -> Facts:
     try:
         tree = parse(text.decode(), limit)
     except UnicodeDecodeError:

@@ -130,13 +130,10 @@ class ExpressionReader:
         """The column that an expression is, seen through casts that keep identity."""
         cast = ""
         for _ in range(16):
+            if "ColumnRef" in node:
+                words = _words(node["ColumnRef"]["fields"])
+                return Column(words, cast) if words else None
             kind, body = first(node)
-            if kind == "ColumnRef":
-                words = tuple(
-                    field["String"].get("sval", "") if "String" in field else "*"
-                    for field in body.get("fields", [])
-                )
-                return Column(words, cast) if "*" not in words and len(words) < 4 else None
             if kind == "TypeCast":
                 of = family(body.get("typeName", {}))
                 if of is None or (cast and of and of != cast):
@@ -157,13 +154,13 @@ class ExpressionReader:
         while stack:
             kind, body = first(stack.pop())
             if kind == "ColumnRef":
-                words = [f["String"].get("sval", "") for f in body["fields"] if "String" in f]
-                if len(words) == len(body["fields"]) < 4:
-                    found.append(Column(tuple(words)))
+                words = _words(body["fields"])
+                if words:
+                    found.append(Column(words))
             elif kind == "A_Expr":
-                name = name_of(body.get("name", []))
-                plain = name.schema in {"", "pg_catalog"} and name.name in _STRICT_SIGNS
-                if body.get("kind") == "AEXPR_OP" and plain:
+                schema, sign = name_of(body.get("name", []))
+                plain = sign in _STRICT_SIGNS and schema in {"", "pg_catalog"}
+                if plain and body.get("kind") == "AEXPR_OP":
                     stack += [body[side] for side in ("lexpr", "rexpr") if side in body]
             elif kind == "TypeCast":
                 stack.append(body.get("arg", {}))
@@ -179,10 +176,10 @@ class ExpressionReader:
         stack = [node]
         while stack:
             item = stack.pop()
-            if isinstance(item, list):
+            if item.__class__ is list:
                 stack.extend(item)
                 continue
-            if not isinstance(item, dict):
+            if item.__class__ is not dict or "ColumnRef" in item or "A_Const" in item:
                 continue
             for key, value in item.items():
                 if key == "SubLink":
@@ -196,9 +193,9 @@ class ExpressionReader:
                 elif key in {"JsonObjectAgg", "JsonArrayAgg"}:
                     self.seen.aggregated = True
                     stack.append(value)
-                elif isinstance(value, (dict, list)) and key != "ColumnRef":
+                elif value.__class__ is dict or (value.__class__ is list and key != "name"):
                     stack.append(value)
-        return tuple(query for query in queries if query is not None)
+        return tuple([query for query in queries if query is not None]) if queries else ()
 
     def _call(self, body: Node) -> None:
         if "over" in body:
@@ -210,6 +207,12 @@ class ExpressionReader:
             self.seen.aggregated = True
         else:
             self.seen.calls[name] = None
+
+
+def _words(fields: list[Node]) -> tuple[str, ...]:
+    """The words of a reference; none if it is a star, or too long to be one."""
+    words = tuple([field["String"].get("sval", "") for field in fields if "String" in field])
+    return words if len(words) == len(fields) < 4 else ()
 
 
 def first(node: Node) -> tuple[str, Any]:

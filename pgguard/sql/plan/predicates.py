@@ -44,6 +44,7 @@ _MOST_DEFAULTS: Final = 10
 """Arguments of a COALESCE that are read one after the other."""
 
 _EQUALS: Final[Node] = {"kind": "AEXPR_OP", "name": [{"String": {"sval": "="}}]}
+_NONE: Final[Node] = {}
 _CONDITIONS: Final = frozenset({"BoolExpr", "A_Expr", "NullTest", "BooleanTest", "SubLink"})
 
 
@@ -202,9 +203,10 @@ class PredicateReader(ExpressionReader):
     def _operator(self, body: Node, goal: bool) -> Predicate | None:
         if "lexpr" not in body:
             return None
-        if is_equality(body, goal):
+        name = operator_name(body)
+        if name == ("=" if goal else "<>"):
             return self.equate(body["lexpr"], body["rexpr"])
-        if is_equality(body, not goal):
+        if name == ("<>" if goal else "="):
             return self._unequal(body["lexpr"], body["rexpr"])
         return None
 
@@ -394,9 +396,10 @@ class PredicateReader(ExpressionReader):
 
     def _opaque(self, node: Node, *, strict: bool = True) -> Predicate:
         """A predicate that says nothing; without columns it depends on values alone."""
-        if constant(node) is not None:
+        columns = self.strict(node)
+        if not columns and constant(node) is not None:
             return self._conditional()
-        return Says(self.strict(node) if strict else (), self.collect(node))
+        return Says(columns if strict else (), self.collect(node))
 
     def _conditional(self) -> Predicate:
         self.depends = True
@@ -406,6 +409,8 @@ class PredicateReader(ExpressionReader):
 def operator_name(body: Node) -> str:
     """The operator, if it is Postgres's own or has no schema."""
     parts = body.get("name") or body.get("operName") or []
+    if len(parts) == 1:
+        return str(parts[0]["String"].get("sval", ""))
     words = [part["String"].get("sval", "") for part in parts]
     return words[-1] if words and words[:-1] in ([], ["pg_catalog"]) else ""
 
@@ -417,14 +422,14 @@ def is_equality(body: Node, goal: bool) -> bool:
 
 def _truth_value(body: Node, goal: bool) -> tuple[Node, bool] | None:
     """What `(p) = true` and its kin ask of p."""
-    operator = operator_name(body)
-    if operator not in {"=", "<>"}:
-        return None
     for side, other in (("lexpr", "rexpr"), ("rexpr", "lexpr")):
-        value = body.get(side, {}).get("A_Const", {})
-        if "boolval" in value and next(iter(body.get(other, {})), "") in _CONDITIONS:
-            wanted = bool(value["boolval"].get("boolval")) is ((operator == "=") is goal)
-            return body[other], wanted
+        value = body.get(side, _NONE)
+        if "A_Const" not in value or "boolval" not in value["A_Const"]:
+            continue
+        operator = operator_name(body)
+        if operator in {"=", "<>"} and next(iter(body.get(other, {})), "") in _CONDITIONS:
+            said = bool(value["A_Const"]["boolval"].get("boolval"))
+            return body[other], said is ((operator == "=") is goal)
     return None
 
 

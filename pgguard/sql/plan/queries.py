@@ -293,11 +293,12 @@ def _telling(node: Node, *, top: bool) -> list[Node]:
     targets: list[Node] = node.get("targetList", [])
     if not top or "groupClause" in node or "distinctClause" in node:
         return targets
-    return [one for one in targets if not _is_column(one["ResTarget"].get("val", {}))]
-
-
-def _is_column(value: Node) -> bool:
-    return "ColumnRef" in value and "String" in value["ColumnRef"]["fields"][-1]
+    found = []
+    for one in targets:
+        value = one["ResTarget"].get("val", {})
+        if "ColumnRef" not in value or "String" not in value["ColumnRef"]["fields"][-1]:
+            found.append(one)
+    return found
 
 
 def relation(body: Node) -> Relation:
@@ -308,7 +309,9 @@ def relation(body: Node) -> Relation:
 
 
 def alias_of(body: Node, key: str = "alias") -> tuple[str, tuple[str, ...]]:
-    alias = body.get(key, {})
+    if key not in body:
+        return "", ()
+    alias = body[key]
     return alias.get("aliasname", ""), _strings(alias.get("colnames"))
 
 
@@ -320,7 +323,7 @@ def condition_word(where: Node | None) -> str:
 
 
 def _strings(nodes: list[Node] | None) -> tuple[str, ...]:
-    return tuple(part["String"].get("sval", "") for part in nodes or [])
+    return tuple([part["String"].get("sval", "") for part in nodes]) if nodes else ()
 
 
 def _is_limited(node: Node) -> bool:

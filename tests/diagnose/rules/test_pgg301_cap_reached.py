@@ -25,6 +25,7 @@ def test_a_refused_session_is_a_finding_that_names_who_held_the_connections():
         "severity": "error",
         "title": "client reached its cap",
         "client": "tests/test_a.py",
+        "clients": {"tests/test_a.py": 1},
         "test": None,
         "statement": None,
         "relations": [],
