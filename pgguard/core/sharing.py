@@ -333,6 +333,8 @@ class Sharing:
             self.cancel_now(server)
             if server.pipeline.entries or server.session is not session:
                 return
+            # It had sent no statement that could be canceled.
+            server.cancel_later = False
         if session.leaving or (session.gone_at is not None and session.held_back is None):
             self._hub.end_session(session, "closed by the client")
             return

@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from pgguard.core.shared_server import SharedServer
 from pgguard.net.dialer import CANCEL_TIMEOUT
+from pgguard.pool.servers import ServerState
 
 if TYPE_CHECKING:
     from pgguard.core.hub import Hub
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from pgguard.net.dialer import Dialer
     from pgguard.net.loop import Tasks
 
+POLL = 0.005
+"""Seconds between two looks at a cancel that is kept."""
 AT_ONCE = 16
 """Connections to Postgres for cancels of clients; as many again for our own."""
 
@@ -69,7 +73,19 @@ class Cancels:
                         await self._dialer.cancel(server.pid, server.secret_key)
                     finally:
                         self._hub.cancel_sent(server)
+                elif isinstance(session.server, SharedServer):
+                    await _until_sent(session.server)
         finally:
             for tasks in (self._next, self._flying):
                 if tasks.get(session) is task:
                     del tasks[session]
+
+
+async def _until_sent(server: SharedServer) -> None:
+    """A cancel that is kept until the session's statement runs behind a text of ours is on its way
+    for as long: whoever sent it may take what runs after the answer for safe from it."""
+    deadline = asyncio.get_running_loop().time() + CANCEL_TIMEOUT
+    while (server.cancel_later or server.cancelling) and server.state is not ServerState.CLOSED:
+        if asyncio.get_running_loop().time() > deadline:
+            return
+        await asyncio.sleep(POLL)

@@ -6,6 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from core_fakes import World
+from notation import FRONTEND, encode
+from shared import Shared
 
 from pgguard.net import cancels as module
 from pgguard.net.cancels import Cancels
@@ -139,3 +141,47 @@ async def test_a_request_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch)
     await scene.ask(scene.running())
     assert scene.dialer.flying == 1
     await scene.end()
+
+
+async def test_a_cancel_that_is_kept_returns_when_it_was_sent_behind_a_text_of_ours() -> None:
+    scene = Scene()
+    shared = Shared(connection_limit=1)
+    scene.cancels = Cancels(shared.hub, scene.dialer, scene.tasks)  # type: ignore[arg-type]
+    first, session = shared.session(), shared.session()
+    session.tracked.set("lock_timeout", b"SET lock_timeout = 1")
+    shared.says(first, 'Query "SELECT 1"')
+    shared.done(first.shared)
+    shared.says(session, 'Query "SELECT pg_sleep(1)"')
+    server = session.shared
+    assert shared.heard(server)[-1] == 'Query "SET lock_timeout = 1"'
+    asked = asyncio.ensure_future(scene.cancels.request(session.pid, session.secret_key))
+    await soon()
+    assert server.cancel_later
+    shared.done(server, "SET")
+    assert server.cancelling
+    await asyncio.sleep(2 * module.POLL)
+    assert not asked.done()
+    assert shared.hub.net.asked("cancel")  # type: ignore[attr-defined]
+    scene.dialer.may_end.set()
+    await scene.cancels.of_server(server)
+    await asked
+    assert not server.cancelling
+    shared.world.end()
+    await scene.end()
+
+
+def test_a_cancel_that_nothing_follows_is_for_no_later_statement() -> None:
+    shared = Shared(connection_limit=1)
+    first, session = shared.session(), shared.session()
+    session.tracked.set("lock_timeout", b"SET lock_timeout = 1")
+    shared.says(first, 'Query "SELECT 1"')
+    shared.done(first.shared)
+    shared.says(session, 'Describe S "unknown"', "Sync")
+    server = session.shared
+    session.held = encode("Sync", FRONTEND)
+    shared.hub.sharing.cancel(session)
+    assert server.cancel_later
+    session.held = b""
+    shared.done(server, "SET")
+    assert not server.cancel_later
+    shared.world.end()
