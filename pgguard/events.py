@@ -152,6 +152,20 @@ class Unpinned(Event):
 
 
 @dataclass(slots=True)
+class SequenceLost(Event):
+    """A session has asked for the value of a sequence that was lost with its server."""
+
+    session: int
+    client: str
+    fingerprint: str
+    asked: str
+    """The statement that asked, masked."""
+    advanced: str
+    """The one that had advanced the sequence."""
+    why: str
+
+
+@dataclass(slots=True)
 class CancelForwarded(Event):
     session: int
     client: str

@@ -48,6 +48,7 @@ CODES: dict[str, Code] = {
         Code("PGG303", "exhaustion", "error", "client waits for itself"),
         Code("PGG309", "exhaustion", "warning", "client gave up while it waited"),
         Code("PGG310", "exhaustion", "error", "Postgres refused a server connection"),
+        Code("PGG311", "exhaustion", "error", "value of a sequence was asked for too late"),
         Code("PGG901", "internal", "warning", "statement was not analysed"),
         Code("PGG902", "internal", "warning", "rows were dropped"),
         Code("PGG903", "internal", "note", "clients were merged"),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from pgguard.core import upkeep
+from pgguard.core import sequences, upkeep
 from pgguard.core.pins import Reason
 from pgguard.core.prepared import MOST
 
@@ -48,6 +48,7 @@ def take_over(session: SharedSession, server: SharedServer) -> bool:
 
     Returns whether Postgres has to be asked for that.
     """
+    sequences.linking(session, server)
     before = server.last_session
     if before is not None and before.client is session.client and _is_alike(session, server):
         server.last_session = session

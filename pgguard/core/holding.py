@@ -88,7 +88,11 @@ def _blocked_since(session: Session, server: Server) -> float | None:
 
 
 def describe(session: Session, now: float) -> str:
-    """Client, session, pid, age, what it does, last statement."""
+    return described(session, now, "")
+
+
+def described(session: Session, now: float, kept: str) -> str:
+    """Client, session, pid, age, what it does, why its server is `kept`, last statement."""
     server = session.server
     age = now - session.opened
     if server is None:
@@ -101,6 +105,7 @@ def describe(session: Session, now: float) -> str:
         since = server.transaction_since or server.ready_at
         doing = f"idle in transaction, transaction open for {now - since:.1f} s"
     pid = f", pid {server.pid}" if server is not None else ""
+    doing += f", keeps its server: {kept}" if kept else ""
     text = " ".join(session.last.masked.split())[:80] if session.last is not None else ""
     last = f", last statement: {text}" if text else ""
     who = f'client "{session.client.key}" session {session.id}{pid}'

@@ -12,7 +12,7 @@ from __future__ import annotations
 from struct import Struct
 from typing import TYPE_CHECKING
 
-from pgguard.core import guarding
+from pgguard.core import guarding, sequences
 from pgguard.core.pipeline import (
     BATCH,
     BIND,
@@ -212,7 +212,7 @@ class Walker:
         server = self._server
         entries = server.pipeline.entries
         if server.session is not None:
-            body = guarding.told(server.session, body)
+            body = sequences.told(server.session, guarding.told(server.session, body))
         server.failed_with(body)
         told = server.names.as_told(body)
         if server.refusing:

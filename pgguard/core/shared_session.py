@@ -11,7 +11,7 @@ from __future__ import annotations
 from struct import Struct
 from typing import TYPE_CHECKING, cast
 
-from pgguard.core import handover, holding, tapping, usual
+from pgguard.core import handover, holding, sequences, tapping, usual
 from pgguard.core.ahead import HELD_LIMIT, has_left
 from pgguard.core.gate import concerns_databases
 from pgguard.core.learning import CLEARING, Answered, Sent, learn
@@ -23,7 +23,7 @@ from pgguard.core.states import SessionState
 from pgguard.core.tracked import Tracked
 from pgguard.core.translating import translate
 from pgguard.sql.cache import DIGITS
-from pgguard.sql.effects import ANY, SEQUENCES
+from pgguard.sql.effects import ANY, DDL, SEQUENCES
 from pgguard.sql.session_effects import Effect, Kind
 from pgguard.wire import backend, codes
 from pgguard.wire.codes import FRONTEND_LIMIT
@@ -55,6 +55,7 @@ class SharedSession(Session):
     server: SharedServer | None
 
     __slots__ = (
+        "advanced",
         "again",
         "batch",
         "batches",
@@ -64,6 +65,7 @@ class SharedSession(Session):
         "dropping",
         "greeted",
         "links_failed",
+        "missed",
         "must_wait",
         "named",
         "names",
@@ -94,6 +96,10 @@ class SharedSession(Session):
         self.greeted = False
         self.told: dict[str, str] = {}
         """The parameters as Postgres has told them last."""
+        self.advanced: tuple[Statement, SharedServer] | None = None
+        """The newest statement that may have advanced a sequence, and where it did."""
+        self.missed: tuple[Statement, str] | None = None
+        """The same where it does not have that server any more, and who got it."""
         self.links_failed = 0
         """How often in a row no server could be made its own."""
         self.must_wait = False
@@ -333,6 +339,7 @@ class SharedSession(Session):
             kind in CALLING for kind, _ in statement.session
         ):
             self.shared.sequences_of = self
+            self.advanced = statement, self.shared
         if statement.clean == judge.version and weighed in (None, statement):
             self.statements[statement.verdict] += 1
             return
@@ -342,6 +349,9 @@ class SharedSession(Session):
             tapping.watch(self, weighed or statement)
         # What has not been read may do anything.
         effects = statement.session if statement.facts is not None else _ANYTHING
+        if statement.effects & DDL and Reason.TEMPORARY in self.pins.reasons:
+            # Perhaps the last temporary object is dropped.
+            self.unverified = True
         if effects:
             if any(kind in NOTIFYING for kind, _ in effects):
                 self.hub.sharing.notifies(self, self.shared)
@@ -443,6 +453,14 @@ class SharedSession(Session):
     def lives_on(self, error: Refusal) -> bool:
         """Whether that is an ERROR to it, and not its end (T6)."""
         return self.greeted and error.sqlstate != SHUTDOWN
+
+    def describe(self, now: float) -> str:
+        """One line for those who wait, which says why it keeps its server between transactions."""
+        reasons = [f"{reason.value} since {pin.text}" for reason, pin in self.pins.reasons.items()]
+        if self.server is not None and sequences.keeps(self, self.server):
+            reasons.append("value of a sequence")
+        kept = ", ".join(" ".join(reason.split())[:100] for reason in reasons)
+        return holding.described(self, now, kept)
 
     def stuck_since(self) -> float | None:
         server = self.server

@@ -14,7 +14,7 @@ from itertools import count
 from typing import TYPE_CHECKING, cast
 
 from pgguard import events
-from pgguard.core import handover
+from pgguard.core import handover, sequences
 from pgguard.core.cancel import FIRST_INVENTED
 from pgguard.core.gate import readable
 from pgguard.core.login import Method
@@ -189,9 +189,7 @@ class Sharing:
         if not self._is_quiet(server):
             return False
         session = server.shared
-        if session.client.reads_sequences and server.sequences_of is session:
-            return False
-        return not session.pins
+        return not session.pins and not sequences.keeps(session, server)
 
     def rests(self, session: SharedSession) -> bool:
         """Whether the session could be without a server now."""
@@ -202,7 +200,8 @@ class Sharing:
         """Ask Postgres whether pins that may be none are any, if that decides (T23)."""
         if self._is_quiet(server):
             session = server.shared
-            if session.unverified and set(session.pins.reasons) <= handover.CHECKED:
+            pins = session.pins.reasons
+            if pins and session.unverified and set(pins) <= handover.CHECKED:
                 handover.check(session, server)
 
     def let_go(self, server: SharedServer) -> None:

@@ -94,6 +94,7 @@ def receive(session: SharedSession, data: bytes) -> None:
     session.statements[known.verdict] += 1
     if known.effects & SEQUENCES:
         server.sequences_of = session
+        session.advanced = known, server
     if entry == 22:
         server.renamed = True
     else:

@@ -14,6 +14,7 @@ from pgguard.diagnose.rules import (
     pgg303_self_starvation,
     pgg309_client_gave_up,
     pgg310_postgres_refused,
+    pgg311_sequence_lost,
     pgg902_rows_dropped,
     pgg903_clients_merged,
 )
@@ -28,6 +29,7 @@ RULES: tuple[Rule, ...] = (
     pgg303_self_starvation.find,
     pgg309_client_gave_up.find,
     pgg310_postgres_refused.find,
+    pgg311_sequence_lost.find,
     pgg903_clients_merged.find,
 )
 

@@ -30,7 +30,8 @@ _HINTS = {
     "PGG302": "Let clients close sessions that they have done with, lower limits.connection_limit "
     "so that more clients fit, or raise max_connections and limits.total.",
     "PGG303": "A session must not wait for a second connection while it keeps a transaction open "
-    "on the first: commit before, use one connection, or raise limits.connection_limit.",
+    "on the first, or what else keeps its server: end that before, use one connection, or raise "
+    "limits.connection_limit.",
 }
 
 
@@ -77,8 +78,8 @@ def none_left(share: Share, room: Room, waited: float) -> AdmissionRefused:
 def self_starvation(ticket: Ticket, holders: list[str], now: float) -> AdmissionRefused:
     share = ticket.share
     text = (
-        f"pgguard: {_client(share)} waits for itself: its {_servers(share.held)} are all held by "
-        "its own silent sessions"
+        f"pgguard: {_client(share)} waits for itself: its {_servers(share.held)} "
+        f"{'is' if share.held == 1 else 'are all'} held by its own silent sessions"
     )
     return _refused("PGG303", "self_starvation", text, [], ticket, holders, now)
 

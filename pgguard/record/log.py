@@ -42,6 +42,13 @@ _LINES: dict[type[events.Event], tuple[int, Callable[..., str]]] = {
         logging.WARNING,
         lambda e: f"session {e.session} of {e.client!r} refused: {e.message}",
     ),
+    events.SequenceLost: (
+        logging.WARNING,
+        lambda e: (
+            f"session {e.session} of {e.client!r} asked too late for the value of a sequence: "
+            f"{e.advanced}; {e.why}"
+        ),
+    ),
     events.ServerRefused: (
         logging.WARNING,
         lambda e: (

@@ -12,6 +12,7 @@ from pgguard.diagnose.live import RULES, Live
 from pgguard.events import (
     ClientsMerged,
     Event,
+    SequenceLost,
     ServerRefused,
     SessionClosed,
     SessionOpened,
@@ -33,6 +34,7 @@ EVENTS: list[Event] = [
     SessionRefused(4.0, 4, "c", "PGG303", "self_starvation", "no", ["session 1"], 2.0),
     TicketAbandoned(5.0, 5, "d", 5.0),
     ServerRefused(6.0, "e", "53300", "too many clients already", True),
+    SequenceLost(6.5, 6, "e", "f00", "SELECT lastval()", "INSERT INTO t", "it was left"),
     ClientsMerged(7.0, "f"),
     SessionClosed(8.0, 1, "a", "Terminate"),
 ]
@@ -49,6 +51,7 @@ def test_each_event_meets_its_rule():
         ("PGG303", "c", 4.0),
         ("PGG309", "d", 5.0),
         ("PGG310", "e", 6.0),
+        ("PGG311", "e", 6.5),
         ("PGG903", "other", 7.0),
     ]
 

@@ -25,6 +25,7 @@ EVENTS = [
         "WARNING",
         "refused: pgguard:",
     ),
+    (events.SequenceLost(1.0, 7, NASTY, "f00", NASTY, NASTY, NASTY), "WARNING", "too late"),
     (events.ServerRefused(1.0, NASTY, "53300", NASTY, False), "WARNING", "53300"),
     (events.ServerLost(1.0, 7, NASTY, "57P01", NASTY), "WARNING", "lost: 57P01"),
     (events.ClientGone(1.0, 7, NASTY, "select 1", 2.04), "INFO", "still running for 2.0 s"),
