@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from pgguard.core import handover, tapping, upkeep
+from pgguard.core import handover, signals, tapping, upkeep
 from pgguard.core.gate import readable
 from pgguard.core.learning import MARKING, Answered
 from pgguard.core.pins import Reason
@@ -77,6 +77,7 @@ class SharedServer(Server):
         "row",
         "sequences_of",
         "settings",
+        "signalled",
         "stand",
         "uncounted",
         "walker",
@@ -115,6 +116,8 @@ class SharedServer(Server):
         """Syncs within the copy that goes on: Postgres ignores them, unless it fails before."""
         self.loose = 0
         """Those of a copy that has failed, each of which may be answered or not (T14)."""
+        self.signalled: list[SharedServer] = []
+        """Others whose pid is in what was sent here: they stay whose they are (T28)."""
         self.marker = b""
         """What the newest query of ours answers, when all that came before it has come."""
         self.settings: dict[str, bytes] = {}
@@ -169,6 +172,8 @@ class SharedServer(Server):
             ):
                 return
         if not self.pipeline.entries:
+            if self.signalled:
+                signals.let_go(self)
             self.hub.sharing.replied(self)
 
     def _walk(self, data: bytes) -> None:

@@ -14,7 +14,7 @@ from itertools import count
 from typing import TYPE_CHECKING, cast
 
 from pgguard import events
-from pgguard.core import handover, sequences
+from pgguard.core import handover, sequences, signals
 from pgguard.core.cancel import FIRST_INVENTED
 from pgguard.core.gate import readable
 from pgguard.core.login import Method
@@ -360,6 +360,8 @@ class Sharing:
     def lost(self, server: SharedServer) -> None:
         """Its socket is gone: there is room."""
         self._pools.remove(server)
+        if server.signalled:
+            signals.let_go(server)
         if server in self.closing:
             self.closing.discard(server)
             self._hub.let_go_on()

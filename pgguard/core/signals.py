@@ -9,8 +9,8 @@ by us, and the call gets an answer beside it, under its own name:
     SELECT pg_terminate_backend(4194310)
     SELECT CASE WHEN true THEN true ELSE pg_terminate_backend(4194310) END
 
-Laws: that is done only for whom Postgres would let do it; a server that may be somebody else's by
-the time the statement runs is not signalled; what means no session of ours goes as it is.
+Laws: that is done only for whom Postgres would let do it; a server stays its session's until
+the statement that signals it is over; what means no session of ours goes as it is.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from pgguard.wire import frontend
 
 if TYPE_CHECKING:
     from pgguard.core.session import Session
+    from pgguard.core.shared_server import SharedServer
     from pgguard.core.shared_session import SharedSession
 
 _CALL = re.compile(
@@ -136,10 +137,12 @@ def _real(sender: SharedSession, how: bytes, pid: int, *, answers: bool) -> int 
     victim = cast("SharedSession | None", hub.keys.holder(pid)) if pid >= FIRST_INVENTED else None
     if victim is None:
         return pid
-    if victim.server is not None and not (answers and hub.sharing.rests(victim)):
-        return victim.server.pid
+    server = victim.server
+    if server is not None and not (answers and hub.sharing.rests(victim) and _may(sender, victim)):
+        _keep(sender, server)
+        return server.pid
     if not _may(sender, victim):
-        return pid if victim.server is None else victim.server.pid
+        return pid
     spare = None if answers else hub.sharing.spare_pid()
     if spare is None and not answers:
         return pid
@@ -148,6 +151,21 @@ def _real(sender: SharedSession, how: bytes, pid: int, *, answers: bool) -> int 
     else:
         hub.sharing.cancel_waiting(victim)
     return spare
+
+
+def _keep(sender: SharedSession, server: SharedServer) -> None:
+    """It stays its session's until the statement that signals it is over, or the signal might hit
+    the next one."""
+    if sender.server is not None and server is not sender.server:
+        server.cancels += 1
+        sender.server.signalled.append(server)
+
+
+def let_go(sender: SharedServer) -> None:
+    """What was sent on it is answered: those that it has signalled may go to others."""
+    kept, sender.signalled = sender.signalled, []
+    for server in kept:
+        sender.hub.cancel_sent(server)
 
 
 def _may(sender: SharedSession, victim: SharedSession) -> bool:

@@ -292,3 +292,23 @@ def test_whom_a_prepared_statement_would_end_lives_until_it_is_executed() -> Non
     shared.world.settle()
     assert other.state is SessionState.CLOSED
     shared.world.end()
+
+
+@pytest.mark.parametrize("end", ["answered", "lost"])
+def test_a_server_that_is_signalled_stays_its_sessions_until_the_signal_is_over(end: str) -> None:
+    shared = Shared(connection_limit=2)
+    sender, victim = shared.session(), busy(shared)
+    server = victim.shared
+    shared.says(sender, f'Query "SELECT pg_cancel_backend({victim.pid})"')
+    shared.says(victim, 'Query "COMMIT"')
+    shared.done(server, "COMMIT")
+    waiting = shared.session()
+    shared.says(waiting, 'Query "SELECT 1"')
+    assert (victim.server, server.cancels) == (server, 1)
+    if end == "answered":
+        shared.done(sender.shared)
+    else:
+        shared.world.reset(sender.shared)
+    assert server.cancels == 0
+    assert shared.hub.sharing.rests(victim)
+    shared.world.end()

@@ -44,6 +44,7 @@ class DriverClient:
             async with asyncio.timeout(60):
                 connection = await self.open()
             pid = self.pid(connection)
+            self.world.opened(pid)
             for _ in range(self.rng.randint(5, 25)):
                 operation = self.rng.choice(self.operations())
                 self.world.counts[f"{self.driver} {operation.__name__}"] += 1
@@ -60,6 +61,7 @@ class DriverClient:
         except Exception as error:
             self.world.ended(self.name, pid, opened, self.read(error))
         finally:
+            self.world.closed(pid)
             if connection is not None:
                 await self.drop(connection)
         await asyncio.sleep(self.rng.random() * 0.05)

@@ -78,6 +78,30 @@ class Havoc:
                 if link.port == port:
                     link.end(how)
 
+    async def executions(self) -> None:
+        """Where sessions share servers: one is ended by another one, by the pid that it was told,
+        whether it has a server or not."""
+        while not self.world.over:
+            await asyncio.sleep(self.rng.uniform(0.1, 0.4))
+            if self.world.open:
+                pid = self.rng.choice(sorted(self.world.open))
+                self.world.ends(pid)
+                try:
+                    if await asyncio.to_thread(self._execute, pid):
+                        self.world.counts["havoc sessions ended"] += 1
+                except psycopg.OperationalError:
+                    # Its own server was ended, or Postgres is being restarted.
+                    continue
+
+    def _execute(self, pid: int) -> bool:
+        application = f"storm {self.rng.randrange(20)}"
+        with psycopg.connect(
+            **self.world.straight.libpq(application, sslmode="disable"),  # type: ignore[arg-type]
+            autocommit=True,
+        ) as connection:
+            row = connection.execute("SELECT pg_terminate_backend(%s)", [pid]).fetchone()
+            return bool(row and row[0])
+
     async def restarts(self, times: int) -> None:
         """Immediate restarts, evenly spread; each is an outage up to the first new connection."""
         length = self.world.until - time.monotonic()

@@ -33,6 +33,10 @@ class Client:
         self.application = f"storm {number % 20}"
         self.channel = f"channel_{number}"
         self.names = 0
+        self.limit = ""
+        """What the session has made of `from_collapse_limit`."""
+        self.lock = number
+        """The key of an advisory lock that no other client takes."""
 
     async def run(self) -> None:
         while not self.world.over:
@@ -42,9 +46,11 @@ class Client:
         opened = time.monotonic()
         pid = 0
         session: RawSession | None = None
+        self.limit = "8"
         try:
             session = await _limited(self.open())
             pid = session.pid
+            self.world.opened(pid)
             for _ in range(self.rng.randint(4, 16)):
                 operation = self.rng.choices(OPERATIONS, WEIGHTS)[0]
                 self.world.counts[operation.__name__] += 1
@@ -65,6 +71,7 @@ class Client:
         except (OSError, EOFError) as error:
             self.world.ended(self.name, pid, opened, Ended("", repr(error)))
         finally:
+            self.world.closed(pid)
             if session is not None:
                 session.vanish("reset")
         await asyncio.sleep(self.rng.random() * 0.05)
@@ -275,8 +282,64 @@ async def notified(client: Client, session: RawSession) -> None:
     _query(session, f"NOTIFY {channel}, '{token}'")
     told = await _reply(session)
     client.world.check(["C NOTIFY", f"A {channel} {token}", "ZI"], told, "NOTIFY")
+    _leave_now_and_then(client, session)
     _query(session, f"UNLISTEN {channel}")
     client.world.check(["C UNLISTEN", "ZI"], await _reply(session), "UNLISTEN")
+
+
+def _leave_now_and_then(client: Client, session: RawSession) -> None:
+    """With all that the session has made still there. Raises Left."""
+    if client.rng.random() < 0.5:
+        session.vanish(client.rng.choice(ENDS))
+        raise Left
+
+
+async def _row(client: Client, session: RawSession, text: str, *cells: str) -> None:
+    _query(session, text)
+    client.world.check(["T", [*cells], "C SELECT 1", "ZI"], await _reply(session), text)
+
+
+async def _done(client: Client, session: RawSession, text: str, tag: str) -> None:
+    _query(session, text)
+    client.world.check([f"C {tag}", "ZI"], await _reply(session), text)
+
+
+async def setting(client: Client, session: RawSession) -> None:
+    """What it has set is there, and nothing of anybody else; what was rolled back is not."""
+    name, new = "from_collapse_limit", str(client.rng.randint(9, 999))
+    await _row(client, session, f"SELECT current_setting('{name}')", client.limit)
+    if client.rng.random() < 0.3:
+        _query(session, f"BEGIN; SET {name} = {new}; ROLLBACK")
+        wanted = ["C BEGIN", "C SET", "C ROLLBACK", "ZI"]
+        client.world.check(wanted, await _reply(session), "SET that is rolled back")
+    elif client.rng.random() < 0.3:
+        await _done(client, session, f"RESET {name}", "RESET")
+        client.limit = "8"
+    else:
+        await _done(client, session, f"SET {name} = {new}", "SET")
+        client.limit = new
+    await _row(client, session, f"SELECT current_setting('{name}')", client.limit)
+
+
+async def temporary(client: Client, session: RawSession) -> None:
+    """A temporary table of a name that all use: nobody finds another one's."""
+    token = client.token()
+    mine = "relname = 'mine' AND relnamespace = pg_my_temp_schema()"
+    await _row(client, session, f"SELECT count(*) FROM pg_class WHERE {mine}", "0")
+    await _done(client, session, "CREATE TEMP TABLE mine (token text)", "CREATE TABLE")
+    await _done(client, session, f"INSERT INTO mine VALUES ('{token}')", "INSERT 0 1")
+    await _row(client, session, "SELECT token FROM mine", token)
+    _leave_now_and_then(client, session)
+    await _done(client, session, "DROP TABLE mine", "DROP TABLE")
+
+
+async def locked(client: Client, session: RawSession) -> None:
+    """An advisory lock that only this client takes: one that is left behind would hang it."""
+    await _row(client, session, f"SELECT pg_advisory_lock({client.lock})", "")
+    held = f"locktype = 'advisory' AND objid = {client.lock}"
+    await _row(client, session, f"SELECT count(*) FROM pg_locks WHERE {held}", "1")
+    _leave_now_and_then(client, session)
+    await _row(client, session, f"SELECT pg_advisory_unlock({client.lock})", "t")
 
 
 async def cancelled(client: Client, session: RawSession) -> None:
@@ -336,5 +399,8 @@ OPERATIONS: list[Callable[[Client, RawSession], Awaitable[None]]] = [
     notified,
     cancelled,
     leaves,
+    setting,
+    temporary,
+    locked,
 ]
-WEIGHTS = [8, 4, 4, 8, 6, 6, 4, 4, 3, 3, 1, 2]
+WEIGHTS = [8, 4, 4, 8, 6, 6, 4, 4, 3, 3, 1, 2, 4, 1, 1]

@@ -4,6 +4,9 @@ Half of the clients come through a relay, and so does all that goes to Postgres;
 are terminated, connections reset, clients vanish and cancel, Postgres is restarted at once. Every
 reply must be the one to its request, at its place; a session may end early only for a cause that
 we made; what was committed is there and what was not is not; nothing is left at the end.
+
+Where sessions share servers there are ten of these. Sessions are ended by the pid that they were
+told, too, and at the end every server is looked at, from outside and by sessions that get it.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
+from pgguard.settings.schema import Settings
 from tests.conformance import harness
 from tests.conformance.stress.drivers import AsyncpgClient, PsycopgClient
 from tests.conformance.stress.havoc import Havoc
@@ -44,14 +48,35 @@ LOCKS = """
     SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)
     WHERE pid <> pg_backend_pid() AND application_name NOT LIKE 'pgguard/%'
 """
+SERVERS = 10
+"""Server connections of all clients, where sessions share them."""
+LOOK = """
+    SELECT (SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)
+            WHERE locktype = 'advisory' AND application_name NOT LIKE 'pgguard/%'),
+        (SELECT count(*) FROM pg_listening_channels()),
+        (SELECT count(*) FROM pg_class WHERE relpersistence = 't'),
+        (SELECT count(*) FROM pg_settings
+            WHERE source = 'session' AND name NOT IN ('application_name', 'client_encoding')),
+        (SELECT count(*) FROM pg_prepared_statements WHERE from_sql),
+        (SELECT count(*) FROM pg_cursors WHERE is_holdable),
+        (current_user <> session_user)::int
+"""
+"""What a session finds on the server that it gets, and anywhere, of what others have left."""
+OUTSIDE = """
+    SELECT (SELECT count(*) FROM pg_stat_activity
+            WHERE application_name LIKE 'storm %' AND xact_start IS NOT NULL),
+        (SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)
+            WHERE application_name LIKE 'storm %'),
+        (SELECT count(*) FROM pg_class WHERE relpersistence = 't')
+"""
 SETTINGS = {
     "limits.connection_limit": "4",
     "limits.pool_timeout": "50s",
     "limits.total_timeout": "50s",
     "limits.max_waiting": "off",
-    # Where servers are shared nobody keeps one at the end.
-    "pool.idle_timeout": "2s",
 }
+SHARED = {"limits.total": str(SERVERS), "pool.idle_timeout": "8s"}
+"""Beside these, where servers are shared: they are looked at before the last one is closed."""
 
 
 def run(checks: Checks, short: bool, seconds: float = 0.0) -> None:
@@ -66,9 +91,10 @@ def run(checks: Checks, short: bool, seconds: float = 0.0) -> None:
             connection.execute("CREATE TABLE ledger (token text PRIMARY KEY)")
         with Relay(server.address.host, server.address.port) as far:
             through = server.address.at("127.0.0.1", far.port)
-            with harness.Guard(through, SETTINGS) as guard:
+            shared = _shared()
+            with harness.Guard(through, SETTINGS | (SHARED if shared else {})) as guard:
                 with Relay(guard.address.host, guard.address.port) as near:
-                    asyncio.run(_storm(checks, server, guard, (near, far), length, seed))
+                    asyncio.run(_storm(checks, server, guard, (near, far), length, seed, shared))
                 _goodbye(checks, guard)
 
 
@@ -79,6 +105,7 @@ async def _storm(
     relays: tuple[Relay, Relay],
     length: float,
     seed: int,
+    shared: bool,
 ) -> None:
     near, far = relays
     rng = random.Random(seed)
@@ -103,8 +130,12 @@ async def _storm(
     works = [client.run() for client in clients]
     works += [havoc.weather(), havoc.kills(), havoc.restarts(2 if length > SHORT else 1)]
     works += [_watch(world, guard, memory)]
+    if shared:
+        works += [havoc.executions()]
     await asyncio.gather(*works)
     checks.note(f"the last client was done {time.monotonic() - world.until:.1f} s after the storm")
+    if shared:
+        await _look_at_servers(checks, world, server, guard)
     _tell(checks, world)
     _judge(checks, world, guard)
     _flat(checks, memory)
@@ -121,7 +152,56 @@ async def _warm_up(guard: Guard) -> None:
 async def _watch(world: World, guard: Guard, memory: list[int]) -> None:
     while not world.over:
         memory.append(harness.resident(guard.pid))
+        if len(memory) % 10 == 0:
+            servers = await asyncio.to_thread(guard.api, "servers")
+            most = max(world.counts["servers at once"], len(servers["servers"]))
+            world.counts["servers at once"] = most
         await asyncio.sleep(0.1)
+
+
+def _shared() -> bool:
+    """Whether sessions share servers, by the command line or because it is the default."""
+    mode = {"pool.mode": Settings().pool.mode} | harness.EVERYWHERE | harness.FORCED
+    return mode["pool.mode"] == "transparent"
+
+
+async def _look_at_servers(checks: Checks, world: World, server: Postgres, guard: Guard) -> None:
+    """All servers at once, so that each is looked at: by sessions of their clients, then by others'
+    to whom they are given. A server that may not be given away is closed for that."""
+    most = world.counts["servers at once"]
+    checks.claim(0 < most <= SERVERS, f"servers of {CLIENTS} clients at once", most, f"{SERVERS}")
+    ended = world.counts["havoc sessions ended"]
+    checks.claim(ended > 0, "sessions ended by another one, by the pid that they were told", ended)
+    with psycopg.connect(server.address.url, autocommit=True) as connection:
+        await harness.eventually(lambda: not any(connection.execute(OUTSIDE).fetchone() or ()))
+        rests = connection.execute(OUTSIDE).fetchone() or ()
+    what = "transactions, locks and temporary tables of all servers, seen from outside"
+    checks.claim(not any(rests), what, list(rests), "0")
+    for who, names in (("their own clients", "storm"), ("other clients", "look")):
+        there = {one["pid"] for one in guard.api("servers")["servers"]}
+        rows, looked = await _look(guard, [f"{names} {number // 2}" for number in range(SERVERS)])
+        left = [row for row in rows if any(row)]
+        what = (
+            f"locks, listeners, temporary tables, settings, statements, cursors, roles that {who}"
+        )
+        checks.claim(not left, f"{what} find on {len(looked)} servers", left[:2] or 0, "0")
+        old = len(looked & there)
+        checks.note(f"{old} of the {len(there)} that there were; the others were closed instead")
+
+
+async def _look(guard: Guard, names: list[str]) -> tuple[list[Any], set[int]]:
+    """One row from each of so many servers, and their pids: all are within a transaction at the
+    same time."""
+    opened = [
+        psycopg.AsyncConnection.connect(**guard.address.libpq(name, sslmode="disable"))  # type: ignore[arg-type]
+        for name in names
+    ]
+    sessions = await asyncio.gather(*opened)
+    rows = [await (await session.execute(LOOK)).fetchone() for session in sessions]
+    servers = (await asyncio.to_thread(guard.api, "servers"))["servers"]
+    for session in sessions:
+        await session.close()
+    return rows, {one["pid"] for one in servers}
 
 
 def _tell(checks: Checks, world: World) -> None:
@@ -162,11 +242,15 @@ def _flat(checks: Checks, memory: list[int]) -> None:
 
 
 async def _nothing_left(checks: Checks, server: Postgres, guard: Guard, descriptors: int) -> None:
+    # Its own backend is not taken for one that was left, nor is the one before that still ends.
+    name = "pgguard/look"
+
     def ask(query: str) -> list[Any]:
-        with psycopg.connect(server.address.url, autocommit=True) as connection:
+        url = server.address.url
+        with psycopg.connect(url, autocommit=True, application_name=name) as connection:
             return connection.execute(query).fetchall()
 
-    await harness.eventually(lambda: not ask(LEFT))
+    await harness.eventually(lambda: not ask(LEFT), 20.0)
     left = ask(LEFT)
     checks.claim(not left, "sessions left at Postgres", left[:3] or 0, "0")
     locks = ask(LOCKS)[0][0]

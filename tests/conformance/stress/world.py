@@ -63,6 +63,8 @@ class World:
     _kills: list[float] = field(default_factory=list)
     """Those that explain the end of no session with a pid of its own yet."""
     _tokens: int = 0
+    open: set[int] = field(default_factory=set)
+    """Invented pids of the sessions that are there, where sessions share servers."""
 
     @property
     def over(self) -> bool:
@@ -80,6 +82,17 @@ class World:
             raise Crossed(f"{what}: wanted {_short(wanted)}, came {_short(came)}")
 
     # Causes
+
+    def opened(self, pid: int) -> None:
+        if pid >= FIRST_INVENTED:
+            self.open.add(pid)
+
+    def closed(self, pid: int) -> None:
+        self.open.discard(pid)
+
+    def ends(self, pid: int) -> None:
+        """We end this session, by the pid that it was told, now."""
+        self._killed[pid] = time.monotonic()
 
     def killed(self, pid: int) -> None:
         """We end this backend, or its connection, now."""
@@ -101,6 +114,8 @@ class World:
         """
         if self._back_at >= opened:
             return True
+        if self._killed.get(pid, 0.0) >= opened:
+            return True
         if pid >= FIRST_INVENTED:
             causes = [at for at in self._kills if at >= opened]
             if causes:
@@ -108,7 +123,7 @@ class World:
             return bool(causes)
         if not pid:
             return any(at >= opened for at in self._kills)
-        return self._killed.get(pid, 0.0) >= opened
+        return False
 
     def ended(self, who: str, pid: int, opened: float, error: Ended) -> None:
         """A session ended before its client wanted it to."""
