@@ -26,7 +26,7 @@ _NOTED: Final = frozenset(
     {
         *("funcname", "method", "A_Expr", "CaseExpr", "operName", "useOp", "A_Indirection"),
         *("colnames", "ParamRef", "SubLink", "RangeSubselect", "RangeFunction", "RangeTableFunc"),
-        *("JsonTable", "CurrentOfExpr"),
+        *("JsonTable", "CurrentOfExpr", "JoinExpr"),
     }
 )
 """The keys that `_note` knows."""
@@ -75,12 +75,16 @@ class Survey:
     functions: dict[Name, None] = field(default_factory=dict)
     operators: dict[str, None] = field(default_factory=dict)
     """Without schema; those of pg_catalog, if it was named, left out."""
+    words: dict[str, None] = field(default_factory=dict)
+    """References without a qualifier: columns, and whole rows by their alias; and USING."""
+    stars: dict[str, None] = field(default_factory=dict)
+    """What a star stands for: an alias, or everything (empty), as NATURAL does."""
     attributes: dict[str, None] = field(default_factory=dict)
     """What stands behind a dot: columns, but functions too, for `t.f` may be `f(t)`."""
     types: dict[str, None] = field(default_factory=dict)
     writes: list[Write] = field(default_factory=list)
     renames: bool = False
-    """Columns of something in FROM have other names here."""
+    """Columns of something in FROM have other names here, or go by the name of a join."""
     occurrences: int = 0
     """Relations and references to CTEs, each as often as it stands there."""
     subquery: bool = False
@@ -99,7 +103,6 @@ def survey(kind: str, body: Node) -> Survey:
         relation = body["relation"]
         name = Name(relation.get("schemaname", ""), relation["relname"])
         seen.writes.append(Write(name, "i", ()))
-    attributes = seen.attributes
     stack: _Stack = [({kind: body}, _OPEN)]
     while stack:
         node, scope = stack.pop()
@@ -111,11 +114,12 @@ def survey(kind: str, body: Node) -> Survey:
                         target = item["ResTarget"]
                         value = target.get("val", _NONE)
                         if "ColumnRef" in value and "indirection" not in target:
-                            for part in value["ColumnRef"]["fields"][1:]:
-                                if "String" in part:
-                                    attributes[part["String"].get("sval", "")] = None
+                            _reference(seen, value["ColumnRef"]["fields"])
                             continue
-                    elif "String" in item or "A_Const" in item:
+                    elif "A_Const" in item:
+                        continue
+                    elif "String" in item:
+                        seen.words[item["String"].get("sval", "")] = None
                         continue
                     stack.append((item, scope))
                 elif item.__class__ is list:
@@ -124,17 +128,17 @@ def survey(kind: str, body: Node) -> Survey:
         if "relname" in node:
             _relation(seen, node, scope)
             continue
+        if "isNatural" in node:
+            seen.stars[""] = None
         if "op" in node and node["op"] in _SET_OPERATIONS:
             seen.set_operation = True
         if "withClause" in node:
             seen.cte = True
-            scope = _common_tables(node["withClause"], scope, stack)
+            scope = _common_tables(seen, node["withClause"], scope, stack)
         for key, value in node.items():
             if value.__class__ is dict:
                 if "ColumnRef" in value:
-                    for part in value["ColumnRef"]["fields"][1:]:
-                        if "String" in part:
-                            attributes[part["String"].get("sval", "")] = None
+                    _reference(seen, value["ColumnRef"]["fields"])
                     continue
                 if "A_Const" in value:
                     continue
@@ -156,6 +160,18 @@ def survey(kind: str, body: Node) -> Survey:
                     continue
             stack.append((value, scope))
     return seen
+
+
+def _reference(seen: Survey, fields: list[Node]) -> None:
+    """A column, a whole row, or a star."""
+    last = fields[-1]
+    if "String" not in last:
+        seen.stars[fields[-2]["String"].get("sval", "") if len(fields) > 1 else ""] = None
+    elif len(fields) == 1:
+        seen.words[last["String"].get("sval", "")] = None
+    else:
+        for part in fields[1:]:
+            seen.attributes[part["String"].get("sval", "")] = None
 
 
 def _note(seen: Survey, key: str, value: Any) -> None:
@@ -180,14 +196,14 @@ def _note(seen: Survey, key: str, value: Any) -> None:
         seen.table_function = True
     elif key == "CurrentOfExpr":
         seen.cursor = True
+    elif key == "JoinExpr" and "alias" in value:
+        seen.renames = True
 
 
 def _leaf(seen: Survey, key: str, value: Any) -> None:
     """Remember the names in what is not walked through."""
     if key == "ColumnRef":
-        fields = value.get("fields", ())
-        if len(fields) > 1:
-            _attributes(seen, fields[1:])
+        _reference(seen, value["fields"])
     elif key == "alias":
         seen.renames = seen.renames or "colnames" in value
     elif key in {"TypeName", "typeName"}:
@@ -228,12 +244,13 @@ def _relation(seen: Survey, node: Node, scope: _Scope) -> None:
         seen.relations[name] = None
 
 
-def _common_tables(clause: Node, scope: _Scope, stack: _Stack) -> _Scope:
+def _common_tables(seen: Survey, clause: Node, scope: _Scope, stack: _Stack) -> _Scope:
     """Put the CTEs on the stack, each with what it sees; returns what the body sees."""
     tables = [entry["CommonTableExpr"] for entry in clause.get("ctes", [])]
     names: dict[str, int] = {}
     for number, table in enumerate(tables):
         names.setdefault(table["ctename"], number)
+        seen.renames = seen.renames or "aliascolnames" in table
     everything = _Scope(names, len(tables), scope)
     for number, table in enumerate(tables):
         sees = everything if clause.get("recursive") else _Scope(names, number, scope)

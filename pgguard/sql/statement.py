@@ -94,6 +94,10 @@ class Part:
     types: tuple[str, ...] = ()
     """Named by casts."""
     writes: tuple[Write, ...] = ()
+    words: tuple[str, ...] = ()
+    """References without a qualifier: columns, and whole rows by their alias."""
+    stars: tuple[str, ...] = ()
+    """What stars stand for: an alias, or everything (empty)."""
     renames: bool = False
     """Columns have other names than those of their tables."""
     stale: bool = False

@@ -142,7 +142,8 @@ class Builder(RecursiveWalker):
         self, view: Table, target: Relation, env: Environment, use: str
     ) -> tuple[Occurrence | None, Item, dict[str, str]]:
         """The row that a simple view shows."""
-        query = self.model.view(view)
+        part = self.model.view(view)
+        query = part.plan if part is not None else None
         simple = (
             isinstance(query, Select)
             and len(query.sources) == 1

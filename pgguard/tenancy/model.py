@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pgguard.sql.facts.reading import read
 from pgguard.tenancy import rowsecurity
@@ -33,7 +33,7 @@ from pgguard.tenancy.catalogue import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from pgguard.sql.statement import Constant, Name
+    from pgguard.sql.statement import Constant, Name, Part
 
 Reference = tuple[TableName, tuple[str, ...]]
 Composite = tuple[ForeignKey, tuple[str, ...], tuple[str, ...]]
@@ -102,7 +102,7 @@ class Model:
     _referring: dict[TableName, list[tuple[Table, ForeignKey]]] = field(default_factory=dict)
     _referenced: dict[TableName, list[Reference]] = field(default_factory=dict)
     _composite: dict[TableName, list[Composite]] = field(default_factory=dict)
-    _views: dict[TableName, Any] = field(default_factory=dict)
+    _views: dict[TableName, Part | None] = field(default_factory=dict)
     _touches: dict[TableName, bool] = field(default_factory=dict)
     _names: dict[TableName, list[str]] = field(default_factory=dict)
     _ties: dict[tuple[TableName, str], frozenset[Constant] | None] = field(default_factory=dict)
@@ -211,11 +211,11 @@ class Model:
                 order = tuple(rest[named.index(column)] for column in key)
                 yield foreign, order, key
 
-    def view(self, table: Table) -> Any:
-        """The plan of a view's query; None if it is not understood."""
+    def view(self, table: Table) -> Part | None:
+        """A view's query, with its plan; None if it is not understood."""
         if table.key not in self._views:
             parts = read(table.definition.encode(), columns=True).parts if table.definition else ()
-            self._views[table.key] = parts[0].plan if len(parts) == 1 else None
+            self._views[table.key] = parts[0] if len(parts) == 1 and parts[0].plan else None
         return self._views[table.key]
 
     def tie(self, table: Table, condition: str) -> frozenset[Constant] | None:

@@ -66,10 +66,10 @@ def _prove(
 ) -> Proof:
     built, levels = _run(part, model, variant, users, nulls, hopeful=False)
     judged = _judged(built)
-    hoped = False
+    hoped = compared = False
     if part.depends and any(one.level >= Verdict.unknown for one in judged):
-        best, _ = _run(part, model, variant, users, nulls, hopeful=True)
-        hoped = _hope(judged, _judged(best))
+        best, best_levels = _run(part, model, variant, users, nulls, hopeful=True)
+        hoped, compared = _hope(judged, _judged(best)), best_levels.by_value
     listed = {id(insertion.row): insertion.listed for insertion in built.insertions}
     updated = {id(insertion.updated) for insertion in built.insertions}
     outcomes: dict[object, Outcome] = {}
@@ -82,7 +82,7 @@ def _prove(
         if known is None or known.level < outcome.level:
             outcomes[place] = outcome
     found = list(outcomes.values())
-    by_value = _cross(found) or levels.by_value
+    by_value = _cross(found) or levels.by_value or compared
     found.sort(key=lambda outcome: (-outcome.level, outcome.use == "read"))
     return Proof(found, by_value, _parameter_types(built, part.parameters), hoped)
 
@@ -97,6 +97,7 @@ def _run(
     hopeful: bool,
 ) -> tuple[Builder, Leveller]:
     built = Builder(model, hopeful=hopeful, variant=variant, users=users, nulls=nulls)
+    built.said = part
     built.statement(part.plan)
     solver = Solver(built)
     solver.solve()

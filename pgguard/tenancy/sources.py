@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from pgguard.sql.plan.nodes import Derived, Join, Relation, Rows
+from pgguard.sql.plan.nodes import Derived, Join, Relation, Rows, Select
 from pgguard.tenancy import rowsecurity
 from pgguard.tenancy.environment import Environment, Link
 from pgguard.tenancy.occurrences import Item, Known, Occurrence, Scope, Tables, View
@@ -37,6 +37,7 @@ class SourceWalker(Terms):
         tables: Tables | None,
         *,
         alone: bool = False,
+        unread: bool = False,
     ) -> list[Output]:
         raise NotImplementedError
 
@@ -70,7 +71,8 @@ class SourceWalker(Terms):
             return items
         if isinstance(source, Derived):
             outer = scope if source.lateral else scope.outer
-            outputs = self.query(source.query, env, outer, scope.tables)
+            unread = self.unread(source.query, source.alias)
+            outputs = self.query(source.query, env, outer, scope.tables, unread=unread)
             return [_item(source.alias, source.columns, outputs)]
         assert isinstance(source, Rows)
         self.aside(source.queries, env, scope)
@@ -81,6 +83,16 @@ class SourceWalker(Terms):
             return [Item(source.alias, [name], {name: term})]
         names = None if source.free else list(source.columns)
         return [Item(source.alias, names, dict.fromkeys(source.columns))]
+
+    def unread(self, query: Query, called: str) -> bool:
+        """Whether nobody reads what windows make in a query that is called so where it stands: then
+        they are none, for a window takes no row away."""
+        said = self.said
+        if said is None or not isinstance(query, Select) or not query.over or said.renames:
+            return False
+        if "" in said.stars or called in said.stars or called in said.words:
+            return False
+        return not any(name in said.words or name in said.attributes for name in query.over)
 
     def _relation(self, source: Relation, env: Environment, scope: Scope) -> Item:
         name = source.name
@@ -150,16 +162,19 @@ class SourceWalker(Terms):
         return item
 
     def _view(self, source: Relation, table: Table, env: Environment) -> Item:
-        query = self.model.view(table)
-        if query is None:
+        part = self.model.view(table)
+        if part is None:
             self.give_up(f"the definition of view {table.shown} is not understood")
         called = source.alias or source.name.name
+        unread = self.unread(part.plan, called)
+        said, self.said = self.said, part
         before, count = self.view, len(self.occurrences)
         saved = self.condition, self.several
         self.view = (table, f"{before[1]}.{called}" if before else called)
         self.views.append(table)
-        outputs = self.query(query, env, None, None)
+        outputs = self.query(part.plan, env, None, None, unread=unread)
         self.views.pop()
+        self.said = said
         self.view = before
         self.condition, self.several = saved
         names = [column.name for column in table.columns]
@@ -191,7 +206,8 @@ class SourceWalker(Terms):
                 self.give_up(f"how {common.name} refers to itself is not understood")
             outputs = self.recursive(known, env)
         else:
-            outputs = self.query(common.query, env, known.outer, known.sees)
+            unread = self.unread(common.query, alias)
+            outputs = self.query(common.query, env, known.outer, known.sees, unread=unread)
         if common.cycles:
             return Item(alias, None, dict(outputs))
         item = _item(alias, common.columns, outputs)

@@ -15,6 +15,7 @@ from pgguard.tenancy.occurrences import Item, Occurrence, Recursion, Scope, View
 
 if TYPE_CHECKING:
     from pgguard.sql.plan.nodes import Expression
+    from pgguard.sql.statement import Part
     from pgguard.tenancy.catalogue import Table
     from pgguard.tenancy.model import Model
 
@@ -47,6 +48,7 @@ class Terms:
         "outer_side",
         "queries",
         "recursions",
+        "said",
         "several",
         "tables",
         "users",
@@ -82,6 +84,8 @@ class Terms:
         self.drawn: set[int] = set()
         """Terms that were compared with what may change from row to row."""
         self.recursions: list[Recursion] = []
+        self.said: Part | None = None
+        """The text that is being read: of the statement, or of a view."""
         self.whole: dict[frozenset[int], int] = {}
         """By two terms that a FULL JOIN equates, as they are seen outside: either of them."""
         self.queries = 0

@@ -62,14 +62,16 @@ class Walker(SourceWalker):
         tables: Tables | None,
         *,
         alone: bool = False,
+        unread: bool = False,
     ) -> list[Output]:
-        """The result columns of a query; `alone` = nothing flows into it."""
+        """The result columns of a query; `alone` = nothing flows into it, `unread` = what windows
+        make is not read."""
         self.queries += 1
         self.depth += 1
         if self.queries > MOST_QUERIES or self.depth > MOST_DEPTH:
             self.give_up("it has too many queries in queries to be proved")
         if isinstance(query, Select):
-            outputs = self._select(query, env, outer, tables, alone=alone)
+            outputs = self._select(query, env, outer, tables, alone=alone, unread=unread)
         elif isinstance(query, SetOperation):
             outputs = self._set_operation(query, env, outer, tables, alone=alone)
         elif isinstance(query, Values):
@@ -95,11 +97,13 @@ class Walker(SourceWalker):
         tables: Tables | None,
         *,
         alone: bool,
+        unread: bool,
     ) -> list[Output]:
         tables = self.with_(query.common, outer, tables, recursive=query.recursive)
+        windowed = query.windowed and not unread
         aggregated = query.aggregated or any(not builtin(n, self.model) for n in query.calls)
         total = query.sets or (aggregated and not query.grouped)
-        barrier = total or query.limited or query.windowed or bool(query.distinct)
+        barrier = total or query.limited or windowed or bool(query.distinct)
         inner = self.child(env) if barrier and not alone else env
         scope = Scope([], outer, tables)
         saved = self.condition, self.several, self.outer_side
@@ -117,19 +121,22 @@ class Walker(SourceWalker):
             return outputs
         passing: set[int] = set()
         if not query.limited and not total:
-            passing = self._passing(query, inner, scope)
+            passing = self._passing(query, scope, windowed=windowed)
         seen = self.through(outputs, inner, env, passing, nullable=query.sets)
-        if query.sets and not (query.limited or query.windowed or query.distinct):
+        if query.sets and not (query.limited or windowed or query.distinct):
             # What is no aggregate is a group key, or NULL in a total.
             for (_, ours), (_, theirs) in zip(outputs, seen, strict=True):
                 if ours is not None and theirs is not None and self.origins[ours] is not None:
                     inner.when_solid.append((theirs, ours))
         return seen
 
-    def _passing(self, query: Select, env: Environment, scope: Scope) -> set[int]:
+    def _passing(self, query: Select, scope: Scope, *, windowed: bool) -> set[int]:
         """The columns that filter whole windows, or whole groups of DISTINCT ON."""
-        keys = [*query.partitions, *([query.distinct] if query.distinct else [])]
-        if query.windowed and not query.partitions:
+        keys = [
+            *(query.partitions if windowed else ()),
+            *([query.distinct] if query.distinct else []),
+        ]
+        if windowed and not query.partitions:
             return set()
         sets = [
             {term for key in one if (term := self.column(key, scope)) is not None} for one in keys

@@ -61,10 +61,29 @@ PAIRS = {
     ),
     "a filter reaches through PARTITION BY": (
         (
-            f"SELECT FROM (SELECT tenant_id t, count(*) OVER (PARTITION BY tenant_id) FROM {B}) x"
-            " WHERE t = $1"
+            f"SELECT n FROM (SELECT tenant_id t, count(*) OVER (PARTITION BY tenant_id) n FROM {B})"
+            " x WHERE t = $1"
         ),
-        f"SELECT FROM (SELECT tenant_id t, count(*) OVER () FROM {B}) x WHERE t = $1",
+        f"SELECT n FROM (SELECT tenant_id t, count(*) OVER () n FROM {B}) x WHERE t = $1",
+    ),
+    "a window that nobody reads is none": (
+        f"SELECT t FROM (SELECT tenant_id t, count(*) OVER () n FROM {B}) x WHERE t = $1",
+        f"SELECT t FROM (SELECT tenant_id t, count(*) OVER () n FROM {B}) x WHERE t = $1 AND n > 1",
+    ),
+    "a row reads its windows": (
+        f"SELECT y.t FROM (SELECT tenant_id t, count(*) OVER () n FROM {B}) y WHERE y.t = $1",
+        f"SELECT y FROM (SELECT tenant_id t, count(*) OVER () n FROM {B}) y WHERE y.t = $1",
+    ),
+    "a star and a join's name read them": (
+        f"SELECT j.t FROM (SELECT tenant_id t, count(*) OVER () n FROM {B}) j WHERE j.t = $1",
+        (
+            f"SELECT j.* FROM ((SELECT tenant_id t, count(*) OVER () n FROM {B}) y CROSS JOIN"
+            " (SELECT 1) z) j WHERE j.t = $1"
+        ),
+    ),
+    "DISTINCT reads them": (
+        f"SELECT t FROM (SELECT tenant_id t, ntile(2) OVER () n FROM {B}) x WHERE t = $1",
+        f"SELECT t FROM (SELECT DISTINCT tenant_id t, ntile(2) OVER () n FROM {B}) x WHERE t = $1",
     ),
     "a filter holds in every arm": (
         f"SELECT FROM (SELECT tenant_id t FROM {B} UNION SELECT tenant_id FROM {P}) x WHERE t = $1",

@@ -519,3 +519,10 @@ def test_a_fault_of_ours_proves_nothing_of_an_execution(monkeypatch: pytest.Monk
     monkeypatch.setattr(module, "judge_facts", fail)
     assert judge.given(statement, frozenset()) is statement
     assert judge.counters.internal_errors == 1
+
+
+def test_what_is_hoped_for_one_pair_of_literals_is_not_said_of_another() -> None:
+    text = "SELECT * FROM r WHERE ((true) IS NOT FALSE OR tenant_id = '{}' OR tenant_id = '{}')"
+    judge = rows_judge()
+    assert level(judge, text.format("t1", "t1")) == level(rows_judge(), text.format("t1", "t1"))
+    assert level(judge, text.format("t1", "t2")) == level(rows_judge(), text.format("t1", "t2"))

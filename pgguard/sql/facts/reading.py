@@ -143,7 +143,7 @@ def _read_statement(kind: str, body: Node, *, columns: bool) -> tuple[Part, bool
 
 def _names(part: Part) -> int:
     """How many names a part holds."""
-    kept = (part.relations, part.functions, part.attributes, part.types, part.writes)
+    kept = (part.relations, part.functions, part.attributes, part.types, part.writes, part.words)
     return sum(map(len, kept))
 
 
@@ -247,6 +247,8 @@ def _part(name: str, seen: Survey) -> Part:
         tuple(seen.attributes),
         tuple(seen.types),
         tuple(seen.writes),
+        tuple(seen.words),
+        tuple(seen.stars),
         seen.renames,
         parameters=seen.parameters,
     )

@@ -46,13 +46,16 @@ class TooDeepError(Exception):
 class Seen:
     """What a block's expressions contain beside their values."""
 
-    __slots__ = ("aggregated", "calls", "windowed", "windows")
+    __slots__ = ("aggregated", "calls", "over", "shown", "windowed", "windows")
 
     def __init__(self) -> None:
         self.aggregated = False
         self.calls: dict[Name, None] = {}
         self.windowed = False
         self.windows: list[Node] = []
+        self.over: list[str] = []
+        """The result columns that hold the first `shown` windows."""
+        self.shown = 0
 
 
 class ExpressionReader:

@@ -212,6 +212,8 @@ class Select:
     partitions: tuple[tuple[Expression, ...], ...] = ()
     """PARTITION BY of every window that is used."""
     windowed: bool = False
+    over: tuple[str, ...] = ()
+    """The result columns that are made by windows, if nothing else here depends on windows."""
     distinct: tuple[Expression, ...] = ()
     """DISTINCT ON."""
     limited: bool = False

@@ -141,9 +141,11 @@ class QueryReader(PredicateReader):
         select.aggregated = select.aggregated or seen.aggregated
         select.calls = tuple(seen.calls)
         select.windowed = seen.windowed
+        distinct = node.get("distinctClause", [])
         if seen.windowed:
             select.partitions = self._partitions(seen.windows, node.get("windowClause", []))
-        distinct = node.get("distinctClause", [])
+            if not distinct and len(seen.windows) == seen.shown:
+                select.over = tuple(seen.over)
         if distinct and first(distinct[0])[0]:
             select.distinct = tuple(self._by_number(item, select) for item in distinct)
         return select
@@ -206,6 +208,9 @@ class QueryReader(PredicateReader):
             else:
                 name = entry.get("name") or _figured(value)
                 found.append(Target(name, self.expression(value)))
+                if len(self.seen.windows) > self.seen.shown:
+                    self.seen.over.append(name)
+                    self.seen.shown = len(self.seen.windows)
         return tuple(found)
 
     def _rest(self, node: Node) -> tuple[Query, ...]:
