@@ -49,6 +49,9 @@ class Redials:
     def __iter__(self) -> Iterator[Waiting]:
         return iter(self._queue)
 
+    def has(self, session: Session) -> bool:
+        return any(waiting.session is session for waiting in self._queue)
+
     def add(self, waiting: Waiting, now: float) -> None:
         if not self._queue:
             self._next = now + self._pause

@@ -22,6 +22,7 @@ from pgguard.core.session import Session
 from pgguard.core.states import SessionState
 from pgguard.core.tracked import Tracked
 from pgguard.core.translating import translate
+from pgguard.pool.tickets import TicketState
 from pgguard.sql.cache import DIGITS
 from pgguard.sql.effects import ANY, DDL, SEQUENCES
 from pgguard.sql.session_effects import Effect, Kind
@@ -170,7 +171,7 @@ class SharedSession(Session):
             self.drop_batch()
         elif self.state is SessionState.IDLE:
             self._answer_alone()
-        elif self.state is SessionState.WAITING and has_left(self.held):
+        elif self.state is SessionState.WAITING and has_left(self.held) and not self._is_served():
             self.hub.session_gone(self, "client closed the session while it waited")
         elif len(self.held) > HELD_LIMIT:
             self.out.pause_reading()
@@ -266,12 +267,24 @@ class SharedSession(Session):
         """The client sends no more. The server is not told: it goes on to others."""
         server = self.server
         waits = self.waits or self.held_back is not None
-        if server is not None and (server.pipeline.due or waits):
+        if self._is_served() or (server is not None and (server.pipeline.due or waits)):
             self.gone_at = self.hub.clock()
             self.hub.gone.add(self)
             return True
         self.hub.end_session(self, "client closed the connection")
         return False
+
+    def _is_served(self) -> bool:
+        """Whether its server is on the way: what it asked of it before it left is executed, as by
+        Postgres (T30). Who is in the queue, or waits for Postgres itself, withdraws (T4)."""
+        ticket = self.ticket
+        if self.server is not None or not self.greeted or ticket is None:
+            return False
+        return ticket.state is TicketState.GRANTED and not self.hub.upstream.redials.has(self)
+
+    def has_left(self) -> bool:
+        """Whether nobody is there any more who would wait for a server."""
+        return self.gone_at is not None or has_left(self.held)
 
     # What is sent, and what it leaves behind
 
@@ -437,8 +450,10 @@ class SharedSession(Session):
         self.hub.sharing.judged(self, shared.parameters)
         if handover.take_over(self, shared):
             shared.linking = self.waits = True
-        else:
-            self.go_on()
+            return
+        self.go_on()
+        if self.gone_at is not None and not shared.pipeline.entries:
+            self.hub.sharing.replied(shared)
 
     def greet(self, first: bytes = b"") -> None:
         """The login is complete without a server: what Postgres has said to others of its kind."""

@@ -303,7 +303,7 @@ class Sharing:
         session.ticket = None
         hub.upstream.retire(server, server.doubt)
         session.links_failed += 1
-        if session.links_failed > 1:
+        if session.links_failed > 1 or session.has_left():
             hub.refuse(session, Refusal(_NOT_RESTORED, sqlstate="57P01", hint=_NOT_RESTORED_HINT))
         else:
             self.want(session)
@@ -497,3 +497,5 @@ class Sharing:
             )
         )
         session.drop_batch()
+        if session.gone_at is not None:
+            self._hub.end_session(session, error.message)

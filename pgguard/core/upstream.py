@@ -191,6 +191,10 @@ class Upstream:
         if session is None or session.state not in AWAITING:
             self._give_back(ticket)
             return
+        if isinstance(session, SharedSession) and session.has_left():
+            hub.end_session(session, "client left, and Postgres does not let pgguard in")
+            self._give_back(ticket)
+            return
         asked = session.state is SessionState.RELAYED
         patience = session.client.limits.pool_timeout
         if full and not asked and self._requeue(session, ticket, error, now):
@@ -434,6 +438,8 @@ class Upstream:
     def _report_gone(self, session: Session, now: float) -> None:
         """A client that left while its statement runs is an event after two seconds (T30)."""
         server = session.server
+        if server is None and session.state in AWAITING:
+            return
         if server is None or session.gone_at is None:
             self._hub.gone.discard(session)
         elif server.pipeline.due and now - session.gone_at > GONE_REPORTED_AFTER:

@@ -20,11 +20,13 @@ import psycopg
 
 from pgguard.app import Guard
 from pgguard.net.loop import loop_factory
+from pgguard.pool.servers import ServerState
 from pgguard.settings import load
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
 
+    from pgguard.core.server import Server
     from pgguard.core.types import Client
     from pgguard.settings.schema import Settings
 
@@ -144,9 +146,13 @@ class RunningGuard:
         return json.loads(text) if "json" in answer.headers["Content-Type"] else text
 
     def idle(self) -> None:
-        """Wait until no session and no server is left."""
+        """Wait until no session is left, and no server but spare ones."""
         hub = self.guard.hub
-        until(lambda: not hub.places and not hub.servers, f"{list(hub.places)}, {hub.servers}")
+
+        def kept() -> list[Server]:
+            return [server for server in hub.servers if server.state is not ServerState.IDLE]
+
+        until(lambda: not hub.places and not kept(), f"{list(hub.places)}, {hub.servers}")
 
     # The end
 
