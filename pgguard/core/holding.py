@@ -1,7 +1,8 @@
 """What a session that holds a server looks like to those who wait: how long silent, doing what.
 
 Laws: a session is stuck only while its server waits for it, never while a statement of its runs,
-but for one that waits for the lock of a silent session of the same client (transparency T11); what
+but for one that waits for the lock of a silent session of the same client, or, where all clients
+wait for each other, of any (transparency T11); what
 is said of a session is plain ASCII, one line, literals masked.
 """
 
@@ -57,30 +58,47 @@ def catch_up(session: Session) -> None:
         server.write_eof()
 
 
-def stuck_since(session: Session) -> float | None:
+def stuck_since(session: Session, *, everybody: bool = False) -> float | None:
     """Monotonic seconds since when the session's server waits for it; None = it does not."""
     server = session.server
     if server is None:
         return None
     if server.pipeline.due:
-        return _blocked_since(session, server)
+        return _blocked_since(session, server, everybody=everybody)
     if server.status == "I" and not server.pipeline.unsynced:
         return None
     return max(session.last_byte, server.ready_at)
 
 
-def _blocked_since(session: Session, server: Server) -> float | None:
-    """Since when a lock of silent sessions of the same client keeps our statement waiting."""
+def is_blocked(session: Session) -> bool:
+    """Whether its statement waits for the lock of a silent session, whosever it is."""
+    server = session.server
+    if server is None or not server.pipeline.due:
+        return False
+    return _blocked_since(session, server, everybody=True) is not None
+
+
+def _blocked_since(
+    session: Session, server: Server, *, everybody: bool, seen: frozenset[int] = frozenset()
+) -> float | None:
+    """Since when a lock of silent sessions, of the same client or of any, keeps our statement
+    waiting."""
     waits = [server.started]
-    ours = {other.pid: other for other in session.hub.servers if other.client is session.client}
+    servers, client = session.hub.servers, session.client
+    ours = {other.pid: other for other in servers if everybody or other.client is client}
     started, blockers = server.blockers
     if started != server.started or not blockers:
         return None
     for pid in blockers:
         blocker = ours.get(pid)
-        if blocker is None or blocker.session is None or blocker.pipeline.due:
+        if blocker is None or blocker.session is None or pid in seen:
             return None
-        since = stuck_since(blocker.session)
+        if blocker.pipeline.due:
+            # In a line of those who wait for the same lock.
+            seen |= {server.pid}
+            since = _blocked_since(blocker.session, blocker, everybody=everybody, seen=seen)
+        else:
+            since = blocker.session.stuck_since(everybody=everybody)
         if since is None:
             return None
         waits.append(since)

@@ -495,6 +495,6 @@ class Session:
             server.session = None
         return server
 
-    stuck_since = holding.stuck_since
+    stuck_since, is_blocked = holding.stuck_since, holding.is_blocked
     """For pool.admission.Holder, like the next."""
     describe = holding.describe

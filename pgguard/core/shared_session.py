@@ -477,12 +477,12 @@ class SharedSession(Session):
         kept = ", ".join(" ".join(reason.split())[:100] for reason in reasons)
         return holding.described(self, now, kept)
 
-    def stuck_since(self) -> float | None:
+    def stuck_since(self, *, everybody: bool = False) -> float | None:
         server = self.server
         keeps = self.pins or self.unsynced or self.partial or self.skip
         if server is not None and keeps and not server.pipeline.entries:
             return max(self.last_byte, server.ready_at)
-        return holding.stuck_since(self)
+        return holding.stuck_since(self, everybody=everybody)
 
 
 _TERMINATE = b"X\0\0\0\4"

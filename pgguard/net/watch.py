@@ -48,15 +48,19 @@ LOCKS_QUERY = (
 
 
 async def watch_locks(hub: Hub, services: Services, database: str) -> None:
-    """While sessions wait for their own client: whose lock do its running statements wait for?"""
+    """While sessions wait for their own client: whose lock do its running statements wait for? And
+    while they wait for others: those of all?"""
     while True:
         await asyncio.sleep(AT_MOST_EVERY / 2)
         now = hub.clock()
         waiting = {client for client in hub.clients.values() if client.share.waiting}
+        everybody = any(client.share.blocked_by == "total" for client in waiting)
         running = {
             server.pid: server
             for server in hub.servers
-            if server.client in waiting and server.pipeline.due and now - server.started > 0.5
+            if (everybody or server.client in waiting)
+            and server.pipeline.due
+            and now - server.started > 0.5
         }
         if not running or hub.upstream.single:
             continue

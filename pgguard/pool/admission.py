@@ -301,7 +301,8 @@ class Admission:
         if not deadlocked:
             return
         oldest = min(share.head.queued_at for share in deadlocked)
-        starving, self._watch_at = starvation.look(room.holders(), oldest, after, now)
+        holders = room.holders()
+        starving, self._watch_at = starvation.look(holders, oldest, after, now, everybody=True)
         if not starving:
             return
         borrower = room.borrower()

@@ -20,13 +20,19 @@ PACE = 0.5
 
 
 def look(
-    holders: Iterable[Ticket], waiting_since: float, after: float, now: float
+    holders: Iterable[Ticket],
+    waiting_since: float,
+    after: float,
+    now: float,
+    *,
+    everybody: bool = False,
 ) -> tuple[bool, float]:
     """Whether all these holders have kept a queue waiting for `after` seconds, and when to look
-    again. `waiting_since` is when the oldest ticket of that queue came."""
+    again. `waiting_since` is when the oldest ticket of that queue came; `everybody`: the holders
+    are those of all clients, and may wait for each other's locks."""
     since = waiting_since
     for ticket in holders:
-        stuck = ticket.holder.stuck_since()
+        stuck = ticket.holder.stuck_since(everybody=everybody)
         if stuck is None:
             return False, now + max(after, PACE)
         since = max(since, stuck)
@@ -38,8 +44,12 @@ def look(
 def deadlocked(room: Room) -> list[Share]:
     """The clients that wait for each other if all holders are stuck: total starvation.
 
-    Only when every client that holds servers waits for more: one that does not wait can still
-    finish, however slow it is, and to refuse others would not help it.
+    Only when every client that holds servers waits for more, or for a lock with all of them: any
+    other can still finish, however slow it is, and to refuse others would not help it.
     """
     shares = [share for share in room.holding if share.blocked_by == "total"]
-    return shares if all(share.queue for share in room.holding) else []
+    return shares if shares and all(map(_waits, room.holding)) else []
+
+
+def _waits(share: Share) -> bool:
+    return bool(share.queue) or all(ticket.holder.is_blocked() for ticket in share.holders)

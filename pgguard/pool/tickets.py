@@ -28,10 +28,14 @@ Wish = tuple[int | None, float | None]
 class Holder(Protocol):
     """What a ticket stands for; `core.session.Session` is one."""
 
-    def stuck_since(self) -> float | None:
+    def stuck_since(self, *, everybody: bool = False) -> float | None:
         """Since when its server has waited for it: the time from which on the session, with status
         T or E, unsynced or blocked by a lock, has not sent a byte. None = it does not wait for
-        itself, as in status I (transparency.md T11)."""
+        itself, as in status I (transparency.md T11). A lock is one of its own client, or of
+        `everybody`."""
+
+    def is_blocked(self) -> bool:
+        """Whether its statement waits for the lock of a silent session, whosever it is."""
 
     def describe(self, now: float) -> str:
         """One ASCII line: client, session, state, age, last statement, idle since."""

@@ -9,7 +9,7 @@ import pytest
 from core_fakes import World
 from notation import BACKEND, encode
 
-from pgguard.core.holding import describe, stuck_since
+from pgguard.core.holding import describe, is_blocked, stuck_since
 from pgguard.wire import frontend
 
 if TYPE_CHECKING:
@@ -74,6 +74,29 @@ def test_a_statement_that_waits_for_somebody_else_is_not_stuck(blocker: str) -> 
         _, idle = locks.linked("a.py", "ReadyForQuery I")
         pids.append(idle.pid)
     locks.blocked_by(*pids)
+    assert stuck_since(locks.waiter) is None
+
+
+def test_where_all_wait_for_each_other_locks_of_other_clients_count() -> None:
+    locks = Locks("b.py")
+    locks.blocked_by(locks.held.pid)
+    assert stuck_since(locks.waiter) is None
+    assert stuck_since(locks.waiter, everybody=True) == pytest.approx(locks.asked_at)
+    assert is_blocked(locks.waiter)
+    assert not is_blocked(locks.holder)
+    locks.world.receive(locks.holder, frontend.query(b"select 1"))
+    assert not is_blocked(locks.waiter)
+
+
+def test_who_waits_behind_another_waiter_waits_for_the_same_and_a_circle_for_nobody() -> None:
+    locks = Locks()
+    locks.blocked_by(locks.held.pid)
+    behind, server = locks.linked("a.py")
+    locks.world.receive(behind, frontend.query(b"update t set a = 2"))
+    server.blockers = (server.started, frozenset({locks.waits.pid, locks.held.pid}))
+    assert stuck_since(behind) == pytest.approx(locks.world.clock.now)
+    locks.blocked_by(server.pid)
+    assert stuck_since(behind) is None
     assert stuck_since(locks.waiter) is None
 
 

@@ -140,6 +140,29 @@ def test_a_session_that_waits_for_a_lock_of_its_own_client_counts_as_waiting_for
         session.close()
 
 
+def test_clients_that_wait_for_the_lock_of_one_that_waits_are_part_of_the_deadlock(
+    start_guard: Start, database: Any
+) -> None:
+    guard = start_guard(database.url, limits__connection_limit=3, limits__total=4, **SOON)
+    holder, second, third = (guard.connect("a") for _ in range(3))
+    blocked = [guard.connect("b") for _ in range(2)]
+    holder.execute("CREATE TABLE counters (n int)")
+    holder.execute("INSERT INTO counters VALUES (0)")
+    with ThreadPoolExecutor(2) as threads:
+        with holder.transaction(), second.transaction():
+            holder.execute("UPDATE counters SET n = 1")
+            second.execute("SELECT 1")
+            text = "UPDATE counters SET n = 2"
+            waits = [threads.submit(session.execute, text) for session in blocked]
+            until(lambda: guard.client("b").share.held == 2)
+            told = refusal(third)
+        for one in waits:
+            assert one.result(10).statusmessage == "UPDATE 1"
+    assert "clients wait for each other: all 4 server connections" in str(told.message_primary)
+    for session in (holder, second, third, *blocked):
+        session.close()
+
+
 def test_one_thread_that_asks_for_sequences_is_served_on_fewer_servers_than_it_has_sessions(
     start_guard: Start, database: Any
 ) -> None:

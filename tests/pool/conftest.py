@@ -13,13 +13,18 @@ if TYPE_CHECKING:
 class FakeHolder:
     """A session that says what it is told to say."""
 
-    def __init__(self, text: str = "a session", stuck: float | None = None) -> None:
-        self.text, self.stuck = text, stuck
+    def __init__(
+        self, text: str = "a session", stuck: float | None = None, *, blocked: bool = False
+    ) -> None:
+        self.text, self.stuck, self.blocked = text, stuck, blocked
         self.asked = 0
 
-    def stuck_since(self) -> float | None:
+    def stuck_since(self, *, everybody: bool = False) -> float | None:
         self.asked += 1
         return self.stuck
+
+    def is_blocked(self) -> bool:
+        return self.blocked
 
     def describe(self, now: float) -> str:
         return self.text

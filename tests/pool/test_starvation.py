@@ -64,6 +64,15 @@ def test_a_client_that_holds_and_does_not_wait_can_still_finish(holder: Holders)
     assert deadlocked(room) == []
 
 
+def test_a_client_that_waits_for_locks_with_all_that_it_holds_cannot(holder: Holders) -> None:
+    room, shares = room_of(holder, ("a", 3, 1), ("b", 2, 0))
+    one, other = (ticket.holder for ticket in shares[1].holders)
+    one.blocked = True  # type: ignore[attr-defined]
+    assert deadlocked(room) == []
+    other.blocked = True  # type: ignore[attr-defined]
+    assert deadlocked(room) == shares[:1]
+
+
 def test_a_client_that_holds_nothing_is_not_part_of_the_deadlock(holder: Holders) -> None:
     room, shares = room_of(holder, ("a", 3, 1), ("b", 0, 2))
     assert deadlocked(room) == shares[:1]

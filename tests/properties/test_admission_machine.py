@@ -53,7 +53,10 @@ class FakeHolder:
         self.number = number
         self.stuck: float | None = None
 
-    def stuck_since(self) -> float | None:
+    def is_blocked(self) -> bool:
+        return False
+
+    def stuck_since(self, *, everybody: bool = False) -> float | None:
         return self.stuck
 
     def describe(self, now: float) -> str:

@@ -128,7 +128,10 @@ class FakeSession:
     wanted: int = 1
     done: bool = False
 
-    def stuck_since(self) -> float | None:
+    def is_blocked(self) -> bool:
+        return False
+
+    def stuck_since(self, *, everybody: bool = False) -> float | None:
         return None
 
     def describe(self, now: float) -> str:
