@@ -479,7 +479,9 @@ class SharedSession(Session):
 
     def stuck_since(self, *, everybody: bool = False) -> float | None:
         server = self.server
-        keeps = self.pins or self.unsynced or self.partial or self.skip
+        # A relayed login is nothing that its client could end but with the session.
+        pinned = any(reason is not Reason.RELAYED for reason in self.pins.reasons)
+        keeps = pinned or self.unsynced or self.partial or self.skip
         if server is not None and keeps and not server.pipeline.entries:
             return max(self.last_byte, server.ready_at)
         return holding.stuck_since(self, everybody=everybody)

@@ -456,11 +456,13 @@ def test_the_end_of_a_batch_that_failed_before_its_sync_is_told() -> None:
     shared.world.end()
 
 
-@pytest.mark.parametrize("what", ["rests", "pinned", "unsynced", "half"])
+@pytest.mark.parametrize("what", ["rests", "relayed", "pinned", "unsynced", "half"])
 def test_who_keeps_a_server_without_saying_anything_is_stuck(what: str) -> None:
     shared, session, server = alone()
     if what == "pinned":
         session.pin(Reason.LISTEN, "LISTEN a")
+    elif what == "relayed":
+        session.pin(Reason.RELAYED, "relayed login")
     elif what == "unsynced":
         shared.says(session, 'Parse "" "SELECT 7"', "Flush")
         shared.says(server, "ParseComplete")
@@ -468,5 +470,5 @@ def test_who_keeps_a_server_without_saying_anything_is_stuck(what: str) -> None:
         shared.world.receive(session, b"Q\0\0")
     said = shared.world.clock.now
     shared.world.clock.now += 5.0
-    assert session.stuck_since() == (None if what == "rests" else said)
+    assert session.stuck_since() == (None if what in ("rests", "relayed") else said)
     shared.world.end()
