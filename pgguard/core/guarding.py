@@ -81,12 +81,11 @@ def send(session: Session, server: Server, chunk: bytes, later: Later) -> None:
             return
     version = judge.version
     for at, statement in later:
-        if statement.clean == version and at >= 0 and not session.strict:
+        clean = statement.clean == version and at >= 0 and not session.strict
+        if clean and (not statement.tenants or is_known(session, statement, chunk, at)):
             # In a watched session, or behind another that is not clean.
-            query = chunk[at] != codes.BIND
-            if not statement.tenants or (not query and is_known(session, statement, chunk, at)):
-                session.statements[statement.verdict] += 1
-                continue
+            session.statements[statement.verdict] += 1
+            continue
         if session.strict:
             # It was weighed before it was sent.
             if at < 0 or chunk[at] != codes.PARSE:

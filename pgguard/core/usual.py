@@ -17,7 +17,7 @@ from pgguard.core.pipeline import MANY
 from pgguard.core.prepared import Prepared
 from pgguard.core.server import SHORTEST
 from pgguard.core.session import NEVER, USUAL_LIMIT, USUAL_TAIL
-from pgguard.core.weighing import is_known, parse_of, weigh
+from pgguard.core.weighing import is_known, parse_of, passes, weigh
 from pgguard.counters import SECONDS
 from pgguard.sql.cache import DIGITS
 from pgguard.sql.effects import COPY, SEQUENCES
@@ -25,6 +25,7 @@ from pgguard.sql.effects import COPY, SEQUENCES
 if TYPE_CHECKING:
     from pgguard.core.shared_session import SharedSession
     from pgguard.sql.statement import Statement
+    from pgguard.tenancy.judge import Judge
 
 _header = Struct(">BI").unpack_from
 _bind = Struct(">BIH").unpack_from
@@ -82,9 +83,12 @@ def receive(session: SharedSession, data: bytes) -> None:
                     chunk = _bind_to(0x42, size) + stands + data[name_end:]
     if (
         known is None
-        or known.clean != judge.version
+        or (known.clean != judge.version and not _borders(known, judge))
         or known.effects & COPY
-        or (session.watched and not _follow(session, known, data, at, prepared))
+        or (
+            (session.watched or known.border is not None)
+            and not _follow(session, known, data, at, prepared)
+        )
     ):
         session.receive_unusual(data)
         return
@@ -125,7 +129,10 @@ def _parsed(session: SharedSession, data: bytes, after: int) -> Prepared | None:
     `after` is where the Bind begins."""
     text = data[6 : data.find(b"\0", 6)]
     statement = session.exact.get(text) or session.numbered.get(text.translate(DIGITS))
-    if statement is None or session.judge is None or statement.clean != session.judge.version:
+    judge = session.judge
+    if statement is None or judge is None:
+        return None
+    if statement.clean != judge.version and not _borders(statement, judge):
         return None
     prepared = session.names.unnamed
     if prepared is None or prepared.body != data[6:after]:
@@ -137,6 +144,11 @@ def _parsed(session: SharedSession, data: bytes, after: int) -> Prepared | None:
     return prepared
 
 
+def _borders(statement: Statement, judge: Judge) -> bool:
+    """Whether it begins or ends a transaction and would be clean but for that."""
+    return statement.border is not None and statement.version == judge.version
+
+
 def _follow(
     session: SharedSession, statement: Statement, data: bytes, at: int, prepared: Prepared | None
 ) -> bool:
@@ -145,8 +157,11 @@ def _follow(
     `at` is where the Bind begins, behind the Parse of the statement if it has no name."""
     if session.strict:
         return False
+    if statement.border is not None:
+        passes(session, statement.border)
+        return True
     if statement.tenants:
-        if data[at] == 0x42 and is_known(session, statement, data, at):
+        if is_known(session, statement, data, at):
             return True
         text, oids = parse_of(data, at)
         if not at and prepared is not None:

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from pgguard.core.session import Session
     from pgguard.sql.statement import Statement
 
+Raw = tuple[str, bytes, bytes]
+"""The type of the column that it is compared with, the formats of a Bind (empty for a literal), and
+the bytes."""
+
 MOST_TOKENS = 10_000
 MOST_WARNED = 1_000
 MOST_NAMES = 1_000
@@ -30,6 +34,7 @@ class Watch:
 
     __slots__ = (
         "_number",
+        "asked",
         "blocked",
         "drop",
         "dropping",
@@ -63,8 +68,11 @@ class Watch:
         """What PREPARE and DECLARE (True) have given a name in SQL, with its very text if the
         statement is known by another one of its shape, else empty. None = it was prepared twice,
         and which of them succeeded is not known."""
-        self.raws: set[tuple[str, bytes]] = set()
-        """Values, by the type of their column, that name nobody new as long as nothing changes."""
+        self.raws: dict[Raw, str] = {}
+        """Values as they came, and the tenant that each alone named while the settings were what
+        they are."""
+        self.asked: tuple[Raw, Statement] | None = None
+        """One that is not known yet, and whose execution is about to be weighed."""
         self.texts: dict[bytes, bytes] = {}
         """By name the texts of statements that are known by another text of their shape."""
         self._number = 0

@@ -17,6 +17,7 @@ from pgguard.core.watching import watch_of
 from pgguard.findings import Verdict
 from pgguard.sql.commands import arguments
 from pgguard.sql.effects import DDL, TEMPORARY
+from pgguard.sql.literals import finder
 from pgguard.sql.session_effects import Kind
 from pgguard.sql.split import split
 from pgguard.tenancy.policy import Action
@@ -119,6 +120,10 @@ def _shown(session: Session, statement: Statement, given: Given) -> Statement:
         return variant(statement, "PGG102", Verdict.cross_tenant, _why(all_named))
     _learn(session, statement, given)
     keys = [*all_named.statement, *all_named.others]
+    if watch is not None and watch.asked is not None:
+        (asked, of), watch.asked = watch.asked, None
+        if of is statement and all_named.sure and len(set(keys)) == 1:
+            watch.raws[asked] = keys[0]
     crosses = len(set(keys)) > 1 and not statement.marks
     if state is not None:
         crosses = state.crosses(keys) or crosses
@@ -126,26 +131,60 @@ def _shown(session: Session, statement: Statement, given: Given) -> Statement:
 
 
 def is_known(session: Session, statement: Statement, chunk: bytes, at: int) -> bool:
-    """Whether the Bind at that offset names by its only tenant parameter nobody who was not named
-    before: then there is nothing to weigh. Else its value is remembered for the next time."""
+    """Whether the Query or Bind at that offset names by its only tenant parameter, or literal,
+    nobody who was not named before: then there is nothing to weigh. Else its value is remembered
+    for the next time."""
     watch = session.guard
-    if watch is None or not statement.single:
+    if watch is None:
         return False
+    found = _literal(statement, chunk, at) if chunk[at] == codes.QUERY else None
+    if found is None and statement.single and chunk[at] == codes.BIND:
+        found = _bound(statement, chunk, at)
+    if found is None:
+        return False
+    value = statement.tenants[0].type, *found
+    key = watch.raws.get(value)
+    if key is None:
+        watch.asked = (value, statement) if len(watch.raws) < _MOST else None
+        return False
+    return watch.tenants.also(key)
+
+
+def _literal(statement: Statement, chunk: bytes, at: int) -> tuple[bytes, bytes] | None:
+    """The only literal that names the tenant of a Query."""
+    if statement.literal < 0:
+        return None
+    pattern = finder(statement.text, statement.literal)
+    match = pattern.fullmatch(chunk, at + 5, at + _header(chunk, at)[1]) if pattern else None
+    return (b"", match[1]) if match is not None and len(match[1]) <= _LONGEST else None
+
+
+def _bound(statement: Statement, chunk: bytes, at: int) -> tuple[bytes, bytes] | None:
+    """The formats and the value of the only parameter that names the tenant of a Bind."""
     try:
-        at = chunk.index(0, chunk.index(0, at + 5) + 1) + 1
+        start = at = chunk.index(0, chunk.index(0, at + 5) + 1) + 1
         at += 4 + 2 * _int16(chunk, at)[0]
+        formats = chunk[start : at - 2]
         for _ in range(statement.single - 1):
             at += 4 + max(0, _int32(chunk, at)[0])
         size = _int32(chunk, at)[0]
     except (ValueError, StructError):
-        return False
-    raw = chunk[at + 4 : at + 4 + size] if 0 <= size <= _LONGEST else b""
-    value = statement.tenants[0].type, raw
-    if value in watch.raws:
-        return True
-    if raw and len(watch.raws) < _MOST:
-        watch.raws.add(value)
-    return False
+        return None
+    raw = chunk[at + 4 : at + 4 + size]
+    return (formats, raw) if 0 < size <= _LONGEST and len(raw) == size else None
+
+
+def passes(session: Session, kind: Kind) -> None:
+    """A transaction begins or ends, by a statement that does nothing else."""
+    watch = watch_of(session)
+    state = watch.tenants
+    if kind is Kind.BEGIN:
+        state.begin()
+    else:
+        if state.has_settings:
+            watch.raws.clear()
+        state.end(failed=kind is Kind.ROLLBACK)
+    session.watched = state.watches
 
 
 def _learn(session: Session, statement: Statement, given: Given) -> None:
@@ -218,6 +257,9 @@ def _follow(
         return None
     if statement.frees and session.judge is not None:
         session.judge.owners.forget()
+    if statement.border is not None:
+        passes(session, statement.border)
+        return None
     watch = watch_of(session)
     watch.raws.clear()
     state = watch.tenants
@@ -356,7 +398,8 @@ def ended(session: Session, *, failed: bool, owed: bool) -> None:
         return
     state = watch.tenants
     state.answered(failed=failed)
-    watch.raws.clear()
+    if failed or state.has_settings:
+        watch.raws.clear()
     if failed and session.judge is not None:
         # What was learned in it may not be there.
         session.judge.owners.forget()

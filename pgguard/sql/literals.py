@@ -32,6 +32,9 @@ _PREFIX: Final = re.compile(rb"(?:(?:^|[^A-Za-z0-9_$\x80-\xff])[eEbBxXnN]|&)\Z")
 _UNREAD: Final = frozenset({"bad", "open"})
 """Strings with a prefix, dollar quotes, comments in comments, what is not closed."""
 _LONGEST: Final = 32 * 1024
+_FOUND: Final = 2048
+_MOST_FOUND: Final = 20
+_ANY: Final = rb"'[^']*(?:''[^']*)*'|\.?[0-9][0-9.]*(?:[eE][-+]?[0-9]+)?"
 
 
 def number_of(text: bytes, place: int) -> int:
@@ -55,6 +58,25 @@ def literal_at(text: bytes, number: int) -> str | None:
     before = text[:start].rstrip(b" \t\r\n")
     signed = before.endswith(b"-") and not before[:-1].rstrip()[-1:].isalnum()
     return f"-{word}" if signed else word
+
+
+@lru_cache(maxsize=1000)
+def finder(text: bytes, number: int) -> re.Pattern[bytes] | None:
+    """What matches texts of the same shape, and has the literal with that number for its only
+    group; None if a text is too long for that, or its shape too odd."""
+    found = _literals(text) if len(text) <= _FOUND and shape.is_plain(text) else []
+    if not 0 <= number < len(found) <= _MOST_FOUND:
+        return None
+    pieces: list[bytes] = []
+    at = 0
+    for place, (start, end) in enumerate(found):
+        before = text[at:start]
+        if place == number and before.rstrip(b" \t\r\n")[-1:] in (b"-", b"+"):
+            # Its value is more than the literal.
+            return None
+        pieces.append(re.escape(before) + (b"(%b)" if place == number else b"(?:%b)") % _ANY)
+        at = end
+    return re.compile(b"".join([*pieces, re.escape(text[at:])]))
 
 
 @lru_cache(maxsize=1)

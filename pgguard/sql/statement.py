@@ -17,7 +17,7 @@ from pgguard.sql.literals import number_of
 if TYPE_CHECKING:
     from pgguard.findings import Relation
     from pgguard.sql.assignments import Assignment
-    from pgguard.sql.session_effects import Effect
+    from pgguard.sql.session_effects import Effect, Kind
 
 PENDING: Final = -1
 """A statement's verdict before it was judged."""
@@ -190,6 +190,7 @@ class Statement:
         "_fingerprint",
         "_masked",
         "assigned",
+        "border",
         "clean",
         "code",
         "cut",
@@ -197,6 +198,7 @@ class Statement:
         "facts",
         "frees",
         "keys",
+        "literal",
         "marks",
         "nulls",
         "parameter_types",
@@ -251,6 +253,11 @@ class Statement:
         """A parameter is the tenant of a new row, and may be NULL: then the row is everybody's."""
         self.varies = False
         """The values of an execution decide whether it names one tenant."""
+        self.literal = -1
+        """The number of the only literal that names its tenant, if nothing else does and it brings
+        no key; else -1. Known once `number` has been called."""
+        self.border: Kind | None = None
+        """It begins or ends a transaction, and that is all."""
         self.single = 0
         """The only parameter that names its tenant, if nothing else does; else 0."""
         self.marks = False
@@ -293,6 +300,15 @@ class Statement:
             one._replace(constants=tuple(_numbered(each, text) for each in one.constants))
             for one in self.keys
         )
+        numbers = {
+            one.place if one.kind == "literal" else -1
+            for value in self.tenants
+            for one in value.constants
+        }
+        types = {value.type for value in self.tenants}
+        creates = any(value.use == "create" for value in self.tenants)
+        simple = len(numbers) == len(types) == 1 and not (creates or self.keys or self.varies)
+        self.literal = numbers.pop() if simple else -1
 
     def shorten(self, size: int) -> None:
         """Keep no more of the text than reports show; it must have been read."""

@@ -16,7 +16,7 @@ from pgguard.sql import effects
 from pgguard.sql.assignments import assignments
 from pgguard.sql.cache import SHAPED, TOO_MANY, StatementCache
 from pgguard.sql.facts.reading import TOO_LONG, read, unread
-from pgguard.sql.session_effects import UNREAD, Kind
+from pgguard.sql.session_effects import ENDS, UNREAD, Kind
 from pgguard.sql.statement import Facts, Part, Statement
 from pgguard.tenancy import naming, rules
 from pgguard.tenancy.model import Catalogue, Model, TenancySettings
@@ -336,6 +336,9 @@ class Judge:
             or any("d" in write.actions for part in facts.parts for write in part.writes)
         )
         statement.marks = statement.marks or statement.frees
+        only = len(facts.parts) == len(facts.session) == 1 and not statement.frees
+        kind = facts.session[0].kind if only and statement.marks else None
+        statement.border = kind if kind in ENDS else None
         found = assignments(statement.text) if moves and kinds else ()
         statement.assigned = tuple(one for one in found if one.name in named)
 

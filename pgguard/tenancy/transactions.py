@@ -56,6 +56,21 @@ class Tenants:
         return bool(self._levels or self._local or any(self._session.values()))
 
     @property
+    def has_settings(self) -> bool:
+        """Whether a tenant setting was made that still holds."""
+        return bool(self._local or self._session)
+
+    def also(self, key: str) -> bool:
+        """Whether a statement that names this tenant alone is one more of the same: it is the first
+        of its transaction, then, or the tenant has been named in it."""
+        if not self._levels or key in self.keys:
+            return True
+        if self.keys or self._announced:
+            return False
+        self.keys[key] = None
+        return True
+
+    @property
     def settings(self) -> dict[str, str]:
         """Tenant settings as they are now; empty = names nobody."""
         return {**self._session, **self._local}

@@ -141,6 +141,35 @@ def test_a_transaction_of_two_tenants_is_found_once(observing: RunningGuard, *, 
         assert codes(observing, name) == {"PGG103": 1}
 
 
+@pytest.mark.parametrize("text", [True, False])
+def test_a_value_that_is_known_is_compared_with_another_setting(
+    observing: RunningGuard, *, text: bool
+) -> None:
+    name = f"known{text}.py"
+    query = f"SELECT note FROM items WHERE tenant_id = '{A}'"
+    with connect(observing, name) as session:
+
+        def own() -> None:
+            for _ in range(3):
+                session.execute(query if text else OWN, None if text else [A])
+
+        for _ in range(2):
+            session.execute("SELECT set_config('app.tenant_id', %s, false)", [A])
+            session.execute("BEGIN")
+            own()
+            session.execute("COMMIT")
+            own()
+        assert codes(observing, name) == {}
+        session.execute("BEGIN")
+        session.execute(f"SET app.tenant_id = '{B}'")
+        session.execute("ROLLBACK")
+        own()
+        assert codes(observing, name) == {}
+        session.execute("SELECT set_config('app.tenant_id', %s, false)", [B])
+        own()
+        assert codes(observing, name) == {"PGG102": 3}
+
+
 def test_a_savepoint_takes_a_setting_back(observing: RunningGuard) -> None:
     with connect(observing, "savepoint.py") as session:
         session.execute("BEGIN")

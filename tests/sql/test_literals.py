@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pgguard.sql.literals import literal_at, number_of
+from pgguard.sql.literals import finder, literal_at, number_of
 from pgguard.sql.shape import shape
 
 
@@ -36,3 +36,48 @@ def test_texts_of_one_shape_number_their_literals_alike() -> None:
 def test_what_might_be_read_otherwise_is_not_read(text: bytes) -> None:
     assert number_of(text, text.rindex(b"'b'")) == -1
     assert literal_at(text, 0) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "number", "other", "found"),
+    [
+        (
+            b"SELECT 1 FROM t WHERE x = 'a' AND y = 2",
+            1,
+            b"SELECT 7 FROM t WHERE x = 'b''c' AND y = 3",
+            b"'b''c'",
+        ),
+        (b"SELECT 1 FROM t WHERE x = 2", 1, b"SELECT 11 FROM t WHERE x = 1.5e3", b"1.5e3"),
+        (b'SELECT "a1" FROM t WHERE x = 2', 0, b'SELECT "a1" FROM t WHERE x = .5', b".5"),
+    ],
+)
+def test_a_literal_is_found_in_texts_of_its_shape(
+    text: bytes, number: int, other: bytes, found: bytes
+) -> None:
+    pattern = finder(text, number)
+    assert pattern is not None
+    match = pattern.fullmatch(other)
+    assert match is not None
+    assert match.groups() == (found,)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        (b"SELECT 1", 1),
+        (b"SELECT 1 FROM t WHERE x = - 5", 1),
+        (b"SELECT E'a' = 'b'", 0),
+        (b"SELECT 1 -- one", 0),
+        (b"SELECT " + b"1, " * 30 + b"1", 0),
+        (b"SELECT 1" + b" " * 3000, 0),
+    ],
+)
+def test_what_is_signed_odd_or_too_long_is_not_found(text: bytes, number: int) -> None:
+    assert finder(text, number) is None
+
+
+def test_another_text_than_one_of_the_shape_is_no_match() -> None:
+    pattern = finder(b"SELECT a FROM t WHERE x = 2", 0)
+    assert pattern is not None
+    assert pattern.fullmatch(b"SELECT a FROM t WHERE x = 2 OR y = 3") is None
+    assert pattern.fullmatch(b"SELECT a FROM t WHERE y = 2") is None

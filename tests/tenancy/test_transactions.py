@@ -92,3 +92,25 @@ def test_set_local_outside_of_a_transaction_does_nothing() -> None:
     tenants = Tenants()
     tenants.set(NAME, "a", local=True)
     assert tenants.setting(NAME) is None
+
+
+def test_one_more_statement_of_the_same_tenant_says_nothing_new() -> None:
+    state = Tenants()
+    assert state.also("a")
+    assert not state.keys
+    state.begin()
+    assert state.also("a")
+    assert list(state.keys) == ["a"]
+    assert state.also("a")
+    assert not state.also("b")
+    state.end(failed=False)
+    state.begin()
+    assert state.also("b")
+
+
+def test_a_setting_of_the_transaction_is_compared_with_its_first_statement() -> None:
+    state = Tenants()
+    state.begin()
+    state.set("app.tenant_id", "a", local=True)
+    assert state.has_settings
+    assert not state.also("b")
