@@ -92,6 +92,10 @@ class Pipeline:
     def ready(self) -> bool:
         """A ReadyForQuery came; whether more is owed behind it."""
         entries = self.entries
+        if len(entries) == 1 and isinstance(entries, list):
+            entries.clear()
+            self.mixed = self.skipping = False
+            return False
         done = 0
         for entry in entries:
             done += 1

@@ -467,15 +467,16 @@ class SharedServer(Server):
         before, rolled_back = self.status, self.rolled_back
         super()._ready(status, now)
         session = self.session
-        if status == "I" and session is not None:
-            tracked = session.tracked
-            if tracked.in_transaction:
-                if rolled_back or before == "E":
-                    tracked.rollback()
-                else:
-                    tracked.commit()
-                self.settings = dict(tracked.settings)
-        if status == "I" and not self.walking:
+        if status != "I" or session is None:
+            return
+        tracked = session.tracked
+        if tracked.in_transaction:
+            if rolled_back or before == "E":
+                tracked.rollback()
+            else:
+                tracked.commit()
+            self.settings = dict(tracked.settings)
+        if session.pinned and not self.walking:
             self._count_pinned()
 
 
