@@ -35,6 +35,21 @@ def break_off(session: Session, data: bytes, kind: int) -> None:
     server.write_eof()
 
 
+def ends_alone(session: Session, kind: int, length: int) -> bool:
+    """Whether Postgres, which has no part in a session without a server, would end it over that
+    header; then it has ended: over the type with FATAL, over the length without a word."""
+    hub = session.hub
+    if kind not in EXPECTED:
+        hub.session_violated(session, f"invalid frontend message type {kind}")
+        return True
+    if 4 <= length <= FRONTEND_LIMIT[kind]:
+        return False
+    what = BAD_LENGTH % kind
+    hub.emit(ProtocolBroken(hub.clock(), session.address, session.client.key, what))
+    hub.end_session(session, what)
+    return True
+
+
 def go_on(session: Session, data: bytes) -> None:
     """More behind a header of unknown type that is not whole (`session.partial`): Postgres has got
     so much of it already, because it ends the connection over the type alone."""

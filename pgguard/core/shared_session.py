@@ -15,7 +15,7 @@ from pgguard.core import handover, holding, sequences, tapping, usual
 from pgguard.core.ahead import HELD_LIMIT, has_left
 from pgguard.core.gate import concerns_databases
 from pgguard.core.learning import CLEARING, Answered, Sent, learn
-from pgguard.core.malformed import BAD_LENGTH
+from pgguard.core.malformed import ends_alone
 from pgguard.core.pins import Pins, Reason
 from pgguard.core.prepared import Names, Prepared
 from pgguard.core.session import Session
@@ -27,7 +27,6 @@ from pgguard.sql.cache import DIGITS
 from pgguard.sql.effects import ANY, DDL, SEQUENCES
 from pgguard.sql.session_effects import Effect, Kind
 from pgguard.wire import backend, codes
-from pgguard.wire.codes import FRONTEND_LIMIT
 
 if TYPE_CHECKING:
     from pgguard.core.hub import Hub
@@ -182,8 +181,7 @@ class SharedSession(Session):
         pos = 0
         while len(held) - pos >= 5:
             kind, length = _header(held, pos)
-            if length < 4 or length > FRONTEND_LIMIT[kind]:
-                self.hub.session_violated(self, BAD_LENGTH % kind)
+            if ends_alone(self, kind, length):
                 return
             after = pos + 1 + length
             alone = kind == codes.PARSE and held.startswith(_SYNC, after)
@@ -240,6 +238,8 @@ class SharedSession(Session):
         self.dropping = True
         while self.dropping and len(held) - pos >= 5:
             kind, length = _header(held, pos)
+            if ends_alone(self, kind, length):
+                return
             if kind == codes.TERMINATE:
                 self.hub.end_session(self, "closed by the client")
                 return

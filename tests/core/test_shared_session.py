@@ -199,6 +199,27 @@ def test_one_that_leaves_while_its_statement_runs_is_served_to_the_end_by_the_se
 ENDED = (SessionState.CLOSING, SessionState.CLOSED)
 
 
+@pytest.mark.parametrize(
+    ("junk", "said"),
+    [
+        (b"Q\0\0\0\x03", []),
+        (b"S\0\0\xff\xff", []),
+        (b"P\xff\xff\xff\xff", []),
+        (b"y\0\0\0\4", ["ErrorResponse FATAL 08P01"]),
+        (b"p\0\0\0\5\0", ["ErrorResponse FATAL 08P01"]),
+    ],
+)
+def test_who_has_no_server_is_ended_over_a_header_as_by_postgres(
+    junk: bytes, said: list[str]
+) -> None:
+    shared = Shared()
+    session, _ = idle(shared)
+    shared.world.receive(session, junk)
+    assert [" ".join(line.split()[:3]) for line in shared.heard(session)] == said
+    assert session.state in ENDED
+    shared.world.end()
+
+
 def dialling() -> tuple[Shared, SharedSession]:
     """A session for whose statement a server is being connected."""
     shared = Shared()
