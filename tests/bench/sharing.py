@@ -47,7 +47,7 @@ SCENARIOS = (
 ROWS_BAR = 2.2
 CONNECT_BARS = {"trust": 10.0, "SCRAM": 1.5}
 """Lowest ratio to the rate of Postgres itself."""
-NO_LOSS = {"trust": 3.0, "SCRAM": 0.9}
+NO_LOSS = {"trust": 7.5, "SCRAM": 0.9}
 """The same in the short form, which tells a loss from what is reached today."""
 
 SESSION_BAR = 4 * 1024

@@ -309,3 +309,43 @@ def test_what_blocks_a_queue_is_its_own_cap_before_all_else(play: Play) -> None:
     assert stage.shares["a"].blocked_by == "cap"
     assert stage.shares["b"].blocked_by == "total"
     assert list(stage.room.holders()) == list(stage.shares["a"].holders)
+
+
+@pytest.mark.parametrize("serial", [False, True])
+@pytest.mark.parametrize("total", [None, 1, 2, 3, 5])
+@pytest.mark.parametrize("others", range(4))
+@pytest.mark.parametrize("own", range(4))
+@pytest.mark.parametrize("cap", [1, 2, 3])
+def test_who_is_granted_at_once_would_have_been_granted_from_the_queue(
+    play: Play, cap: int, own: int, others: int, total: int | None, serial: bool
+) -> None:
+    """And leaves the room as if he had been in one."""
+
+    def room() -> Stage:
+        stage = play(total, serial=serial)
+        for name, times in (("b", others), ("a", own)):
+            for ticket in stage.ask(name, times, cap):
+                stage.served()
+                if ticket.state is TicketState.QUEUED:
+                    stage.room.leave(ticket, TicketState.ABANDONED, stage.now)
+        stage.shares.setdefault("a", Share("a", ClientLimits(cap)))
+        return stage
+
+    def left(stage: Stage) -> object:
+        one, all_of = stage.shares["a"], stage.room
+        holding = [(share.name, share.held, share.reserve) for share in all_of.holding]
+        return holding, all_of.held, all_of.reserved, one.held, one.reserve, one.peak, one.entry
+
+    at_once, queued = room(), room()
+    share = at_once.shares["a"]
+    ticket = Ticket(share, at_once.holder(), 99, at_once.now)
+    granted = at_once.room.grant_at_once(ticket, at_once.now)
+    queued.ask("a", cap=cap)
+    from_the_queue = queued.served() == "a"
+    assert granted == (from_the_queue and not serial)
+    if granted:
+        assert ticket.state is TicketState.GRANTED
+        assert ticket.waited(at_once.now) == 0
+        assert left(at_once) == left(queued)
+    else:
+        assert ticket.state is TicketState.QUEUED
