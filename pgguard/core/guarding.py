@@ -17,7 +17,7 @@ from pgguard.core import tapping
 from pgguard.core.entry import ABOVE_NOTICE
 from pgguard.core.gate import concerns_databases
 from pgguard.core.watching import watch_of
-from pgguard.core.weighing import is_known, parse_of, weigh
+from pgguard.core.weighing import expect, is_known, parse_of
 from pgguard.sql.effects import ANY, TRANSACTION
 from pgguard.tenancy.policy import Action
 from pgguard.tenancy.refusals import refusal
@@ -107,8 +107,8 @@ def _weighed(session: Session, statement: Statement, chunk: bytes, at: int) -> S
     if kind == codes.BIND:
         text, oids = parse_of(chunk, at)
         text = text or _own_text(session, statement, message)
-        return weigh(session, statement, message, text=text, oids=oids)
-    return weigh(session, statement, message)
+        return expect(session, statement, message, text=text, oids=oids)
+    return expect(session, statement, message)
 
 
 def _has_values(statement: Statement) -> bool:
@@ -268,12 +268,14 @@ def weighed(
     session: SharedSession, statement: Statement, raw: bytes, prepared: Prepared | None = None
 ) -> Statement:
     """What a Query or Bind of it says by its values."""
+    if prepared is not None and prepared.rows and statement.verdict >= tapping.MINIMUM:
+        tapping.described(session, statement, prepared.rows)
     if not _has_values(statement):
         return statement
     if prepared is None:
-        return weigh(session, statement, raw)
+        return expect(session, statement, raw)
     text = prepared.body.partition(b"\0")[0]
-    return weigh(session, statement, raw, text=text, oids=prepared.types or ())
+    return expect(session, statement, raw, text=text, oids=prepared.types or ())
 
 
 def _fails_anyway(server: Server, statement: Statement) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from pgguard.core import tapping
 from pgguard.core.watching import watch_of
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def name(session: Session, under: bytes, statement: Statement, text: bytes = b""
     prepared[under] = statement
     if (statement.tenants or statement.marks) and text and text != statement.text:
         watch_of(session).keep_text(under, text)
+    tapping.prepares(session, statement)
     if len(prepared) > PREPARED_LIMIT:
         # What was not prepared after all, or deallocated by SQL, is never taken out.
         del prepared[next(iter(prepared))]

@@ -8,9 +8,12 @@ one attribute of the server in each chunk.
 
 from __future__ import annotations
 
+from contextlib import suppress
+from struct import error as StructError  # noqa: N812
 from typing import TYPE_CHECKING
 
 from pgguard.core.pipeline import BATCH, BATCH_NAMED, BIND, QUERY
+from pgguard.core.watching import watch_of
 from pgguard.findings import Verdict
 from pgguard.tenancy.results import Look, columns_of
 from pgguard.tenancy.variants import variant
@@ -23,40 +26,86 @@ if TYPE_CHECKING:
     from pgguard.tenancy.judge import Judge
 
 EVERY = 0.1
+MINIMUM = Verdict.by_id
+"""From here on statements are flagged."""
 _EXECUTIONS = frozenset({BIND, QUERY, BATCH, BATCH_NAMED})
 
 
 class Tap:
     """One look; `statement` None = whatever the session sends next."""
 
-    __slots__ = ("look", "statement")
+    __slots__ = ("look", "prepares", "statement")
 
-    def __init__(self, look: Look, statement: Statement | None) -> None:
+    def __init__(self, look: Look, statement: Statement | None, *, prepares: bool = False) -> None:
         self.look, self.statement = look, statement
+        self.prepares = prepares
+        """It is only to tell what its executions return."""
 
 
-def watch(session: Session, statement: Statement, expected: frozenset[str] = frozenset()) -> None:
+def prepares(session: Session, statement: Statement) -> None:
+    """A Parse gives the statement a name, and is the first that is owed: what it is described as
+    counts for executions that are not described any more."""
+    server, judge = session.server, session.judge
+    if server is None or judge is None or Verdict.no_tenant_data <= statement.verdict < MINIMUM:
+        return
+    if server.tap is not None and server.tap.statement is not None:
+        server.tap = None
+    elif len(server.pipeline.entries) == 1:
+        server.tap = _tap(judge, statement, frozenset())
+        if server.tap is not None:
+            server.tap.prepares = True
+
+
+def described(session: Session, statement: Statement, rows: bytes) -> None:
+    """The body of a RowDescription, without formats, that a flagged statement had when it was
+    prepared."""
+    judge, guard = session.judge, watch_of(session)
+    tap = _tap(judge, statement, frozenset()) if judge is not None else None
+    if tap is None or not rows or statement.text in guard.described:
+        return
+    with suppress(ValueError, IndexError, StructError):
+        tap.look.describe(rows, formats=False)
+        guard.describe(statement.text, tap.look.found)
+
+
+def watch(session: Session, statement: Statement) -> None:
     """A statement was sent alone, and its answer is the next that comes."""
     server, judge = session.server, session.judge
     if server is None or judge is None or statement.verdict < Verdict.by_id:
         return
     if statement.facts is None or len(statement.facts.parts) != 1:
         return
-    if server.tap is not None and server.tap.statement is not None:
+    tap = server.tap
+    if tap is not None and tap.statement is not None and not tap.prepares:
         # Two in one batch: whose rows come is not sure.
         server.tap = None
-    else:
-        server.tap = _tap(judge, statement, expected)
+        return
+    guard = session.guard
+    settings: tuple[str, ...] = ()
+    expected: frozenset[str] = frozenset()
+    if guard is not None:
+        settings = tuple(text for text in guard.tenants.settings.values() if text)
+        of, named = guard.expected
+        expected = named if of is statement else expected
+    server.tap = _tap(judge, statement, expected, settings)
+    if server.tap is not None and guard is not None:
+        server.tap.look.found = guard.described.get(statement.text, [])
 
 
-def _tap(judge: Judge, statement: Statement | None, expected: frozenset[str]) -> Tap | None:
+def _tap(
+    judge: Judge,
+    statement: Statement | None,
+    expected: frozenset[str],
+    settings: tuple[str, ...] = (),
+) -> Tap | None:
     model = judge.model
     if model is None or not model.roles:
         return None
     if judge.looked_at is None or judge.looked_at[0] is not model:
         judge.looked_at = model, columns_of(model)
     columns = judge.looked_at[1]
-    return Tap(Look(columns, judge.owners, expected), statement) if columns else None
+    look = Look(columns, judge.owners, expected, settings)
+    return Tap(look, statement) if columns else None
 
 
 def feed(server: Server, data: bytes) -> None:
@@ -70,6 +119,10 @@ def feed(server: Server, data: bytes) -> None:
     if not tap.look.feed(data):
         return
     server.tap = None
+    if tap.statement is not None and tap.look.found:
+        watch_of(session).describe(tap.statement.text, tap.look.found)
+    if tap.prepares:
+        return
     why = tap.look.proof()
     alone = sum(1 for entry in server.pipeline.entries if entry in _EXECUTIONS) < 2
     statement = tap.statement or (session.last if alone else None)

@@ -12,6 +12,7 @@ from pgguard.tenancy.transactions import Tenants
 if TYPE_CHECKING:
     from pgguard.core.session import Session
     from pgguard.sql.statement import Statement
+    from pgguard.tenancy.results import Column
 
 Raw = tuple[str, bytes, bytes]
 """The type of the column that it is compared with, the formats of a Bind (empty for a literal), and
@@ -36,8 +37,10 @@ class Watch:
         "_number",
         "asked",
         "blocked",
+        "described",
         "drop",
         "dropping",
+        "expected",
         "final",
         "names",
         "pending",
@@ -75,7 +78,16 @@ class Watch:
         """One that is not known yet, and whose execution is about to be weighed."""
         self.texts: dict[bytes, bytes] = {}
         """By name the texts of statements that are known by another text of their shape."""
+        self.expected: tuple[Statement | None, frozenset[str]] = None, frozenset()
+        """The tenant that the newest execution of a flagged statement named, if it is one."""
+        self.described: dict[bytes, list[Column | None]] = {}
+        """By the text of flagged statements: what of their results is looked at."""
         self._number = 0
+
+    def describe(self, text: bytes, found: list[Column | None]) -> None:
+        if len(self.described) >= MOST_NAMES:
+            del self.described[next(iter(self.described))]
+        self.described[text] = found
 
     def keep_text(self, name: bytes, text: bytes) -> None:
         if len(self.texts) >= MOST_NAMES:

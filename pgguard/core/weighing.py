@@ -87,6 +87,30 @@ def weigh(
     return _shown(session, statement, Given(text, () if by_text else parameters(message[5:], oids)))
 
 
+def expect(
+    session: Session,
+    statement: Statement,
+    message: bytes,
+    *,
+    text: bytes = b"",
+    oids: Sequence[int] = (),
+) -> Statement:
+    """`weigh`, and for a flagged statement the tenant that it names is remembered: rows of another
+    one are proof of a leak (PGG107)."""
+    shown = weigh(session, statement, message, text=text, oids=oids)
+    if shown.verdict >= Verdict.by_id and shown.tenants and not shown.marks:
+        shown.number()
+        if message[:1] == b"Q":
+            given = Given(message[5:-1])
+        else:
+            given = Given(text, parameters(message[5:], oids))
+        found = named(shown.tenants, given)
+        keys = frozenset((*found.statement, *found.others))
+        one = keys if found.sure and len(keys) == 1 else frozenset()
+        watch_of(session).expected = shown, one
+    return shown
+
+
 def _counts(session: Session, statement: Statement) -> bool:
     """Whether it matters what the values of an execution are."""
     if statement.nulls or (statement.keys and statement.verdict == Verdict.by_id):

@@ -62,16 +62,33 @@ def columns_of(model: Model) -> dict[tuple[int, int], Column]:
 
 
 class Look:
-    """At the answer to one statement; `expected` are the tenants that it named, if known."""
+    """At the answer to one statement; `expected` is the tenant that it named, if it is known to be
+    one, and `settings` the tenant settings of its session."""
 
-    __slots__ = ("_columns", "_found", "_owners", "_rest", "_rows", "_skip", "expected", "seen")
+    __slots__ = (
+        "_columns",
+        "_owners",
+        "_rest",
+        "_rows",
+        "_settings",
+        "_skip",
+        "expected",
+        "found",
+        "seen",
+    )
 
     def __init__(
-        self, columns: dict[tuple[int, int], Column], owners: Owners, expected: frozenset[str]
+        self,
+        columns: dict[tuple[int, int], Column],
+        owners: Owners,
+        expected: frozenset[str],
+        settings: tuple[str, ...] = (),
     ) -> None:
         self._columns, self._owners, self.expected = columns, owners, expected
-        self._found: list[Column | None] = []
-        """The columns of the result that is coming; empty = nothing in it is looked at."""
+        self._settings = settings
+        self.found: list[Column | None] = []
+        """The columns of the result that is coming, by its RowDescription or, where none comes, an
+        earlier one of the same statement; empty = nothing in it is looked at."""
         self._rest, self._skip, self._rows = b"", 0, 0
         self.seen: dict[str, set[str]] = {}
         """Tenants by the column they were seen in."""
@@ -96,8 +113,8 @@ class Look:
                 break
             try:
                 if kind == _DESCRIPTION:
-                    self._describe(chunk[pos + 5 : after])
-                elif kind == _ROW and self._found and not self._row(chunk[pos + 5 : after]):
+                    self.describe(chunk[pos + 5 : after])
+                elif kind == _ROW and self.found and not self._row(chunk[pos + 5 : after]):
                     return True
             except (ValueError, IndexError, StructError):
                 return True
@@ -106,36 +123,37 @@ class Look:
         return False
 
     def _wanted(self, kind: int, length: int) -> bool:
-        return length <= _LONGEST and (kind == _DESCRIPTION or bool(self._found))
+        return length <= _LONGEST and (kind == _DESCRIPTION or bool(self.found))
 
     def proof(self) -> str:
         """What is proved, in words; empty if nothing is."""
-        everybody = set(self.expected).union(*self.seen.values())
-        if len(everybody) < 2 or not self.seen:
-            return ""
         names = ", ".join(self.seen)
         met = set().union(*self.seen.values())
-        if self.expected and len(met) == 1:
+        if len(met) > 1:
+            return f"rows of {len(met)} tenants came back in {names}"
+        if len(self.expected) == 1 and met - self.expected:
             return f"a row of another tenant than the statement's came back in {names}"
-        return f"rows of {len(met)} tenants came back in {names}"
+        return ""
 
-    def _describe(self, body: bytes) -> None:
+    def describe(self, body: bytes, *, formats: bool = True) -> None:
+        """Body of a RowDescription, perhaps without its formats; raises IndexError, ValueError or
+        struct.error."""
         found: list[Column | None] = []
         at = 2
         for _ in range(_int16(body, 0)[0]):
             at = body.index(0, at) + 1
             oid, number, _ = _column(body, at)
             found.append(self._columns.get((oid, number)))
-            at += _AFTER_NAME
+            at += _AFTER_NAME if formats else _AFTER_NAME - 2
         tenants = any(one is not None and one.tenant for one in found)
-        self._found = found if tenants else []
+        self.found = found if tenants else []
 
     def _row(self, body: bytes) -> bool:
         self._rows += 1
         at = 2
         keys: list[tuple[Column, str]] = []
         tenants: dict[TableName, str] = {}
-        for column in self._found:
+        for column in self.found:
             size = _int32(body, at)[0]
             at += 4
             if column is not None and size >= 0:
@@ -143,6 +161,9 @@ class Look:
                 if value is None and column.tenant:
                     return False
                 if value is not None and column.tenant:
+                    if self._settings:
+                        named = {canonical(text, column.type) for text in self._settings}
+                        self.expected, self._settings = self.expected | named, ()
                     self.seen.setdefault(column.shown, set()).add(value)
                     tenants[column.table] = value
                 elif value is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import asyncpg
 import psycopg
@@ -249,3 +250,38 @@ def test_a_value_that_crosses_is_found_each_time(observing: RunningGuard) -> Non
         for tenant in (A, A, B, B, A, B):
             session.execute(OWN, [tenant])
         assert codes(observing, "again.py") == {"PGG102": 3}
+
+
+def test_a_row_of_another_tenant_than_a_parameter_names_is_proof(observing: RunningGuard) -> None:
+    query = (
+        "SELECT i.tenant_id FROM items i JOIN items own ON own.tenant_id = %s AND i.note > own.note"
+    )
+    with connect(observing, "another.py") as session:
+        assert session.execute(query, [A]).fetchall() == [(UUID(B),)]
+        assert codes(observing, "another.py") == {"PGG101": 1, "PGG107": 1}
+
+
+def test_a_row_of_another_tenant_than_the_setting_is_proof(observing: RunningGuard) -> None:
+    with connect(observing, "other.py") as session:
+        session.execute("SELECT set_config('app.tenant_id', %s, false)", [A])
+        session.execute("SELECT tenant_id FROM items WHERE note = 'one'")
+        assert codes(observing, "other.py") == {"PGG101": 1}
+        session.execute("SELECT tenant_id FROM items WHERE note = 'two'")
+        assert codes(observing, "other.py") == {"PGG101": 2, "PGG107": 1}
+
+
+def test_results_that_were_described_when_they_were_prepared_are_looked_at(
+    observing: RunningGuard,
+) -> None:
+    async def main() -> None:
+        connection = await asyncpg.connect(
+            observing.url(), server_settings={"application_name": "described.py"}
+        )
+        # asyncpg describes once, in one batch with the first execution, and has its rows in binary.
+        leak = await connection.prepare("SELECT tenant_id FROM items WHERE note <> $1")
+        for word in ("x", "y", "z"):
+            assert len(await leak.fetch(word)) == 2
+        assert codes(observing, "described.py")["PGG107"] >= 2
+        await connection.close()
+
+    asyncio.run(main())

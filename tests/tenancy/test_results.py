@@ -96,3 +96,31 @@ def test_no_bytes_make_it_fail(data: bytes) -> None:
 def test_an_integer_is_sniffed_in_both_formats() -> None:
     assert sniffed(b"5", "int8") == sniffed(struct.pack(">q", 5), "int8") == "5"
     assert sniffed(b"xyz", "int8") is None
+
+
+def test_a_description_of_before_counts_until_another_one_comes() -> None:
+    before = look()
+    before.describe(description((900, 3))[5:])
+    again = look(A)
+    again.found = before.found
+    again.feed(row(B.bytes) + ready())
+    assert again.proof().startswith("a row of another tenant")
+    other = look(A)
+    other.found = before.found
+    other.feed(description((900, 1)) + row(B.bytes) + ready())
+    assert not other.proof()
+
+
+def test_a_description_may_lack_its_formats() -> None:
+    fields = b"x\0" + struct.pack(">IHIhi", 900, 1, 25, -1, -1)
+    fields += b"y\0" + struct.pack(">IHIhi", 900, 3, 25, -1, -1)
+    one = look()
+    one.describe(struct.pack(">H", 2) + fields, formats=False)
+    assert [column.name if column else "" for column in one.found] == ["id", "tenant_id"]
+
+
+def test_a_setting_is_compared_as_the_column_is_typed() -> None:
+    for text, proof in ((str(A).upper(), False), (str(B), True)):
+        one = Look(COLUMNS, Owners(), frozenset(), (text,))
+        one.feed(description((900, 3)) + row(str(A).encode()) + ready())
+        assert bool(one.proof()) is proof
