@@ -114,7 +114,7 @@ class Gate:
         for database, old in list(self.judges.items()):
             judge = Judge(settings, self._counters)
             # A version is never used twice, so that no verdict of the old settings passes for new.
-            judge.version = old.version
+            judge.version, judge.news = old.version, old.news
             if old.model is not None:
                 judge.set_catalogue(old.model.catalogue)
             self.judges[database] = judge
@@ -261,13 +261,18 @@ class Gate:
         model: Model | None = None,
         *,
         newest: bool = True,
+        moment: int = 0,
     ) -> None:
-        """The catalogue as it was when the reading began, and the model if it is made already.
+        """The catalogue as it was when the reading began, at that `moment` of the judge's news, and
+        the model if it is made already.
 
         Verdicts that waited can be given up waiting for now. Not `newest`: it has been asked for
         anew since, so they go on waiting.
         """
-        self.judge(database).set_catalogue(catalogue, model)
+        judge = self.judge(database)
+        if judge.news.read(moment):
+            judge.version += 1
+        judge.set_catalogue(catalogue, model)
         if newest:
             self._changing.discard(database)
 

@@ -114,6 +114,7 @@ def marked(server: SharedServer) -> None:
 def check(session: SharedSession, server: SharedServer) -> None:
     """Ask Postgres what statements that may have done anything have left behind."""
     session.unverified, server.checking = False, True
+    server.checked_at = session.hub.clock()
     server.row = []
     texts = []
     if session.names.bare:

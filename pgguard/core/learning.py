@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from pgguard.core import defining
 from pgguard.core.pins import Reason
 from pgguard.core.tracked import RESET
 from pgguard.core.upkeep import TEMPORARY, make
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pgguard.core.shared_session import SharedSession
+    from pgguard.tenancy.news import Definition
 
 CLEARING = frozenset({Kind.DEALLOCATE_ALL, Kind.DISCARD_ALL})
 """What takes all prepared statements away."""
@@ -41,6 +43,8 @@ class Sent(NamedTuple):
     """The text without its literals, for those who ask why a server is kept."""
     parameters: bool
     """Some of it came with Bind, so that the text does not say it all."""
+    defines: Definition | None = None
+    """The news that its DDL is."""
 
 
 class Answered(NamedTuple):
@@ -58,6 +62,7 @@ class Answered(NamedTuple):
 
 def learn(session: SharedSession, batch: Sequence[Sent], answered: Answered) -> None:
     """A batch was answered."""
+    _define(session, batch, answered)
     effects = [effect for sent in batch for effect in sent.effects]
     if answered.failed:
         kinds = {effect.kind for effect in effects}
@@ -79,6 +84,32 @@ def learn(session: SharedSession, batch: Sequence[Sent], answered: Answered) -> 
         for effect in sent.effects:
             _learn(session, effect, sent, answered, alone=alone)
         _end_pins(session, sent)
+
+
+def end(session: SharedSession, *, undone: bool, failed: bool) -> None:
+    """The transaction in which it has made settings is over; `failed`: with an error."""
+    tracked = session.tracked
+    if undone:
+        tracked.rollback()
+    else:
+        tracked.commit()
+    session.shared.settings = dict(tracked.settings)
+    if failed:
+        # That of its COMMIT, or of what came behind it in the same batch.
+        session.pin(Reason.SETTING, "a transaction whose end failed", "*")
+        session.unverified = True
+
+
+def _define(session: SharedSession, batch: Sequence[Sent], answered: Answered) -> None:
+    """What becomes of its DDL."""
+    definitions = [sent.defines for sent in batch if sent.defines is not None]
+    if definitions:
+        over = answered.status == "I"
+        # Where a transaction ended in its midst, nobody knows on which side of it each stands.
+        failed = answered.failed or answered.aborted or (over and answered.controlled)
+        defining.answered(session, definitions, failed=failed, over=over)
+    if any(effect.kind is Kind.ROLLBACK_TO for sent in batch for effect in sent.effects):
+        defining.undone(session)
 
 
 def _end_pins(session: SharedSession, sent: Sent) -> None:

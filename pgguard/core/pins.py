@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Final
 from pgguard.sql.session_effects import Effect, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from pgguard.sql.statement import Statement
 
 
 class Reason(Enum):
@@ -58,9 +60,17 @@ _BRINGS: Final[dict[Kind, Reason]] = {
     Kind.LARGE_OBJECT: Reason.LARGE_OBJECT,
     Kind.SNAPSHOT: Reason.OBJECT,
     Kind.CALL: Reason.FUNCTION,
+    Kind.EXECUTE: Reason.FUNCTION,
     Kind.CODE: Reason.FUNCTION,
+    Kind.UNKNOWN: Reason.FUNCTION,
     Kind.UNREAD: Reason.UNCLEAR,
 }
+
+SUSPECTING: Final = frozenset(k for k, reason in _BRINGS.items() if reason is Reason.FUNCTION)
+"""Kinds that may be none."""
+
+MOST_SUSPECTS: Final = 32
+"""Statements of one session that are judged anew."""
 
 _ENDS_ALL: Final[dict[Kind, frozenset[Reason]]] = {
     Kind.RESET_ALL: frozenset({Reason.SETTING}),
@@ -94,6 +104,30 @@ class Pin:
         self.names: set[str] = set()
 
 
+class Suspects:
+    """The statements that pin by `FUNCTION`, so that they can be judged anew by a newer catalogue;
+    each with the moment of the news at which it was sent."""
+
+    __slots__ = ("_statements", "only_checked", "unsure")
+
+    def __init__(self) -> None:
+        self._statements: dict[Statement, int] = {}
+        self.only_checked = False
+        """One of them only Postgres can tell of."""
+        self.unsure = -1
+        """The last moment at which one was about what the catalogue did not know."""
+
+    def add(self, statement: Statement | None, moment: int = 0) -> None:
+        """None = no catalogue will say more of it."""
+        if statement is None or len(self._statements) >= MOST_SUSPECTS:
+            self.only_checked = True
+        else:
+            self._statements.setdefault(statement, moment)
+
+    def __iter__(self) -> Iterator[tuple[Statement, int]]:
+        return iter(self._statements.items())
+
+
 UNPINNED: Final[Mapping[Reason, Pin]] = MappingProxyType({})
 """The reasons of a session that has none."""
 
@@ -101,10 +135,11 @@ UNPINNED: Final[Mapping[Reason, Pin]] = MappingProxyType({})
 class Pins:
     """All reasons of one session."""
 
-    __slots__ = ("_pins",)
+    __slots__ = ("_pins", "_suspects")
 
     def __init__(self) -> None:
         self._pins: dict[Reason, Pin] = {}
+        self._suspects: Suspects | None = None
 
     def __bool__(self) -> bool:
         return bool(self._pins)
@@ -112,6 +147,12 @@ class Pins:
     @property
     def reasons(self) -> dict[Reason, Pin]:
         return self._pins
+
+    @property
+    def suspects(self) -> Suspects:
+        if self._suspects is None:
+            self._suspects = Suspects()
+        return self._suspects
 
     def add(self, reason: Reason, name: str, now: float, text: str) -> bool:
         """Returns whether the reason is new."""
@@ -155,3 +196,5 @@ class Pins:
     def verified(self, reason: Reason) -> None:
         """Postgres itself says that nothing of it is left (T23)."""
         self._pins.pop(reason, None)
+        if reason is Reason.FUNCTION:
+            self._suspects = None

@@ -9,9 +9,10 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from pgguard.core import handover, signals, tapping, upkeep
+from pgguard.core import defining, handover, sequences, signals, tapping, upkeep
+from pgguard.core.defining import Defining
 from pgguard.core.gate import readable
-from pgguard.core.learning import MARKING, Answered
+from pgguard.core.learning import MARKING, Answered, end
 from pgguard.core.pins import Reason
 from pgguard.core.pipeline import (
     BATCH,
@@ -58,9 +59,11 @@ class SharedServer(Server):
         "begun_as",
         "cancel_later",
         "changed",
+        "checked_at",
         "checking",
         "comparing",
         "controlled",
+        "defining",
         "dotted",
         "doubt",
         "last_session",
@@ -102,6 +105,7 @@ class SharedServer(Server):
         """They make it its session's, which sends nothing before they are answered."""
         self.cancel_later = False
         """Its client wants the statement behind them to be canceled (T29)."""
+        self.checked_at = self.since
         self.checking = False
         """The newest of them is a check (T23)."""
         self.comparing: Prepared | None = None
@@ -133,6 +137,7 @@ class SharedServer(Server):
         self.rested = self.since
         self.doubt = ""
         """Why it must be closed rather than shared."""
+        self.defining = Defining()
         self.batch_failed = False
         self.controlled = False
         """What is being answered has begun or ended a transaction."""
@@ -233,6 +238,7 @@ class SharedServer(Server):
 
     def _look_into(self, kind: int, body: bytes) -> None:
         super()._look_into(kind, body)
+        self.batch_failed = self.batch_failed or kind == codes.ERROR_RESPONSE
         if kind == codes.PARAMETER_STATUS and not self.walking:
             with suppress(ProtocolViolation):
                 name, value = backend.decode_parameter_status(body)
@@ -411,7 +417,7 @@ class SharedServer(Server):
             self.failed = self.noted = self.batch_failed = self.rolled_back = False
             return b"" if self.ours else self._news()
         answered = Answered(self.batch_failed, status, self.status == "E", self.controlled)
-        self.batch_failed = self.controlled = False
+        self.controlled = False
         self._answer_whole()
         promised = self.pipeline.promised
         more = self.pipeline.ready()
@@ -430,7 +436,7 @@ class SharedServer(Server):
     def _count_pinned(self) -> None:
         """A transaction is over; was its session free to be parted from the server?"""
         session = self.session
-        if session is not None and session.pinned:
+        if session is not None and (session.pinned or sequences.keeps(session, self)):
             self.counters.pinned_transactions += 1
             # So that the next one comes here, too, whichever way it goes.
             self.noted = True
@@ -464,19 +470,17 @@ class SharedServer(Server):
         return b"".join(backend.parameter_status(name, value) for name, value in news.items())
 
     def _ready(self, status: str, now: float) -> None:
-        before, rolled_back = self.status, self.rolled_back
+        # An error that ends a transaction is that of its COMMIT.
+        failed, self.batch_failed = self.batch_failed and status == "I", False
+        undone = self.rolled_back or self.status == "E" or failed
         super()._ready(status, now)
         session = self.session
         if status != "I" or session is None:
             return
-        tracked = session.tracked
-        if tracked.in_transaction:
-            if rolled_back or before == "E":
-                tracked.rollback()
-            else:
-                tracked.commit()
-            self.settings = dict(tracked.settings)
-        if session.pinned and not self.walking:
+        defining.ended(self, kept=not undone)
+        if session.tracked.in_transaction:
+            end(session, undone=undone, failed=failed)
+        if (session.pinned or session.client.reads_sequences) and not self.walking:
             self._count_pinned()
 
 

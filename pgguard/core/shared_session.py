@@ -11,7 +11,7 @@ from __future__ import annotations
 from struct import Struct
 from typing import TYPE_CHECKING, cast
 
-from pgguard.core import handover, holding, sequences, tapping, usual
+from pgguard.core import defining, handover, holding, sequences, tapping, usual
 from pgguard.core.ahead import HELD_LIMIT, has_left
 from pgguard.core.gate import concerns_databases
 from pgguard.core.learning import CLEARING, Answered, Sent, learn
@@ -20,6 +20,7 @@ from pgguard.core.pins import Pins, Reason
 from pgguard.core.prepared import Names, Prepared
 from pgguard.core.session import Session
 from pgguard.core.states import SessionState
+from pgguard.core.suspecting import suspected
 from pgguard.core.tracked import Tracked
 from pgguard.core.translating import translate
 from pgguard.pool.tickets import TicketState
@@ -361,22 +362,24 @@ class SharedSession(Session):
         if self.shared.started == self.last_byte and not self.batches and not self.batch:
             tapping.watch(self, weighed or statement)
         # What has not been read may do anything.
-        effects = statement.session if statement.facts is not None else _ANYTHING
+        effects = defining.of_others(self, statement.session if statement.facts else _ANYTHING)
+        defines = defining.sends(self, statement)
         if statement.effects & DDL and Reason.TEMPORARY in self.pins.reasons:
             # Perhaps the last temporary object is dropped.
             self.unverified = True
         if effects:
             if any(kind in NOTIFYING for kind, _ in effects):
                 self.hub.sharing.notifies(self, self.shared)
-            self._brought(effects, statement.masked)
-            self.batch.append(Sent(effects, text, statement.masked, parameters))
+            self._brought(effects, statement.masked, statement)
             self.unverified = True
             self.shared.may_mark(effects)
+        if effects or defines is not None:
+            self.batch.append(Sent(effects, text, statement.masked, parameters, defines))
 
     def calls_function(self) -> None:
         """FunctionCall: by its OID it may be anything."""
         self.hub.sharing.notifies(self, self.shared)
-        self._brought(_ANYTHING, "FunctionCall")
+        self._brought(_ANYTHING, "FunctionCall", None)
         self.batch.append(Sent(_ANYTHING, b"", "FunctionCall", parameters=True))
 
     def promised(self) -> None:
@@ -421,7 +424,8 @@ class SharedSession(Session):
         if self.pins.add(reason, name, self.hub.clock(), text):
             self.hub.sharing.pinned(self, reason)
 
-    def _brought(self, effects: tuple[Effect, ...], text: str) -> None:
+    def _brought(self, effects: tuple[Effect, ...], text: str, statement: Statement | None) -> None:
+        suspected(self, statement, effects)
         for reason in self.pins.brought(effects, self.hub.clock(), text):
             self.hub.sharing.pinned(self, reason)
 
@@ -491,6 +495,6 @@ _TERMINATE = b"X\0\0\0\4"
 _SYNC = b"S\0\0\0\4"
 _PARSED = backend.message(codes.PARSE_COMPLETE, b"")
 _RENAMING = Effect(Kind.RESET, handover.APPLICATION_NAME)
-CALLING = frozenset({Kind.CALL, Kind.CODE, Kind.UNREAD})
+CALLING = frozenset({Kind.CALL, Kind.CODE, Kind.UNREAD, Kind.UNKNOWN})
 NOTIFYING = CALLING | {Kind.NOTIFY}
 _NAMING = frozenset({Kind.EXECUTE, Kind.DEALLOCATE})

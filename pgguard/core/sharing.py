@@ -14,7 +14,7 @@ from itertools import count
 from typing import TYPE_CHECKING, cast
 
 from pgguard import events
-from pgguard.core import handover, sequences, signals
+from pgguard.core import defining, handover, sequences, signals, verifying
 from pgguard.core.cancel import FIRST_INVENTED
 from pgguard.core.gate import readable
 from pgguard.core.login import Method
@@ -162,10 +162,8 @@ class Sharing:
             for server in cast("set[SharedServer]", self._hub.servers):
                 if ticket.blocked_by == "cap" and server.client.share is not ticket.share:
                     continue
-                if self._rests(server):
+                if self._rests(server) or self._look(server):
                     resting.append(server)
-                else:
-                    self._look(server)
             if not resting:
                 return
             self.let_go(min(resting, key=_need))
@@ -196,13 +194,9 @@ class Sharing:
         server = session.server
         return server is None or self._rests(server)
 
-    def _look(self, server: SharedServer) -> None:
-        """Ask Postgres whether pins that may be none are any, if that decides (T23)."""
-        if self._is_quiet(server):
-            session = server.shared
-            pins = session.pins.reasons
-            if pins and session.unverified and set(pins) <= handover.CHECKED:
-                handover.check(session, server)
+    def _look(self, server: SharedServer) -> bool:
+        """Whether it rests after all; if only Postgres can tell that, it is asked (T23)."""
+        return self._is_quiet(server) and verifying.look(server) and self._rests(server)
 
     def let_go(self, server: SharedServer) -> None:
         """Session and server part; the server is spare, or closed if it cannot be."""
@@ -344,10 +338,10 @@ class Sharing:
             self.spoiled(server)
             return
         if self._hub.admission.waiting or self._hub.settings.restless:
-            if self._rests(server):
+            if self._rests(server) or self._look(server):
                 self.let_go(server)
-            else:
-                self._look(server)
+        elif session.pinned and verifying.is_due(server, self._hub.clock()):
+            self._look(server)
 
     def spoiled(self, server: SharedServer) -> None:
         """A server that is not to be used any more."""
@@ -359,6 +353,7 @@ class Sharing:
 
     def lost(self, server: SharedServer) -> None:
         """Its socket is gone: there is room."""
+        defining.lost(server)
         self._pools.remove(server)
         if server.signalled:
             signals.let_go(server)
@@ -385,6 +380,9 @@ class Sharing:
                 self._make_room(ticket)
         if self._starting:
             self.start()
+        for one in cast("set[SharedServer]", hub.servers):
+            if one.session is not None and one.shared.pinned and verifying.is_due(one, now):
+                self._look(one)
         for server in self._pools.take_if(lambda one: now - one.rested > hub.settings.spare_for):
             hub.upstream.retire(server, "nobody needed it")
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING
 
+from pgguard.core import verifying
 from pgguard.errors import ServerUnavailable
 from pgguard.tenancy.model import (
     CATALOGUE_QUERIES,
@@ -159,6 +160,7 @@ class Catalogues:
         watched = self._databases.setdefault(database, _Watched())
         watched.wanted = False
         watched.read_at = watched.looked_at = self._hub.clock()
+        moment = self._hub.gate.judge(database).news.moment
         names = list(CATALOGUE_QUERIES)
         try:
             rows = await self._services.query(
@@ -185,7 +187,8 @@ class Catalogues:
             log.warning("catalogue of %r not understood, verdicts wait: %r", database, error)
             return
         newest = not watched.wanted
-        gate.catalogue_read(database, *made, newest=newest)
+        gate.catalogue_read(database, *made, newest=newest, moment=moment)
+        verifying.catalogue_read(self._hub, database)
         if newest:
             for _ in gate.giving_up(database, self._hub.clock()):
                 await asyncio.sleep(0)

@@ -80,6 +80,9 @@ def effects_of(kind: str, node: dict[str, Any]) -> int:
         return DATABASE_DDL
     if kind == "AlterOwnerStmt" and node.get("objectType") == "OBJECT_DATABASE":
         return DATABASE_DDL
+    if kind == "TransactionStmt" and node.get("kind") == "TRANS_STMT_COMMIT_PREPARED":
+        # What was done in it, whoever prepared it.
+        return TRANSACTION | DDL
     return _KINDS.get(kind, DDL)
 
 

@@ -12,6 +12,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pgguard.sql import sources
+from pgguard.sql.definitions import runs_code
 from pgguard.sql.effects import is_temporary
 
 if TYPE_CHECKING:
@@ -85,6 +86,8 @@ class Kind(Enum):
 
     CALL = "call"
     """`name` = a function that is not Postgres's own: it may have any effect."""
+    UNKNOWN = "unknown"
+    """`name` = a relation that the catalogue does not know: it may have any effect."""
     CODE = "code"
     """DO, CALL, or what runs code in its course: triggers, expressions of indexes, extensions."""
     ROLES = "roles"
@@ -189,7 +192,7 @@ def of_statement(kind: str, body: Node, part: Part) -> Iterator[Effect]:
         yield Effect(Kind.ROLES)
     elif kind == "DoStmt":
         yield from _do(body)
-    elif kind not in _QUIET:
+    elif runs_code(kind, body):
         yield Effect(Kind.CODE)
         if TEMPORARY in str(body):
             yield Effect(Kind.TEMPORARY)
@@ -412,33 +415,6 @@ _READERS: Final = {
     "ClosePortalStmt": _close,
     "LoadStmt": _load,
 }
-
-_QUIET: Final = frozenset(
-    {
-        "SelectStmt",
-        "InsertStmt",
-        "UpdateStmt",
-        "DeleteStmt",
-        "MergeStmt",
-        "ExplainStmt",
-        "VariableShowStmt",
-        "CopyStmt",
-        "LockStmt",
-        "CreateStmt",
-        "CreateTableAsStmt",
-        "ViewStmt",
-        "CreateSeqStmt",
-        "CreateSchemaStmt",
-        "DropStmt",
-        "CommentStmt",
-        "GrantStmt",
-        "CreatedbStmt",
-        "DropdbStmt",
-        "CheckPointStmt",
-        "ConstraintsSetStmt",
-    }
-)
-"""What runs no code but the functions that it names and what its writes set off."""
 
 
 def _created(kind: str, body: Node) -> list[Node]:

@@ -17,6 +17,7 @@ from pgguard.sql.literals import number_of
 if TYPE_CHECKING:
     from pgguard.findings import Relation
     from pgguard.sql.assignments import Assignment
+    from pgguard.sql.definitions import Definitions
     from pgguard.sql.session_effects import Effect, Kind
 
 PENDING: Final = -1
@@ -175,6 +176,8 @@ class Facts:
     """Roles that it switches to; empty name = one that is not known."""
     forgotten: bool = False
     """Of the parts only their number is left: read the text again."""
+    defined: Definitions | None = None
+    """What its DDL makes and changes; None if it has none."""
     armed: tuple[Name, ...] = ()
     """Views that it creates, and tables that it gives rules or triggers."""
 

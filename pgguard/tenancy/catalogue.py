@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from pgguard.sql import sources
+from pgguard.tenancy.calls import CALL_QUERIES, RUNS_TEXT
 from pgguard.tenancy.rowpolicies import (
     CHANGES,
     SECURITY_QUERIES,
@@ -27,41 +28,6 @@ TableName = tuple[str, str]
 
 _SYSTEM: Final = "('pg_catalog', 'information_schema', 'pg_toast')"
 _OURS: Final = f"n.nspname NOT IN {_SYSTEM} AND NOT pg_catalog.starts_with(n.nspname, 'pg_temp_')"
-
-RUNS_TEXT: Final = frozenset(
-    {
-        "cursor_to_xml",
-        "cursor_to_xmlschema",
-        "database_to_xml",
-        "database_to_xml_and_xmlschema",
-        "pg_logical_slot_get_binary_changes",
-        "pg_logical_slot_get_changes",
-        "pg_logical_slot_peek_binary_changes",
-        "pg_logical_slot_peek_changes",
-        "pg_read_binary_file",
-        "pg_read_file",
-        "query_to_xml",
-        "query_to_xml_and_xmlschema",
-        "query_to_xmlschema",
-        "schema_to_xml",
-        "schema_to_xml_and_xmlschema",
-        "table_to_xml",
-        "table_to_xml_and_xmlschema",
-        "ts_rewrite",
-        "ts_stat",
-    }
-)
-"""Postgres's own functions that read tables named by a text."""
-
-
-_CALLED: Final = """
-LEFT JOIN pg_catalog.pg_operator x
-  ON d.refclassid = 'pg_catalog.pg_operator'::pg_catalog.regclass AND x.oid = d.refobjid
-JOIN pg_catalog.pg_proc p ON p.oid =
-  CASE d.refclassid WHEN 'pg_catalog.pg_proc'::pg_catalog.regclass THEN d.refobjid
-                    ELSE x.oprcode::oid END
-JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace AND n.nspname <> 'pg_catalog'"""
-"""From a dependency `d` to the function `p` in `n` that is called, by an operator too."""
 
 # Only names of ours are put into these texts.
 # ruff: noqa: S608
@@ -132,72 +98,6 @@ FROM pg_catalog.pg_policy y
 JOIN pg_catalog.pg_depend d
   ON d.classid = 'pg_catalog.pg_policy'::pg_catalog.regclass AND d.objid = y.oid
 WHERE d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid <> y.polrelid""",
-    "calls": f"""
-SELECT DISTINCT o.relid, o.kind, n.nspname, p.proname
-FROM (
-  SELECT r.ev_class, 'read', 'pg_catalog.pg_rewrite'::pg_catalog.regclass, r.oid
-  FROM pg_catalog.pg_rewrite r WHERE r.ev_type = '1' AND r.oid >= 16384::oid
-  UNION ALL
-  SELECT y.polrelid, 'read', 'pg_catalog.pg_policy'::pg_catalog.regclass, y.oid
-  FROM pg_catalog.pg_policy y
-  UNION ALL
-  SELECT f.conrelid, 'write', 'pg_catalog.pg_constraint'::pg_catalog.regclass, f.oid
-  FROM pg_catalog.pg_constraint f WHERE f.contype = 'c' AND f.conrelid <> 0::oid
-  UNION ALL
-  SELECT a.attrelid, 'write', 'pg_catalog.pg_constraint'::pg_catalog.regclass, f.oid
-  FROM pg_catalog.pg_constraint f JOIN pg_catalog.pg_attribute a ON a.atttypid = f.contypid
-  WHERE f.contypid <> 0::oid
-  UNION ALL
-  SELECT v.adrelid, 'write', 'pg_catalog.pg_attrdef'::pg_catalog.regclass, v.oid
-  FROM pg_catalog.pg_attrdef v
-) AS o(relid, kind, classid, objid)
-JOIN pg_catalog.pg_depend d ON d.classid = o.classid AND d.objid = o.objid
-{_CALLED}
-UNION
-SELECT r.ev_class, 'read', 'pg_catalog', 'query_to_xml'
-FROM pg_catalog.pg_rewrite r
-WHERE r.oid >= 16384::oid AND r.ev_type = '1' AND r.ev_action::text ~ (
-  SELECT ':funcid (' || pg_catalog.string_agg(p.oid::text, '|') || ') '
-  FROM pg_catalog.pg_proc p
-  WHERE p.pronamespace = 'pg_catalog'::pg_catalog.regnamespace
-    AND p.proname::text = ANY ('{{{",".join(sorted(RUNS_TEXT))}}}'))
-UNION
-SELECT t.tgrelid,
-       CASE WHEN t.tgtype & 4 <> 0 THEN 'i' ELSE '' END
-       || CASE WHEN t.tgtype & 16 <> 0 THEN 'u' ELSE '' END
-       || CASE WHEN t.tgtype & 8 <> 0 THEN 'd' ELSE '' END
-       || CASE WHEN t.tgtype & 32 <> 0 THEN 't' ELSE '' END,
-       n.nspname, p.proname
-FROM pg_catalog.pg_trigger t
-JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
-JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
-WHERE NOT t.tgisinternal AND t.tgenabled <> 'D'""",
-    "types": f"""
-SELECT DISTINCT t.typname, n.nspname, p.proname
-FROM pg_catalog.pg_constraint f
-JOIN pg_catalog.pg_type t ON t.oid = f.contypid
-JOIN pg_catalog.pg_depend d
-  ON d.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass AND d.objid = f.oid
-{_CALLED}
-UNION
-SELECT t.typname, n.nspname, p.proname
-FROM pg_catalog.pg_cast x
-JOIN pg_catalog.pg_type t ON t.oid IN (x.castsource, x.casttarget)
-JOIN pg_catalog.pg_proc p ON p.oid = x.castfunc
-JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
-WHERE n.nspname <> 'pg_catalog'""",
-    "operators": """
-SELECT DISTINCT o.oprname, n.nspname, p.provolatile, l.lanname, p.proname,
-       CASE WHEN a.typnamespace = n.pg AND b.typnamespace = n.pg THEN a.typname END,
-       CASE WHEN a.typnamespace = n.pg AND b.typnamespace = n.pg THEN b.typname END
-FROM pg_catalog.pg_operator o
-JOIN (SELECT oid, nspname, 'pg_catalog'::pg_catalog.regnamespace::oid
-      FROM pg_catalog.pg_namespace) AS n(oid, nspname, pg) ON n.oid = o.oprnamespace
-JOIN pg_catalog.pg_proc p ON p.oid = o.oprcode
-JOIN pg_catalog.pg_language l ON l.oid = p.prolang
-LEFT JOIN pg_catalog.pg_type a ON a.oid = o.oprleft
-LEFT JOIN pg_catalog.pg_type b ON b.oid = o.oprright
-WHERE n.nspname <> 'pg_catalog'""",
     "functions": rf"""
 SELECT DISTINCT n.nspname, p.proname,
        (SELECT max(q.provolatile::text) FROM pg_catalog.pg_proc q
@@ -224,6 +124,7 @@ SELECT p.provolatile = 'v', pg_catalog.string_agg(DISTINCT p.proname::text, ' ')
 FROM pg_catalog.pg_proc p
 WHERE p.pronamespace = 'pg_catalog'::pg_catalog.regnamespace
 GROUP BY 1""",
+    **CALL_QUERIES,
     **SECURITY_QUERIES,
 }
 """What `catalogue_from_rows` wants, by name. Valid for Postgres 11 and later."""
@@ -234,7 +135,9 @@ _WATCHED: Final = {
     "pg_attrdef": f"x.adrelid {_PERMANENT}",
     "pg_constraint": f"x.conrelid {_PERMANENT}",
     "pg_db_role_setting": "true",
-    "pg_index": f"x.indisunique AND x.indrelid >= 16384::oid AND x.indrelid {_PERMANENT}",
+    "pg_event_trigger": "true",
+    "pg_index": f"""(x.indisunique OR x.indexprs IS NOT NULL OR x.indpred IS NOT NULL)
+      AND x.indrelid >= 16384::oid AND x.indrelid {_PERMANENT}""",
     "pg_inherits": f"x.inhrelid {_PERMANENT}",
     "pg_cast": "x.oid >= 16384::oid",
     "pg_namespace": "NOT pg_catalog.starts_with(x.nspname, 'pg_t')",
@@ -381,6 +284,12 @@ class Catalogue:
     """The functions of those operators."""
     type_calls: dict[str, set[TableName]] = field(default_factory=dict)
     """Functions that casts to a type, and its checks, call; by the type's name."""
+    event_calls: set[TableName] = field(default_factory=set)
+    """Functions that event triggers call."""
+    types: frozenset[str] = frozenset()
+    """The names of all types but those of rows and of arrays."""
+    checks: set[TableName] = field(default_factory=set)
+    """Functions that domains call for their values."""
     odd_equality: frozenset[str] = frozenset()
     """Postgres's own types that have an equality which is not Postgres's own."""
     dotted: frozenset[str] = frozenset()
@@ -421,8 +330,13 @@ def catalogue_from_rows(rows: Rows) -> Catalogue:
         if volatile == "t":
             catalogue.volatile_builtins = words
         catalogue.builtins |= words
-    for name, schema, function in _texts(rows, "types"):
+    for name, schema, function, checks in _texts(rows, "types"):
         catalogue.type_calls.setdefault(name, set()).add((schema, function))
+        if checks == "t":
+            catalogue.checks.add((schema, function))
+    for (names,) in _texts(rows, "known_types"):
+        catalogue.types = frozenset(names.split())
+    catalogue.event_calls = {(schema, name) for schema, name in _texts(rows, "event_triggers")}
     _add_functions(rows, catalogue)
     return catalogue
 

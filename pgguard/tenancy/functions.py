@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from pgguard.tenancy.catalogue import RUNS_TEXT
+from pgguard.tenancy.calls import RUNS_TEXT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -20,6 +20,7 @@ from pgguard.sql.session_effects import ENDS, UNREAD, Kind
 from pgguard.sql.statement import Facts, Part, Statement
 from pgguard.tenancy import naming, rules
 from pgguard.tenancy.model import Catalogue, Model, TenancySettings
+from pgguard.tenancy.news import News
 from pgguard.tenancy.ownership import Owners
 from pgguard.tenancy.reality import gaps
 from pgguard.tenancy.suspects import session_effects
@@ -99,6 +100,7 @@ class Judge:
         "counters",
         "looked_at",
         "model",
+        "news",
         "owners",
         "settings",
         "sharing",
@@ -113,6 +115,8 @@ class Judge:
         self.cache = StatementCache(counters)
         self.model: Model | None = None
         self.version = 0
+        self.news = News()
+        """What DDL has defined since that catalogue was read."""
         self.owners = Owners()
         self.looked_at: tuple[Model, dict[tuple[int, int], Column]] | None = None
         """A model and its columns that are looked at in results."""
@@ -234,7 +238,7 @@ class Judge:
     def judge_facts(self, statement: Statement, facts: Facts | None) -> None:
         """Verdict from facts that were read elsewhere; None = they could not be had in time."""
         try:
-            self._judge(statement, facts or Facts(effects=effects.ANY, unread=_TOO_LONG))
+            self._judge(statement, facts or unread(_TOO_LONG))
         except Exception:  # noqa: BLE001 - as in judge
             self._fault(statement)
 
@@ -291,7 +295,7 @@ class Judge:
         statement.effects = facts.effects
         self._learn(facts)
         if self.sharing:
-            statement.session = session_effects(facts, self.model)
+            statement.session = session_effects(facts, self.model, self.news)
             if statement.session:
                 statement.effects |= effects.SESSION
         if self.model is None:
@@ -401,9 +405,10 @@ class Judge:
     def _fault(self, statement: Statement) -> None:
         self.counters.internal_errors += 1
         if statement.facts is None:
-            statement.facts = Facts(effects=effects.ANY, unread=_FAULT)
+            statement.facts = unread(_FAULT)
             statement.effects = effects.ANY
-            statement.session = UNREAD
+        # What is not known of it may be anything.
+        statement.session = UNREAD
         self._settle(statement, Judgement(Verdict.unknown, _FAULT), "PGG901")
 
 
@@ -448,7 +453,7 @@ def _forgotten(facts: Facts) -> Facts:
     """What is kept of the facts of a text that is kept: they are many times as large, and asked
     for again only if the catalogue changes."""
     parts = (_SPENT,) * len(facts.parts)
-    return Facts(parts, facts.effects, facts.session, forgotten=True)
+    return Facts(parts, facts.effects, facts.session, forgotten=True, defined=facts.defined)
 
 
 def _without_catalogue(facts: Facts) -> Judgement:

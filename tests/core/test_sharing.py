@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 from shared import Shared
 
 from pgguard.core.login import Method
+from pgguard.core.pins import Reason
 from pgguard.core.secrets import Role
 from pgguard.core.states import SessionState
 from pgguard.pool.servers import ServerState
@@ -140,6 +141,20 @@ def test_a_setting_follows_its_session() -> None:
     assert shared.heard(server) == ["Query \"SET lock_timeout = '3s'\""]
     shared.done(server, "SET")
     assert shared.heard(server) == [SELECT]
+    shared.world.end()
+
+
+def test_a_setting_whose_commit_fails_is_not_the_sessions() -> None:
+    shared = Shared()
+    a = shared.session()
+    server = a.shared
+    for text, status in (("BEGIN", "T"), ("SET lock_timeout = 3", "T")):
+        shared.says(a, f'Query "{text}"')
+        shared.done(server, text.split()[0], status)
+    shared.says(a, 'Query "COMMIT"')
+    shared.says(server, 'ErrorResponse ERROR 23505 "twice"', "ReadyForQuery I")
+    assert a.tracked.settings == {}
+    assert Reason.SETTING in a.pinned
     shared.world.end()
 
 

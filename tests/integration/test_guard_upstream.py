@@ -136,7 +136,7 @@ def test_deadlines_are_kept_while_the_service_connection_hangs(start_guard: Star
 def test_look_ups_that_are_answered_with_nonsense_harm_nobody(
     start_guard: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with ScriptedServer([Hear(), TRUSTING, *[Hear(), ANSWER] * 20]) as server:
+    with ScriptedServer([Hear(), TRUSTING, *[Hear(), ANSWER] * 30]) as server:
         guard = one_server(start_guard, server)
         with RawSession.open(guard) as session:
             until(lambda: "catalogue of 'db' not understood" in caplog.text, "the catalogue")

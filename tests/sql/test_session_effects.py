@@ -111,7 +111,11 @@ REST = {
     "DROP ROLE a": [("roles", "")],
     "GRANT a TO b": [("roles", "")],
     "CREATE INDEX ON a (f(b))": [("code", "")],
-    "TRUNCATE a": [("code", "")],
+    "TRUNCATE a": [],
+    "CREATE INDEX ON a (b)": [],
+    "CREATE MATERIALIZED VIEW a AS SELECT 1": [("code", "")],
+    "ALTER TABLE a ADD FOREIGN KEY (b) REFERENCES c": [],
+    "ALTER TABLE a ADD COLUMN b int": [("code", "")],
     "": [],
 }
 

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 from core_fakes import FakeOut, World
 from notation import BACKEND, FRONTEND, decode, encode, tokens, unquoted
 
+from pgguard.core import verifying
 from pgguard.core.login import Method
 from pgguard.core.secrets import Role, role_of
 from pgguard.errors import ServerUnavailable
+from pgguard.tenancy.catalogue import Catalogue, Table
 from pgguard.wire import frontend
 from pgguard.wire.auth import ScramClient, md5_response, md5_secret
 from pgguard.wire.startup import build_startup
@@ -203,6 +205,7 @@ class Player:
             "connected": self._connected,
             "greeted": lambda n: self.world.greet(self.named[n]),
             "dial-failed": lambda n, *e: hub.upstream.dial_failed(self.named[n], _error(*e)),
+            "catalogue": lambda d, *words: self._catalogue(d, _pairs(" ".join(words))),
             "services-open": lambda: setattr(hub, "services", True),
             "services-closed": hub.services_closed,
             "cancel": self._cancel,
@@ -211,6 +214,15 @@ class Player:
         }
         reports[what](*fields)
         self.world.settle()
+
+    def _catalogue(self, database: str, told: dict[str, str]) -> None:
+        """It was read just now; `tables=a,b` says which there are."""
+        names = [name for name in told.get("tables", "").split(",") if name]
+        tables = {("public", name): Table("public", name) for name in names}
+        known = Catalogue(tables=tables, types=frozenset({"int4", "text"}))
+        gate = self.world.hub.gate
+        gate.catalogue_read(database, known, moment=gate.judge(database).news.moment)
+        verifying.catalogue_read(self.world.hub, database)
 
     def _connected(self, number: str, *told: str) -> None:
         pairs = _pairs(" ".join(told))

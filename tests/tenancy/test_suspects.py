@@ -8,6 +8,7 @@ from pgguard.sql.facts.reading import read
 from pgguard.sql.sources import Source
 from pgguard.tenancy.catalogue import Catalogue, Column, Function, Table
 from pgguard.tenancy.model import Model, TenancySettings
+from pgguard.tenancy.news import News
 from pgguard.tenancy.suspects import session_effects
 
 CATALOGUE = Catalogue(
@@ -18,6 +19,9 @@ CATALOGUE = Catalogue(
         ),
         ("public", "checked"): Table(
             "public", "checked", write_calls={"i": {("public", "stable_one")}}
+        ),
+        ("public", "emptied"): Table(
+            "public", "emptied", write_calls={"t": {("public", "volatile_one")}}
         ),
         ("public", "ruled"): Table("public", "ruled", rules=True),
         ("public", "foreign"): Table("public", "foreign", kind="f"),
@@ -42,8 +46,9 @@ CATALOGUE = Catalogue(
 MODEL = Model(CATALOGUE, TenancySettings())
 
 
-def found(text: str, model: Model | None = MODEL) -> list[str]:
-    return [effect.kind.value for effect in session_effects(read(text.encode()), model)]
+def found(text: str, model: Model | None = MODEL, news: News | None = None) -> list[str]:
+    facts = read(text.encode())
+    return [effect.kind.value for effect in session_effects(facts, model, news or News())]
 
 
 @pytest.mark.parametrize(
@@ -54,7 +59,7 @@ def found(text: str, model: Model | None = MODEL) -> list[str]:
         ("SELECT stable_one()", []),
         ("SELECT volatile_one()", ["call"]),
         ("SELECT public.volatile_one()", ["call"]),
-        ("SELECT unknown_one()", ["call"]),
+        ("SELECT unknown_one()", ["unknown"]),
         ("SELECT lower('A')", ["call"]),
         ("INSERT INTO plain VALUES (1)", []),
         ("INSERT INTO checked VALUES (1)", []),
@@ -62,7 +67,12 @@ def found(text: str, model: Model | None = MODEL) -> list[str]:
         ("DELETE FROM watched", []),
         ("INSERT INTO ruled VALUES (1)", ["call"]),
         ('INSERT INTO "foreign" VALUES (1)', ["call"]),
-        ("INSERT INTO nowhere VALUES (1)", ["call"]),
+        ("INSERT INTO nowhere VALUES (1)", ["unknown"]),
+        ("SELECT * FROM nowhere", ["unknown"]),
+        ("SELECT * FROM pg_class", []),
+        ("SELECT * FROM information_schema.tables", []),
+        ("TRUNCATE plain", []),
+        ("TRUNCATE emptied", ["call"]),
         ("WITH x AS (INSERT INTO watched VALUES (1)) SELECT 1", ["call"]),
         ("SELECT said_stable()", ["call"]),
         ("SELECT seeding()", ["call", "seed"]),
@@ -94,6 +104,8 @@ def test_a_text_has_the_effects_that_its_functions_and_tables_may_have(
 
 
 def test_without_a_catalogue_every_call_and_every_write_is_suspect() -> None:
-    assert found("SELECT now()", None) == ["call"]
-    assert found("INSERT INTO plain VALUES (1)", None) == ["call"]
+    assert found("SELECT now()", None) == ["unknown"]
+    assert found("SELECT pg_catalog.now()", None) == []
+    assert found("INSERT INTO plain VALUES (1)", None) == ["unknown"]
+    assert found("SELECT * FROM plain", None) == ["unknown"]
     assert found("SELECT 1", None) == []

@@ -11,7 +11,7 @@ import gc
 import re
 from typing import Final
 
-from pgguard.sql import effects, session_effects
+from pgguard.sql import definitions, effects, session_effects
 from pgguard.sql.parse import LIMIT, Unparsed, parse
 from pgguard.sql.scopes import Node, Survey, survey
 from pgguard.sql.statement import Facts, Name, Part
@@ -33,6 +33,7 @@ _OPAQUE: Final = {
 
 
 _ROLES: Final = frozenset({session_effects.Kind.ROLE})
+_DEFINING: Final = effects.DDL | effects.TEMPORARY
 
 MOST_STATEMENTS: Final = 300
 """Of one text; verdicts are given in the loop."""
@@ -83,7 +84,10 @@ def _read(text: bytes, limit: int, *, columns: bool) -> Facts:
     if isinstance(tree, Unparsed):
         if _is_replication(text):
             return Facts(parts=(Part("none"),))
-        return unread(tree.reason, rejected=tree.rejected)
+        facts = unread(tree.reason, rejected=tree.rejected)
+        if tree.rejected:
+            facts.defined = definitions.may_define(text)
+        return facts
     facts = Facts()
     parts: list[Part] = []
     created: list[Name] = []
@@ -115,6 +119,8 @@ def _read(text: bytes, limit: int, *, columns: bool) -> Facts:
     facts.by_value = facts.by_value or any(e.kind in session_effects.BY_VALUE for e in left)
     facts.parts, facts.created, facts.armed = tuple(parts), tuple(created), tuple(armed)
     facts.shadowing = tuple(shadowing)
+    if facts.effects & _DEFINING:
+        facts.defined = definitions.definitions(next(iter(one["stmt"].items())) for one in tree)
     roles += ["" for e in left if e.kind in _ROLES and not roles]
     facts.roles = tuple(dict.fromkeys(roles))
     return facts
@@ -129,7 +135,13 @@ def _is_replication(text: bytes) -> bool:
 def unread(reason: str, *, rejected: bool = False) -> Facts:
     """Facts of a text that could not be read: it may do anything."""
     left = session_effects.UNREAD
-    return Facts(effects=effects.ANY, session=left, unread=reason, rejected=rejected)
+    return Facts(
+        effects=effects.ANY,
+        session=left,
+        unread=reason,
+        rejected=rejected,
+        defined=definitions.ANYTHING,
+    )
 
 
 def _read_statement(kind: str, body: Node, *, columns: bool) -> tuple[Part, bool]:
