@@ -106,9 +106,12 @@ class Environment:
         """The representative of a term's class."""
         for one in self.line or self.chain():
             up = one.up
-            if up:
+            if term in up:
+                begin, term = term, up[term]
                 while term in up:
                     term = up[term]
+                # The way is short from now on.
+                up[begin] = term
         return term
 
     def constants(self, term: int) -> Constants | None:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from pgguard.tenancy.occurrences import Occurrence, Recursion
 
 MOST_ROUNDS: Final = 12
+MOST_STEPS: Final = 4000
+"""Occurrences that are compared, over all environments and rounds: what is left out proves less."""
 
 Signature = tuple[object, ...]
 
@@ -33,11 +35,12 @@ Signature = tuple[object, ...]
 class Solver:
     """Solves what a builder has read."""
 
-    __slots__ = ("built", "model", "own", "pairs")
+    __slots__ = ("built", "left", "model", "own", "pairs")
 
     def __init__(self, built: Builder) -> None:
         self.built = built
         self.model: Model = built.model
+        self.left = MOST_STEPS
         self.own: dict[int, list[Occurrence]] = {}
         """By environment: the occurrences that stand there."""
         self.pairs = sum([one.role is not None for one in built.occurrences]) > 1
@@ -79,6 +82,9 @@ class Solver:
         if sum([one.role is not None for one in seen]) < 2:
             return
         for _ in range(MOST_ROUNDS):
+            self.left -= len(seen)
+            if self.left < 0:
+                return
             changed = self._same_rows(seen, env)
             changed = self._owners(seen, env) or changed
             changed = self._composite(seen, env) or changed

@@ -31,6 +31,7 @@ from pgguard.sql.literals import _literals
 from pgguard.tenancy.catalogue import Catalogue, Column, ForeignKey, Key, Table
 from pgguard.tenancy.judge import Judge
 from pgguard.tenancy.model import TenancySettings
+from pgguard.tenancy.sources import MOST_TABLES
 from tests.bench import guarded
 from tests.conformance import harness
 
@@ -287,10 +288,20 @@ def hostile(size: int) -> Iterator[tuple[str, str]]:
     yield "using", 'SELECT 1 FROM "Booking"' + ' JOIN "Booking" USING ("id")' * (size // 28)
 
 
+def alternatives() -> str:
+    """As many tables as are proved, each with an OR of its own that reads all of them."""
+    pieces = [
+        f'EXISTS (SELECT 1 FROM "Booking" b{n} WHERE b{n}."id" = x."id" AND (b{n}."tenantId" ='
+        f' x."tenantId" OR b{n}."packageId" = x."packageId" OR b{n}."status" = x."status"))'
+        for n in range(MOST_TABLES - 1)
+    ]
+    return f'SELECT 1 FROM "Booking" x WHERE x."tenantId" = $1 AND {" AND ".join(pieces)}'
+
+
 def _near_stalls(checks: harness.Checks) -> None:
     """Texts that are read in the proxy's process."""
     rows, worst = [], ("", 0.0)
-    for name, text in hostile(SHAPED - 64):
+    for name, text in [*hostile(SHAPED - 64), ("alternatives", alternatives())]:
         least = float("inf")
         for _ in range(3):
             judge = fresh()

@@ -187,3 +187,15 @@ def test_of_or_holds_nothing_that_one_branch_alone_says() -> None:
     assert parent.constants(A) is None
     assert len({parent.find(term) for term in (A, B, C)}) == 3
     assert not parent.is_solid(A)
+
+
+def test_a_long_way_to_a_representative_is_shortened_and_leads_to_the_same() -> None:
+    env = environment()
+    for term in range(50):
+        assert env.merge(term + 1, term)
+    root = env.find(0)
+    assert len({env.find(term) for term in range(51)}) == 1
+    assert env.up[0] == root
+    inner = environment(env)
+    assert inner.merge(0, 60)
+    assert inner.find(60) == inner.find(0) == inner.find(50)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pgguard.findings import Verdict
+from pgguard.tenancy import inference
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -122,6 +123,28 @@ PAIRS = {
         ),
     ),
 }
+
+
+def test_what_is_compared_is_bounded_and_what_is_left_out_proves_less(
+    judge_of: Callable[[str], Judge], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [sql for pair in PAIRS.values() for sql in pair]
+
+    def levels() -> list[int]:
+        judge = judge_of("booking")
+        found = []
+        for sql in texts:
+            statement = judge.statement(sql.encode())
+            judge.judge(statement)
+            found.append(statement.verdict)
+        assert judge.counters.internal_errors == 0
+        return found
+
+    whole = levels()
+    monkeypatch.setattr(inference, "MOST_STEPS", 0)
+    less = levels()
+    assert less != whole
+    assert all(one >= other for one, other in zip(less, whole, strict=True))
 
 
 @pytest.mark.parametrize("name", PAIRS)
