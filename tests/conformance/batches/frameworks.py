@@ -37,6 +37,14 @@ SQLALCHEMY = (
     "test/engine/test_transaction.py",
     "test/sql/test_returning.py",
 )
+ORM = (
+    "test/orm/test_cascade.py",
+    "test/orm/test_session.py",
+    "test/orm/test_transaction.py",
+    "test/orm/test_unitofwork.py",
+)
+"""Of its ORM those about units of work. The others' share is told apart from theirs: the class that
+reads temporary tables out of the catalogue keeps some for hundreds of transactions."""
 DJANGO = (
     "basic",
     "transactions",
@@ -125,19 +133,23 @@ class Share:
 
 
 def run(checks: harness.Checks) -> None:
-    """SQLAlchemy's dialect suite on both drivers, and Django's tests."""
-    for driver in ("psycopg", "asyncpg"):
+    """SQLAlchemy's dialect suite on both drivers, its ORM's and Django's tests."""
+    for name, driver, tests in (
+        ("SQLAlchemy's tests on psycopg", "psycopg", SQLALCHEMY),
+        ("SQLAlchemy's tests on asyncpg", "asyncpg", SQLALCHEMY),
+        ("The tests of SQLAlchemy's ORM", "psycopg", ORM),
+    ):
         try:
-            _sqlalchemy(checks, driver)
+            _sqlalchemy(checks, name, driver, tests)
         except Missing as missing:
-            checks.claim(False, f"SQLAlchemy's tests on {driver} can run", str(missing))
+            checks.claim(False, f"{name} can run", str(missing))
     try:
         _django(checks)
     except Missing as missing:
         checks.claim(False, "Django's tests can run", str(missing))
 
 
-def _sqlalchemy(checks: harness.Checks, driver: str) -> None:
+def _sqlalchemy(checks: harness.Checks, name: str, driver: str, tests: tuple[str, ...]) -> None:
     suite = python_suites.SQLALCHEMY
     bring = suite.bring
     assert isinstance(bring, python_suites.PythonSuite)
@@ -146,7 +158,7 @@ def _sqlalchemy(checks: harness.Checks, driver: str) -> None:
         return ["--dburi", target.address.url.replace("postgresql:", f"postgresql+{driver}:")]
 
     pins = (*bring.installs, *(["asyncpg==0.32.0"] if driver == "asyncpg" else []))
-    ready = replace(bring, installs=pins, tests=SQLALCHEMY, arguments=arguments)()
+    ready = replace(bring, installs=pins, tests=tests, arguments=arguments)()
     guard = {"pool.mode": "transparent", "limits.connection_limit": CAP}
     share: list[Share] = []
     direct = matrix.once(suite, ready, short=False, guard=None)
@@ -160,11 +172,11 @@ def _sqlalchemy(checks: harness.Checks, driver: str) -> None:
         checks.note(f"only guarded: {test}: {guarded.outcomes[test].why[:200]}")
     checks.claim(
         not known.unexplained("sqlalchemy", only) and bool(guarded.passed()),
-        f"SQLAlchemy's tests on {driver}, {CAP} servers: fail only there",
+        f"{name}, {CAP} servers: fail only there",
         f"{len(only)} of {len(guarded.outcomes)}, {len(guarded.passed())} pass",
         "0",
     )
-    share[0].claim(checks, f"SQLAlchemy's tests on {driver}")
+    share[0].claim(checks, name)
 
 
 def _django(checks: harness.Checks) -> None:
