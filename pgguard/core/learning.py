@@ -31,6 +31,8 @@ _CHAINS = frozenset({Kind.COMMIT_AND_CHAIN, Kind.ROLLBACK_AND_CHAIN})
 _TRANSACTION = (
     frozenset({Kind.BEGIN, Kind.SAVEPOINT, Kind.RELEASE, Kind.ROLLBACK_TO}) | _COMMITS | _ROLLS_BACK
 )
+_DISCARDED = b"DISCARD ALL"
+_CONTROL = (b"BEGIN", b"START", b"COMMIT", b"ROLLBACK", b"SAVEPOINT", b"RELEASE", _DISCARDED)
 _SETS = frozenset({Kind.SET, Kind.SET_UNKNOWN, Kind.RESET, Kind.RESET_ALL, Kind.DISCARD_ALL})
 
 
@@ -56,8 +58,13 @@ class Answered(NamedTuple):
     """That of its ReadyForQuery."""
     aborted: bool = False
     """It began in a transaction that had failed."""
-    controlled: bool = False
-    """It began or ended a transaction, perhaps among other things; DISCARD ALL is one by itself."""
+    controlled: bytes = b""
+    """The tag of what began or ended a transaction in it, that of DISCARD ALL if it was done."""
+
+
+def control(before: bytes, tag: bytes) -> bytes:
+    """`Answered.controlled` after one more tag: DISCARD ALL, a transaction by itself, says most."""
+    return tag if tag.startswith(_CONTROL) and not before.startswith(_DISCARDED) else before
 
 
 def learn(session: SharedSession, batch: Sequence[Sent], answered: Answered) -> None:
@@ -72,7 +79,7 @@ def learn(session: SharedSession, batch: Sequence[Sent], answered: Answered) -> 
             session.pin(Reason.UNCLEAR, "a batch that failed half-way")
         if Kind.SEQUENCE_READ in kinds:
             session.client.reads_sequences = True
-        for sent in batch if answered.controlled else ():
+        for sent in batch if answered.controlled.startswith(_DISCARDED) else ():
             for effect in sent.effects:
                 if effect.kind is Kind.DISCARD_ALL:
                     # Committed at once, whatever became of the messages behind it.
@@ -106,7 +113,7 @@ def _define(session: SharedSession, batch: Sequence[Sent], answered: Answered) -
     if definitions:
         over = answered.status == "I"
         # Where a transaction ended in its midst, nobody knows on which side of it each stands.
-        failed = answered.failed or answered.aborted or (over and answered.controlled)
+        failed = answered.failed or answered.aborted or (over and bool(answered.controlled))
         defining.answered(session, definitions, failed=failed, over=over)
     if any(effect.kind is Kind.ROLLBACK_TO for sent in batch for effect in sent.effects):
         defining.undone(session)

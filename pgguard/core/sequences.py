@@ -42,6 +42,14 @@ def keeps(session: SharedSession, server: SharedServer) -> bool:
     return silent < hub.settings.admission.self_starvation_after
 
 
+def kept_for(session: SharedSession) -> str:
+    """What keeps the session's server between transactions, this among others, in words."""
+    reasons = [f"{reason.value} since {pin.text}" for reason, pin in session.pins.reasons.items()]
+    if session.server is not None and keeps(session, session.server):
+        reasons.append("value of a sequence")
+    return ", ".join(" ".join(reason.split())[:100] for reason in reasons)
+
+
 def linking(session: SharedSession, server: SharedServer) -> None:
     """The session gets this server: is the value still there that it could have asked for?"""
     if session.advanced is not None and server.sequences_of is not session:

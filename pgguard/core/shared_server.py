@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pgguard.core import defining, handover, sequences, signals, tapping, upkeep
 from pgguard.core.defining import Defining
 from pgguard.core.gate import readable
-from pgguard.core.learning import MARKING, Answered, end
+from pgguard.core.learning import MARKING, Answered, control, end
 from pgguard.core.pins import Reason
 from pgguard.core.pipeline import (
     BATCH,
@@ -139,8 +139,8 @@ class SharedServer(Server):
         """Why it must be closed rather than shared."""
         self.defining = Defining()
         self.batch_failed = False
-        self.controlled = False
-        """What is being answered has begun or ended a transaction."""
+        self.controlled = b""
+        """A tag of what is being answered that has begun or ended a transaction."""
 
     @property
     def shared(self) -> SharedSession:
@@ -372,7 +372,7 @@ class SharedServer(Server):
     def completed(self, body: bytes) -> None:
         self.uncounted = 0
         self.rolled_back = body.startswith(b"ROLLBACK")
-        self.controlled = self.controlled or body.startswith(_CONTROL)
+        self.controlled = control(self.controlled, body)
 
     def failed_with(self, body: bytes) -> None:
         # How often Postgres says ReadyForQuery now differs from case to case (T14).
@@ -417,7 +417,7 @@ class SharedServer(Server):
             self.failed = self.noted = self.batch_failed = self.rolled_back = False
             return b"" if self.ours else self._news()
         answered = Answered(self.batch_failed, status, self.status == "E", self.controlled)
-        self.controlled = False
+        self.controlled = b""
         self._answer_whole()
         promised = self.pipeline.promised
         more = self.pipeline.ready()
@@ -482,9 +482,6 @@ class SharedServer(Server):
             end(session, undone=undone, failed=failed)
         if (session.pinned or session.client.reads_sequences) and not self.walking:
             self._count_pinned()
-
-
-_CONTROL = (b"BEGIN", b"START", b"COMMIT", b"ROLLBACK", b"SAVEPOINT", b"RELEASE", b"DISCARD ALL")
 
 
 def without_formats(description: bytes) -> bytes:

@@ -15,7 +15,7 @@ from pgguard.core import defining, handover, holding, sequences, tapping, usual
 from pgguard.core.ahead import HELD_LIMIT, has_left
 from pgguard.core.gate import concerns_databases
 from pgguard.core.learning import CLEARING, Answered, Sent, learn
-from pgguard.core.malformed import ends_alone
+from pgguard.core.malformed import EXPECTED, ends_alone, go_on
 from pgguard.core.pins import Pins, Reason
 from pgguard.core.prepared import Names, Prepared
 from pgguard.core.session import Session
@@ -141,6 +141,8 @@ class SharedSession(Session):
         if server is None or self.waits or self.held_back is not None:
             self.last_byte = self.hub.clock()
             self._receive_unlinked(data)
+        elif self.partial and self.partial[0] not in EXPECTED:
+            go_on(self, data)
         elif data == _TERMINATE and not server.pipeline.entries and not self.partial:
             self.leaving = True
             self.hub.end_session(self, "closed by the client")
@@ -202,6 +204,8 @@ class SharedSession(Session):
             self._answer(kind, held[pos + 5 : after])
             pos = after
         self.held = held[pos:]
+        if self.held and self.held[0] not in EXPECTED:
+            ends_alone(self, self.held[0], 4)
 
     def _answer(self, kind: int, body: bytes) -> None:
         if kind == codes.SYNC:
@@ -475,11 +479,7 @@ class SharedSession(Session):
 
     def describe(self, now: float) -> str:
         """One line for those who wait, which says why it keeps its server between transactions."""
-        reasons = [f"{reason.value} since {pin.text}" for reason, pin in self.pins.reasons.items()]
-        if self.server is not None and sequences.keeps(self, self.server):
-            reasons.append("value of a sequence")
-        kept = ", ".join(" ".join(reason.split())[:100] for reason in reasons)
-        return holding.described(self, now, kept)
+        return holding.described(self, now, sequences.kept_for(self))
 
     def stuck_since(self, *, everybody: bool = False) -> float | None:
         server = self.server

@@ -13,7 +13,7 @@ from struct import Struct
 from typing import TYPE_CHECKING
 
 from pgguard.core import guarding, named, pipeline, upkeep
-from pgguard.core.malformed import break_off
+from pgguard.core.malformed import EXPECTED, break_off
 from pgguard.core.prepared import Change, Prepared
 from pgguard.core.signals import in_bind, in_text
 from pgguard.core.watching import watch_of
@@ -112,6 +112,9 @@ def translate(session: SharedSession, server: SharedServer, data: bytes) -> None
                 chunk, pos = b"", 0
                 break
     session.partial = chunk[pos:]
+    if session.partial and session.partial[0] not in EXPECTED:
+        # Postgres looks at the type alone, and has a word for it.
+        pieces.append(session.partial)
     text = b"".join(pieces)
     if session.must_wait and session.hub.close_services(server):
         # T27: spare servers and service connections would make it wait and fail.

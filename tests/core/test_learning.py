@@ -92,7 +92,7 @@ def test_whoever_reads_sequences_is_known_as_a_client() -> None:
 
 def test_a_setting_beside_the_ends_of_transactions_is_looked_for() -> None:
     session = Shared().session()
-    learn(session, [sent(SET)], Answered(False, "I", controlled=True))
+    learn(session, [sent(SET)], Answered(False, "I", controlled=b"COMMIT"))
     assert session.tracked.settings == {}
     assert set(session.pins.reasons) == {Reason.SETTING}
 

@@ -47,6 +47,25 @@ def test_what_needs_no_server_is_answered_without_one() -> None:
     shared.world.end()
 
 
+@pytest.mark.parametrize("data", [b"\x04", b"\x00\x01", b"!\0\0\0\x05x", b"p\0\0\0"])
+def test_of_a_type_that_postgres_does_not_take_it_says_so_at_once(data: bytes) -> None:
+    shared, session, server = alone()
+    shared.heard(server)
+    for at in range(len(data)):
+        shared.world.receive(session, data[at : at + 1])
+    assert shared.world.outs[server].take() == data
+    shared.world.end()
+
+
+def test_without_a_server_half_a_header_of_such_a_type_ends_the_session() -> None:
+    shared = Shared()
+    session, _ = idle(shared)
+    shared.world.receive(session, b"\x04")
+    assert b"invalid frontend message type 4" in shared.world.outs[session].written
+    assert session.state is SessionState.CLOSED
+    shared.world.end()
+
+
 def test_what_comes_late_of_a_copy_is_dropped_as_it_comes() -> None:
     shared = Shared()
     session, _ = idle(shared)
