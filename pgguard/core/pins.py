@@ -46,6 +46,9 @@ FOR_LIFE: Final = frozenset(
 )
 """Ended by nothing: the server is closed with the session (T24)."""
 
+BY_LOGIN: Final = frozenset({Reason.RELAYED, Reason.REPLICATION})
+"""Brought by no statement."""
+
 _BRINGS: Final[dict[Kind, Reason]] = {
     Kind.ROLE: Reason.ROLE,
     Kind.TEMPORARY: Reason.TEMPORARY,

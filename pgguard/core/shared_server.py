@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from pgguard.core import defining, handover, sequences, signals, tapping, upkeep
+from pgguard.core import defining, handover, leaving, sequences, signals, tapping, upkeep
 from pgguard.core.defining import Defining
 from pgguard.core.gate import readable
 from pgguard.core.learning import MARKING, Answered, control, end
@@ -356,18 +356,17 @@ class SharedServer(Server):
 
     def copy_in_begins(self) -> None:
         promised = self.pipeline.promised
-        whole = [entry for entry in self.pipeline.entries if entry == BATCH]
+        whole = list(self.pipeline.entries).count(BATCH)
         self.copy_in = not self.pipeline.copy_in_begins()
+        leaving.copy_in_began(self)
         self.noted = True
-        for _ in range(len(whole) - list(self.pipeline.entries).count(BATCH)):
+        for _ in range(whole - list(self.pipeline.entries).count(BATCH)):
             # It counts as its Execute from now on.
             self.stand.answered(self.names)
-        session = self.session
         dropped = promised - self.pipeline.promised
         self.uncounted += dropped
-        for _ in range(dropped if session is not None else 0):
-            assert session is not None
-            session.joined()
+        if self.session is not None:
+            self.session.joined(dropped)
 
     def completed(self, body: bytes) -> None:
         self.uncounted = 0

@@ -11,23 +11,23 @@ from __future__ import annotations
 from struct import Struct
 from typing import TYPE_CHECKING, cast
 
-from pgguard.core import defining, handover, holding, sequences, tapping, usual
+from pgguard.core import defining, handover, holding, leaving, sequences, tapping, usual
 from pgguard.core.ahead import HELD_LIMIT, has_left
 from pgguard.core.gate import concerns_databases
 from pgguard.core.learning import CLEARING, Answered, Sent, learn
 from pgguard.core.malformed import EXPECTED, ends_alone, go_on
-from pgguard.core.pins import Pins, Reason
+from pgguard.core.pins import BY_LOGIN, Pins, Reason
 from pgguard.core.prepared import Names, Prepared
 from pgguard.core.session import Session
 from pgguard.core.states import SessionState
 from pgguard.core.suspecting import suspected
 from pgguard.core.tracked import Tracked
 from pgguard.core.translating import translate
-from pgguard.pool.tickets import TicketState
 from pgguard.sql.cache import DIGITS
 from pgguard.sql.effects import ANY, DDL, SEQUENCES
 from pgguard.sql.session_effects import Effect, Kind
 from pgguard.wire import backend, codes
+from pgguard.wire.startup import is_replication
 
 if TYPE_CHECKING:
     from pgguard.core.hub import Hub
@@ -173,7 +173,11 @@ class SharedSession(Session):
             self.drop_batch()
         elif self.state is SessionState.IDLE:
             self._answer_alone()
-        elif self.state is SessionState.WAITING and has_left(self.held) and not self._is_served():
+        elif (
+            self.state is SessionState.WAITING
+            and has_left(self.held)
+            and not leaving.is_served(self)
+        ):
             self.hub.session_gone(self, "client closed the session while it waited")
         elif len(self.held) > HELD_LIMIT:
             self.out.pause_reading()
@@ -268,28 +272,7 @@ class SharedSession(Session):
         if held:
             self.receive(held)
 
-    def eof(self) -> bool:
-        """The client sends no more. The server is not told: it goes on to others."""
-        server = self.server
-        waits = self.waits or self.held_back is not None
-        if self._is_served() or (server is not None and (server.pipeline.due or waits)):
-            self.gone_at = self.hub.clock()
-            self.hub.gone.add(self)
-            return True
-        self.hub.end_session(self, "client closed the connection")
-        return False
-
-    def _is_served(self) -> bool:
-        """Whether its server is on the way: what it asked of it before it left is executed, as by
-        Postgres (T30). Who is in the queue, or waits for Postgres itself, withdraws (T4)."""
-        ticket = self.ticket
-        if self.server is not None or not self.greeted or ticket is None:
-            return False
-        return ticket.state is TicketState.GRANTED and not self.hub.upstream.redials.has(self)
-
-    def has_left(self) -> bool:
-        """Whether nobody is there any more who would wait for a server."""
-        return self.gone_at is not None or has_left(self.held)
+    eof = leaving.eof
 
     # What is sent, and what it leaves behind
 
@@ -404,14 +387,15 @@ class SharedSession(Session):
             for effect in sent.effects
         )
 
-    def joined(self) -> None:
-        """The oldest Sync that is not answered will not be: its batch goes on (T14)."""
-        first = self.batches.pop(0)
-        if self.batches:
-            self.batches[0][:0] = first
-        else:
-            self.batch[:0] = first
-            self.unsynced = self.bound = True
+    def joined(self, count: int) -> None:
+        """So many of the oldest Syncs will not be answered: their batches go on (T14)."""
+        for _ in range(count):
+            first = self.batches.pop(0)
+            if self.batches:
+                self.batches[0][:0] = first
+            else:
+                self.batch[:0] = first
+                self.unsynced = self.bound = True
 
     def synced(self) -> None:
         """What it has sent up to a Sync within a copy was over with that Sync (T14)."""
@@ -419,6 +403,12 @@ class SharedSession(Session):
         batch, self.batch = self.batch, []
         if batch:
             learn(self, batch, Answered(failed=True, status=self.shared.status))
+
+    def pin_by_login(self) -> None:
+        if self.relay is not None:
+            self.pin(Reason.RELAYED, "relayed login")
+        if is_replication(self.parameters):
+            self.pin(Reason.REPLICATION, "replication connection")
 
     def pin_for_life(self, why: str) -> None:
         self.pin(Reason.OBJECT, why)
@@ -483,8 +473,8 @@ class SharedSession(Session):
 
     def stuck_since(self, *, everybody: bool = False) -> float | None:
         server = self.server
-        # A relayed login is nothing that its client could end but with the session.
-        pinned = any(reason is not Reason.RELAYED for reason in self.pins.reasons)
+        # What its login brought its client can end only with the session.
+        pinned = any(reason not in BY_LOGIN for reason in self.pins.reasons)
         keeps = pinned or self.unsynced or self.partial or self.skip
         if server is not None and keeps and not server.pipeline.entries:
             return max(self.last_byte, server.ready_at)

@@ -17,8 +17,8 @@ from pgguard import events
 from pgguard.core import defining, handover, sequences, signals, verifying
 from pgguard.core.cancel import FIRST_INVENTED
 from pgguard.core.gate import readable
+from pgguard.core.leaving import has_gone
 from pgguard.core.login import Method
-from pgguard.core.pins import Reason
 from pgguard.core.pipeline import QUERY_OURS
 from pgguard.core.pools import Pool, Pools
 from pgguard.core.states import SessionState
@@ -30,6 +30,7 @@ from pgguard.wire import backend
 
 if TYPE_CHECKING:
     from pgguard.core.hub import Hub
+    from pgguard.core.pins import Reason
     from pgguard.core.secrets import Role
     from pgguard.core.session import Session
     from pgguard.core.shared_server import SharedServer
@@ -91,8 +92,7 @@ class Sharing:
         """The session has logged in, or Postgres is to judge it."""
         hub = self._hub
         now = hub.clock()
-        if session.relay is not None:
-            session.pin(Reason.RELAYED, "relayed login")
+        session.pin_by_login()
         pool = session.pool = self._pools.of(session)
         session.pid = next(self._pids)
         session.named = session.application_name
@@ -297,7 +297,7 @@ class Sharing:
         session.ticket = None
         hub.upstream.retire(server, server.doubt)
         session.links_failed += 1
-        if session.links_failed > 1 or session.has_left():
+        if session.links_failed > 1 or has_gone(session):
             hub.refuse(session, Refusal(_NOT_RESTORED, sqlstate="57P01", hint=_NOT_RESTORED_HINT))
         else:
             self.want(session)

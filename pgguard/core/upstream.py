@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from pgguard import events
+from pgguard.core.leaving import has_gone
 from pgguard.core.login import Method
 from pgguard.core.methods import Methods
 from pgguard.core.redials import AT_ONCE, Redials, Waiting
@@ -191,7 +192,7 @@ class Upstream:
         if session is None or session.state not in AWAITING:
             self._give_back(ticket)
             return
-        if isinstance(session, SharedSession) and session.has_left():
+        if isinstance(session, SharedSession) and has_gone(session):
             hub.end_session(session, "client left, and Postgres does not let pgguard in")
             self._give_back(ticket)
             return

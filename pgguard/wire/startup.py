@@ -150,6 +150,11 @@ def without_database(parameters: Mapping[str, str]) -> bool:
     return value != "database" and (value.lower() == "on" or value[:1] in tuple("1tTyY"))
 
 
+def is_replication(parameters: Mapping[str, str]) -> bool:
+    """Whether the session is to be a walsender, physical or logical."""
+    return parameters.get("replication") == "database" or without_database(parameters)
+
+
 def build_startup(protocol: int, parameters: Mapping[str, str]) -> bytes:
     """A StartupMessage. Raises ProtocolViolation for what cannot be said: a NUL, an empty name, a
     packet that is too long."""

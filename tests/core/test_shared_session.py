@@ -13,7 +13,6 @@ from pgguard.core.pins import Reason
 from pgguard.core.prepared import Prepared
 from pgguard.core.shared_session import NEEDS_SERVER
 from pgguard.core.states import SessionState
-from pgguard.errors import ServerUnavailable
 from pgguard.tenancy.catalogue import Catalogue
 
 if TYPE_CHECKING:
@@ -237,74 +236,6 @@ def test_who_has_no_server_is_ended_over_a_header_as_by_postgres(
     assert [" ".join(line.split()[:3]) for line in shared.heard(session)] == said
     assert session.state in ENDED
     shared.world.end()
-
-
-def dialling() -> tuple[Shared, SharedSession]:
-    """A session for whose statement a server is being connected."""
-    shared = Shared()
-    session, other = idle(shared)
-    shared.says(other, 'Query "BEGIN"')
-    shared.says(session, SELECT)
-    assert session.state is SessionState.WAITING
-    return shared, session
-
-
-@pytest.mark.parametrize("how", ["Terminate", "EOF"])
-def test_what_was_asked_before_leaving_is_executed_by_the_server_that_is_on_the_way(
-    how: str,
-) -> None:
-    shared, session = dialling()
-    if how == "EOF":
-        assert session.eof()
-    else:
-        shared.says(session, how)
-    server = shared.connect()
-    assert shared.heard(server) == [SELECT, *(["Terminate"] if how == "Terminate" else [])]
-    if how == "EOF":
-        shared.done(server)
-        assert shared.heard(session)[-1] == "ReadyForQuery I"
-    assert session.state in ENDED
-    shared.world.end()
-
-
-def test_nothing_is_left_of_who_leaves_within_a_message_for_which_a_server_is_on_the_way() -> None:
-    shared = Shared()
-    session, other = idle(shared)
-    shared.says(other, 'Query "BEGIN"')
-    shared.world.receive(session, encode(SELECT, FRONTEND)[:-2])
-    assert session.eof()
-    server = shared.connect()
-    assert shared.heard(server) == []
-    assert session.state in ENDED
-    shared.world.end()
-
-
-@pytest.mark.parametrize("how", ["Terminate", "EOF"])
-def test_who_leaves_the_queue_or_asks_a_postgres_that_is_away_has_asked_for_nothing(
-    how: str,
-) -> None:
-    shared, session = dialling()
-    if how == "EOF":
-        assert session.eof()
-    else:
-        shared.says(session, how)
-    (server,) = (s for s in shared.hub.servers if s not in shared.world.outs)
-    shared.hub.upstream.dial_failed(server, ServerUnavailable("away", temporary=True))
-    assert session.state in ENDED
-    assert not shared.hub.upstream.redials
-
-    queued = Shared(connection_limit=1)
-    session, other = idle(queued)
-    queued.says(other, 'Query "BEGIN"')
-    queued.says(session, SELECT)
-    if how == "EOF":
-        assert not session.eof()
-    else:
-        queued.says(session, how)
-    assert session.state in ENDED
-    assert not session.client.share.queue
-    for world in (shared.world, queued.world):
-        world.end()
 
 
 PARSE = 'Parse "s" "SELECT $1"'
