@@ -18,6 +18,7 @@ RUNS = {
     "flood": "tests.conformance.flood.deluge",
     "findings": "tests.conformance.findings",
     "pglite": "tests.conformance.pglite",
+    "transparent": "tests.conformance.transparent",
     "sharing": "tests.conformance.sharing",
     "batches": "tests.conformance.batches.batches",
     "features": "tests.conformance.features.probe",

@@ -124,7 +124,8 @@ def main(package: str, runs: Mapping[str, str], arguments: Sequence[str]) -> int
 
     `runs` maps names to modules, whose `run(checks, short)` makes the claims. An option of
     OPTIONS is for a run whose `run` takes it; `--set KEY=VALUE` is a setting of every guard, and so
-    are `--mode MODE`, `--cap N` and `--restless true`, whatever the run itself sets. Those
+    are `--mode MODE`, `--cap N` and `--restless true`, whatever the run itself sets (the last one
+    means transparent mode, too). Those
     of PARTED take the words behind their name, too: the parts that are wanted.
     """
     names = list(arguments)
@@ -146,6 +147,8 @@ def main(package: str, runs: Mapping[str, str], arguments: Sequence[str]) -> int
             at = names.index(option)
             FORCED[key] = names[at + 1]
             del names[at : at + 2]
+    if "pool.restless" in FORCED:
+        FORCED.setdefault("pool.mode", "transparent")
     if names and names[0] in PARTED:
         more["parts"], names = names[1:], names[:1]
     if names == ["all"]:

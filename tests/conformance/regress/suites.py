@@ -160,9 +160,12 @@ def encryption(place: Path) -> tuple[Settings, Settings, Settings]:
     )
 
 
-def isolation(checks: harness.Checks, kit: Kit, place: Path) -> None:
-    """The isolation schedule: several sessions of one test that block each other."""
+def isolation(checks: harness.Checks, kit: Kit, place: Path, chosen: Collection[str] = ()) -> None:
+    """The isolation schedule, or some of its files: several sessions of one test that block each
+    other."""
     schedule = kit.suite("isolation") / "isolation_schedule"
+    if chosen:
+        schedule = _choose(schedule, chosen, place / "isolation_schedule")
     selection = [f"--schedule={schedule}"]
     with server(kit) as postgres:
         direct = drive(kit, postgres.address, place / "alone", "isolation", selection)
