@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from pgguard.core import defining
-from pgguard.core.pins import Reason
+from pgguard.core.pins import UNDONE, Reason, brings
 from pgguard.core.tracked import RESET
 from pgguard.core.upkeep import TEMPORARY, make
 from pgguard.sql.session_effects import Effect, Kind
@@ -90,7 +90,7 @@ def learn(session: SharedSession, batch: Sequence[Sent], answered: Answered) -> 
         alone = len(sent.effects) == 1 and not answered.controlled
         for effect in sent.effects:
             _learn(session, effect, sent, answered, alone=alone)
-        _end_pins(session, sent)
+        _end_pins(session, _ending_now(session, sent, answered))
 
 
 def end(session: SharedSession, *, undone: bool, failed: bool) -> None:
@@ -119,8 +119,26 @@ def _define(session: SharedSession, batch: Sequence[Sent], answered: Answered) -
         defining.undone(session)
 
 
-def _end_pins(session: SharedSession, sent: Sent) -> None:
-    ended = session.pins.ended(sent.effects)
+def _ending_now(session: SharedSession, sent: Sent, answered: Answered) -> Sequence[Effect]:
+    """Of what ends reasons that which no ROLLBACK can undo; the rest is kept for COMMIT."""
+    if answered.status == "I" and not answered.controlled:
+        return sent.effects
+    if not answered.controlled:
+        kept = [e for e in sent.effects if e.kind in UNDONE or (session.ending and brings(e))]
+        session.ending = (*session.ending, *kept)
+    # What began, or ended, a transaction among other things may have undone what came before.
+    return [effect for effect in sent.effects if effect.kind not in UNDONE]
+
+
+def transaction_over(session: SharedSession, *, undone: bool) -> None:
+    """What would have brought back the reasons that ended in a transaction comes no more."""
+    effects, session.ending = session.ending, ()
+    if not undone:
+        _end_pins(session, effects)
+
+
+def _end_pins(session: SharedSession, effects: Sequence[Effect]) -> None:
+    ended = session.pins.ended(effects)
     if not ended:
         return
     # What is on its way may bring them again.

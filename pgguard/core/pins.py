@@ -82,7 +82,6 @@ _ENDS_ALL: Final[dict[Kind, frozenset[Reason]]] = {
     Kind.DEALLOCATE_ALL: frozenset({Reason.PREPARE, Reason.NAMES}),
     Kind.CLOSE_ALL: frozenset({Reason.HOLD}),
     Kind.UNLOCK_ALL: frozenset({Reason.LOCK}),
-    Kind.RESET_ROLE: frozenset({Reason.ROLE}),
     Kind.DISCARD_ALL: frozenset(Reason) - FOR_LIFE - {Reason.FUNCTION, Reason.UNCLEAR},
 }
 
@@ -94,6 +93,26 @@ _ENDS_ONE: Final[dict[Kind, Reason]] = {
     Kind.RESET_ROLE: Reason.ROLE,
 }
 """Of the things that the reason counts by name, this one is gone."""
+
+
+UNDONE: Final = frozenset(
+    {
+        Kind.RESET_ROLE,
+        Kind.UNLISTEN,
+        Kind.UNLISTEN_ALL,
+        Kind.RESET,
+        Kind.RESET_ALL,
+        Kind.DISCARD_TEMPORARY,
+    }
+)
+"""What ends a reason only once its transaction is committed: ROLLBACK brings it back."""
+
+_LOGIN: Final = "session_authorization"
+
+
+def brings(effect: Effect) -> bool:
+    """Whether it is a reason."""
+    return effect.kind in _BRINGS
 
 
 class Pin:
@@ -188,6 +207,9 @@ class Pins:
                 del self._pins[reason]
             gone += over
             one = _ENDS_ONE.get(kind)
+            if kind is Kind.RESET_ROLE and name == _LOGIN and one in self._pins:
+                # The role goes with it, not the other way round (SetSessionAuthorization).
+                self._pins[Reason.ROLE].names &= {_LOGIN}
             pin = self._pins.get(one) if one is not None else None
             if one is not None and pin is not None and one not in later:
                 pin.names.discard(name)

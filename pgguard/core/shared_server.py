@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pgguard.core import defining, handover, leaving, sequences, signals, tapping, upkeep
 from pgguard.core.defining import Defining
 from pgguard.core.gate import readable
-from pgguard.core.learning import MARKING, Answered, control, end
+from pgguard.core.learning import MARKING, Answered, control, end, transaction_over
 from pgguard.core.pins import Reason
 from pgguard.core.pipeline import (
     BATCH,
@@ -474,6 +474,8 @@ class SharedServer(Server):
         undone = self.rolled_back or self.status == "E" or failed
         super()._ready(status, now)
         session = self.session
+        if session is not None and session.ending and (status == "I" or undone):
+            transaction_over(session, undone=undone)
         if status != "I" or session is None:
             return
         defining.ended(self, kept=not undone)

@@ -64,6 +64,7 @@ class SharedSession(Session):
         "dotted",
         "drop_next",
         "dropping",
+        "ending",
         "greeted",
         "links_failed",
         "missed",
@@ -90,6 +91,8 @@ class SharedSession(Session):
         self.tracked = Tracked()
         self.pins = Pins()
         self.pinned = self.pins.reasons
+        self.ending: tuple[Effect, ...] = ()
+        """What in the open transaction has ended reasons, or brought them again since."""
         self.dotted = _NONE
         """Settings with a dot that it has made, if only for a transaction (T24)."""
         self.named = ""

@@ -80,8 +80,7 @@ class Sharing:
         self._roles: dict[str, str] = {}
         self._pids = count(FIRST_INVENTED)
         self._told_pids: dict[int, int] = {}
-        """Pid of a backend → what the session was told that had it when it last may have sent a
-        notification: one that waits for the end of a transaction is told of long after that."""
+        """Pid of a backend → what the session was told that last may have notified on it."""
         self.closing: set[SharedServer] = set()
         """Spare servers whose end a statement about databases awaits."""
         self.nowhere = Pool(())

@@ -196,6 +196,9 @@ def of_statement(kind: str, body: Node, part: Part) -> Iterator[Effect]:
         yield Effect(Kind.CODE)
         if TEMPORARY in str(body):
             yield Effect(Kind.TEMPORARY)
+    if kind in _DEFINING and any(word in str(body).lower() for word in ("currval", "lastval")):
+        # Whoever defines something that asks for it will use it.
+        yield Effect(Kind.SEQUENCE_READ)
     for relation in _created(kind, body):
         if is_temporary(relation):
             yield Effect(Kind.TEMPORARY, relation.get("relname", ""))
@@ -428,6 +431,10 @@ def _created(kind: str, body: Node) -> list[Node]:
         return []
     return [body[key] for key in ("relation", "view", "sequence") if key in body]
 
+
+_DEFINING: Final = frozenset(
+    {"CreateStmt", "AlterTableStmt", "ViewStmt", "CreateFunctionStmt", "DoStmt", "CreateTrigStmt"}
+)
 
 _CREATES: Final = frozenset({"CreateStmt", "ViewStmt", "CreateSeqStmt", "CreateForeignTableStmt"})
 

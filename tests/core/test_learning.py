@@ -70,6 +70,56 @@ def test_discard_all_is_done_whatever_becomes_of_its_batch() -> None:
     shared.world.end()
 
 
+@pytest.mark.parametrize(
+    ("made", "ended"),
+    [
+        ("SET ROLE a", "RESET ROLE"),
+        ("SET SESSION AUTHORIZATION a", "SET SESSION AUTHORIZATION DEFAULT"),
+        ("LISTEN a", "UNLISTEN *"),
+        ("LISTEN a", "UNLISTEN a"),
+        ("SET work_mem FROM CURRENT", "RESET work_mem"),
+        ("CREATE TEMP TABLE a ()", "DISCARD TEMP"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("texts", "stays"),
+    [
+        (["{0}"], False),
+        (["BEGIN", "{0}", "COMMIT"], False),
+        (["BEGIN", "{0}", "ROLLBACK"], True),
+        (["BEGIN", "{0}", "{1}", "COMMIT"], True),
+        (["BEGIN", "SAVEPOINT s", "{0}", "ROLLBACK TO s", "COMMIT"], True),
+        (["BEGIN", "{0}", "ROLLBACK AND CHAIN", "COMMIT"], True),
+        (["BEGIN; {0}; ROLLBACK"], True),
+        (["BEGIN", "{0}", "!", "COMMIT"], True),
+    ],
+)
+def test_what_is_ended_in_a_transaction_ends_with_its_commit(
+    made: str, ended: str, texts: list[str], *, stays: bool
+) -> None:
+    shared = Shared()
+    session = shared.session()
+    server = session.shared
+    shared.says(session, f'Query "{made}"')
+    shared.done(server, "SET")
+    reasons = set(session.pins.reasons)
+    assert reasons
+    status = "I"
+    for text in [text.format(ended, made) for text in texts]:
+        word = text.split()[0].rstrip(";")
+        shared.says(session, f'Query "{text}"')
+        if text == "!":
+            status = "E"
+            shared.says(server, 'ErrorResponse ERROR 42601 "no"', "ReadyForQuery E")
+            continue
+        over = word == "COMMIT" or text == "ROLLBACK" or ";" in text
+        tag = "ROLLBACK" if status == "E" or "ROLLBACK" in text else word
+        status = "I" if over else "T" if word == "BEGIN" or status == "T" else status
+        shared.done(server, tag, status)
+    assert (reasons <= set(session.pins.reasons)) is stays
+    shared.world.end()
+
+
 def test_in_a_transaction_nothing_is_kept_yet() -> None:
     session = Shared().session()
     learn(session, [sent(SET)], Answered(False, "T"))

@@ -64,6 +64,13 @@ def test_a_text_ends_its_reason(end: str, begin: str) -> None:
     assert pins_after(begin, f"SELECT 1; {end}; SELECT 2") == set()
 
 
+def test_the_login_stays_another_ones_when_the_role_is_reset() -> None:
+    both = ("SET SESSION AUTHORIZATION a", "SET ROLE b")
+    assert pins_after(*both, "RESET ROLE") == {Reason.ROLE}
+    assert pins_after(*both, "RESET ROLE", "RESET SESSION AUTHORIZATION") == set()
+    assert pins_after(*both, "SET SESSION AUTHORIZATION DEFAULT") == set()
+
+
 def test_one_of_two_names_that_is_gone_leaves_the_other() -> None:
     assert pins_after("LISTEN a", "LISTEN b", "UNLISTEN a") == {Reason.LISTEN}
     assert pins_after("LISTEN a", "LISTEN b", "UNLISTEN a", "UNLISTEN b") == set()

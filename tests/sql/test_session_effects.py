@@ -71,6 +71,8 @@ REST = {
     "UNLISTEN a": [("unlisten", "a")],
     "UNLISTEN *": [("unlisten all", "")],
     "NOTIFY a": [("notify", "a")],
+    "CREATE TABLE a (b int DEFAULT currval('c'))": [("sequence read", "")],
+    "CREATE TABLE a (b int DEFAULT nextval('c'))": [],
     "SELECT pg_notify('a', 'b')": [("notify", "")],
     "PREPARE a AS SELECT 1": [("prepare", "a")],
     "EXECUTE a(1)": [("execute", "a")],

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 CAP = "limits.connection_limit"
 
+LISTED = "PostgreSQL's suites where servers are shared"
+"""Under this name `known` lists what differs there; which session loses its server to which other
+one, and so whether it does, is chance."""
+
 ISOLATION_NEEDS = 9
 """Servers without which deadlock-hard cannot run: each of its eight sessions has a transaction open
 and waits for another one's lock, while one more looks whether they do."""
@@ -39,7 +43,7 @@ def is_shared() -> bool:
 
 
 def mode() -> str:
-    """Behind the name of a suite: what differs there, and why, is another matter in each mode."""
+    """Behind the name of a suite."""
     if not is_shared():
         return ""
     return ", restless" if harness.FORCED.get("pool.restless") == "true" else ", shared"

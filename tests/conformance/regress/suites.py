@@ -104,7 +104,7 @@ def core(checks: harness.Checks, kit: Kit, place: Path, *, short: bool) -> None:
     of_server, of_guard, of_libpq = encryption(place) if kit.encrypts else ({}, {}, {})
     with (
         server(kit, of_server) as postgres,
-        Watched(checks, postgres, NARROW | of_guard) as guard,
+        Watched(checks, postgres, NARROW | of_guard | shared.one_client()) as guard,
     ):
         through = drive(
             kit, guard.address, place / "queueing", "regress", selection, variables=of_libpq
@@ -189,9 +189,10 @@ def compare(
 ) -> None:
     """Print both sides' figures; claims that all files ran and only what is known differs."""
     differs = different(direct, through)
-    for line in known.explained(suite, differs):
+    listed = shared.LISTED if shared.is_shared() else suite
+    for line in known.explained(listed, differs):
         checks.note(f"known: {line}")
-    left = known.unexplained(suite, differs)
+    left = known.unexplained(listed, differs)
     for name in left[:SHOWN]:
         checks.note(f"differs: {name}")
         for line in through.differences.get(name, "").splitlines()[:40]:
@@ -208,7 +209,7 @@ def compare(
     if not whole:
         checks.note(f"the schedule has {len(files)} files; {direct.said[-2000:]}")
     checks.claim(whole and not left, suite, figure, "0 only through pgguard")
-    if stale := known.unused(suite, differs):
+    if not shared.is_shared() and (stale := known.unused(suite, differs)):
         checks.claim(False, f"{suite}: what has a cause in known.py differs", ", ".join(stale))
 
 
