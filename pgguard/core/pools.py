@@ -165,6 +165,11 @@ class Pools:
         return taken
 
 
+def need(server: SharedServer) -> tuple[bool, float, int]:
+    """Sequence state yields last (T22), then who has said something last."""
+    return server.sequences_of is server.session, server.ready_at, server.id
+
+
 def _rested(server: SharedServer) -> float:
     return server.rested
 

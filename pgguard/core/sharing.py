@@ -20,7 +20,7 @@ from pgguard.core.gate import readable
 from pgguard.core.leaving import has_gone
 from pgguard.core.login import Method
 from pgguard.core.pipeline import QUERY_OURS
-from pgguard.core.pools import Pool, Pools
+from pgguard.core.pools import Pool, Pools, need
 from pgguard.core.states import SessionState
 from pgguard.counters import PinTally
 from pgguard.errors import Refusal
@@ -49,11 +49,6 @@ NAME_LIMIT = 63
 _NOT_RESTORED = "pgguard: the settings of this session could not be made again"
 _NOT_RESTORED_HINT = "The log of Postgres says which of them it refused."
 _CANCELED = "canceling statement due to user request"
-
-
-def _need(server: SharedServer) -> tuple[bool, float, int]:
-    """Sequence state yields last (T22), then who has said something last."""
-    return server.sequences_of is server.session, server.ready_at, server.id
 
 
 class Sharing:
@@ -165,7 +160,7 @@ class Sharing:
                     resting.append(server)
             if not resting:
                 return
-            self.let_go(min(resting, key=_need))
+            self.let_go(min(resting, key=need))
 
     def _is_quiet(self, server: SharedServer) -> bool:
         """Nothing is on its way in either direction, and no transaction is open."""
