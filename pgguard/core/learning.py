@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 CLEARING = frozenset({Kind.DEALLOCATE_ALL, Kind.DISCARD_ALL})
 """What takes all prepared statements away."""
 
+NOTIFYING = frozenset({Kind.NOTIFY, Kind.CALL, Kind.CODE, Kind.UNREAD})
+"""What may send notifications."""
+
 MARKING = frozenset({Kind.SET, Kind.SET_LOCAL, Kind.SET_UNKNOWN})
 _COMMITS = frozenset({Kind.COMMIT, Kind.COMMIT_AND_CHAIN})
 _ROLLS_BACK = frozenset({Kind.ROLLBACK, Kind.ROLLBACK_AND_CHAIN})

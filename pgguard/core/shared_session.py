@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 from pgguard.core import defining, handover, holding, leaving, sequences, tapping, usual
 from pgguard.core.ahead import HELD_LIMIT, has_left
 from pgguard.core.gate import concerns_databases
-from pgguard.core.learning import CLEARING, Answered, Sent, learn
+from pgguard.core.learning import CLEARING, NOTIFYING, Answered, Sent, learn
 from pgguard.core.malformed import EXPECTED, ends_alone, go_on
 from pgguard.core.pins import BY_LOGIN, Pins, Reason
 from pgguard.core.prepared import Names, Prepared
@@ -91,8 +91,7 @@ class SharedSession(Session):
         self.tracked = Tracked()
         self.pins = Pins()
         self.pinned = self.pins.reasons
-        self.ending: tuple[Effect, ...] = ()
-        """What in the open transaction has ended reasons, or brought them again since."""
+        self.ending: tuple[Effect, ...] = ()  # in the open transaction: see learning._ending_now
         self.dotted = _NONE
         """Settings with a dot that it has made, if only for a transaction (T24)."""
         self.named = ""
@@ -358,8 +357,6 @@ class SharedSession(Session):
             # Perhaps the last temporary object is dropped.
             self.unverified = True
         if effects:
-            if any(kind in NOTIFYING for kind, _ in effects):
-                self.hub.sharing.notifies(self, self.shared)
             self._brought(effects, statement.masked, statement)
             self.unverified = True
             self.shared.may_mark(effects)
@@ -368,7 +365,6 @@ class SharedSession(Session):
 
     def calls_function(self) -> None:
         """FunctionCall: by its OID it may be anything."""
-        self.hub.sharing.notifies(self, self.shared)
         self._brought(_ANYTHING, "FunctionCall", None)
         self.batch.append(Sent(_ANYTHING, b"", "FunctionCall", parameters=True))
 
@@ -422,6 +418,8 @@ class SharedSession(Session):
             self.hub.sharing.pinned(self, reason)
 
     def _brought(self, effects: tuple[Effect, ...], text: str, statement: Statement | None) -> None:
+        if not NOTIFYING.isdisjoint(kind for kind, _ in effects):
+            self.hub.sharing.notifies(self, self.shared)
         suspected(self, statement, effects)
         for reason in self.pins.brought(effects, self.hub.clock(), text):
             self.hub.sharing.pinned(self, reason)
@@ -489,5 +487,4 @@ _SYNC = b"S\0\0\0\4"
 _PARSED = backend.message(codes.PARSE_COMPLETE, b"")
 _RENAMING = Effect(Kind.RESET, handover.APPLICATION_NAME)
 CALLING = frozenset({Kind.CALL, Kind.CODE, Kind.UNREAD, Kind.UNKNOWN})
-NOTIFYING = CALLING | {Kind.NOTIFY}
 _NAMING = frozenset({Kind.EXECUTE, Kind.DEALLOCATE})
