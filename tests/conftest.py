@@ -70,12 +70,15 @@ def sockets() -> Iterator[Path]:
 
 
 @pytest.fixture
-def start_guard() -> Iterator[Callable[..., RunningGuard]]:
+def start_guard(request: pytest.FixtureRequest) -> Iterator[Callable[..., RunningGuard]]:
     """Starts guards before an upstream URL; settings as `limits__pool_timeout="1s"`. Each is
-    stopped after the test, and nothing may be left of it."""
+    stopped after the test, and nothing may be left of it. What the mark `session_mode` is on holds
+    where each session has a server of its own."""
     running: list[RunningGuard] = []
+    mode = {"pool__mode": "session"} if request.node.get_closest_marker("session_mode") else {}
 
     def start(upstream: str, /, **values: Any) -> RunningGuard:
+        values = mode | values
         own = {
             name: values.pop(name) for name in ("factory", "secrets", "reread") if name in values
         }

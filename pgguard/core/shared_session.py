@@ -161,7 +161,8 @@ class SharedSession(Session):
                 self.hub.end_session(self, "closed by the client")
 
     def _receive_unlinked(self, data: bytes) -> None:
-        if self.state is SessionState.CLOSING or self.entrance is not None:
+        logs_in = self.entrance is not None or self.relay is not None
+        if self.state is SessionState.CLOSING or logs_in:
             super()._receive_unlinked(data)
             return
         if self.drop_next:

@@ -86,6 +86,9 @@ def catalogue_read(hub: Hub, database: str) -> None:
         return
     for one in hub.servers:
         session = cast("SharedSession | None", one.session)
-        if session is not None and one.database == database and session.pinned:
+        if session is None or session.server is not one:
+            # Nobody has it yet.
+            continue
+        if one.database == database and session.pinned:
             defining.hides(session)
             judge_anew(session)

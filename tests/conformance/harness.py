@@ -44,8 +44,9 @@ ROOT = Path(__file__).resolve().parents[2]
 PARTED = ("suites",)
 """Runs that take names of their own parts."""
 
-EVERYWHERE: dict[str, str] = {}
-"""Settings of every guard that is started, by key; those of the run itself win."""
+EVERYWHERE: dict[str, str] = {"pool.mode": "session"}
+"""Settings of every guard that is started, by key; those of the run itself win. What both modes
+promise is shown where nothing is shared; runs about sharing say so, and `--mode` wins."""
 
 FORCED: dict[str, str] = {}
 """The same, but they win."""

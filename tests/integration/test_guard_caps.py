@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Start = Callable[..., RunningGuard]
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.session_mode]
 
 
 def refusal(guard: RunningGuard, name: str, **parameters: str) -> tuple[dict[str, str], float]:

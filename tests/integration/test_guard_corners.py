@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     Start = Callable[..., RunningGuard]
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.session_mode]
 
 ANSWER = backend.message(codes.COMMAND_COMPLETE, b"SELECT 1\0") + READY
 SLEEP = frontend.query(b"SELECT pg_sleep(0.3), 'mine'")

@@ -139,6 +139,7 @@ def test_a_client_gone_while_its_statement_runs_is_told_after_two_seconds(
 # Servers that end
 
 
+@pytest.mark.session_mode
 def test_a_killed_server_ends_its_session_in_the_words_of_postgres(
     guard: RunningGuard, admin: psycopg.Connection[Any]
 ) -> None:
@@ -249,6 +250,7 @@ def test_stop_leaves_no_backend(
         until(lambda: everybody(admin) == 0, "no backend", 1)
 
 
+@pytest.mark.session_mode
 def test_waiting_sessions_are_told_that_the_guard_stops(start_guard: Any, database: Any) -> None:
     guard = start_guard(database.url, limits__connection_limit=1)
     with guard.connect("one"), RawSession.log_in(guard, application_name="one") as waiting:

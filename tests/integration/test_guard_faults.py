@@ -129,6 +129,7 @@ def test_a_server_that_goes_deaf_at_login_is_given_up_in_time(
     ],
     ids=["ready twice", "unknown type", "notices", "settings", "key", "no terminator"],
 )
+@pytest.mark.session_mode
 def test_what_a_server_says_out_of_turn_reaches_its_own_session_and_nobody_else(
     start_guard: Start, told: bytes, heard: int
 ) -> None:

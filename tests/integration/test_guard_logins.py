@@ -31,7 +31,7 @@ def role(database: Any) -> Iterator[Callable[[str], str]]:
             admin.execute(f"DROP ROLE {name}")
 
 
-@pytest.fixture(params=["verifiers", "relayed"])
+@pytest.fixture(params=["verifiers", "relayed", "relayed, shared"])
 def guard(
     request: pytest.FixtureRequest,
     database: Any,
@@ -40,10 +40,11 @@ def guard(
 ) -> RunningGuard:
     """One whose service connection may read pg_authid, and one whose may not."""
     url = database.url
-    if request.param == "relayed":
+    mode = "transparent" if "shared" in request.param else "session"
+    if request.param.startswith("relayed"):
         name = role("LOGIN PASSWORD 'ordinary'")
         url = url.replace(f"{database.user}:{database.password}", f"{name}:ordinary")
-    return start_guard(url, limits__total=5)
+    return start_guard(url, limits__total=5, pool__mode=mode)
 
 
 def said(connect: Callable[[], object]) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Start = Callable[..., RunningGuard]
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.session_mode]
 
 ROOM = 20 - 3
 

@@ -204,6 +204,7 @@ def test_what_is_meant_for_pgguard_is_not_forwarded(guard: RunningGuard) -> None
         assert guard.client("me").limits.connection_limit == 3
 
 
+@pytest.mark.session_mode
 def test_the_backend_pid_is_the_real_one(guard: RunningGuard) -> None:
     with RawSession.open(guard) as session:
         rows = [b for k, b in session.query("SELECT pg_backend_pid()") if k == codes.DATA_ROW]
@@ -363,6 +364,7 @@ def test_the_stock_loop_serves_as_well(start_guard: Any, database: Any) -> None:
     guard.idle()
 
 
+@pytest.mark.session_mode
 def test_set_application_name_is_seen_by_postgres(guard: RunningGuard, database: Any) -> None:
     with guard.connect("before") as session, psycopg.connect(database.url) as direct:
         session.execute("SET application_name = 'after'")

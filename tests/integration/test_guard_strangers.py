@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from guard import RunningGuard
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.session_mode]
 
 CHILD = (
     "import sys, psycopg;"

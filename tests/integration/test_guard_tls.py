@@ -333,6 +333,7 @@ def test_a_session_that_leaves_frees_its_slot_at_the_server(
     guard.idle()
 
 
+@pytest.mark.session_mode
 def test_a_server_that_is_killed_tells_its_session(
     start_tls: Callable[..., RunningGuard], database: Any, upstream: TlsServer
 ) -> None:

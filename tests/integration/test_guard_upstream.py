@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     Start = Callable[..., RunningGuard]
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.session_mode]
 
 ROW = backend.message(codes.DATA_ROW, b"\0\1\0\0\0\1x")
 ANSWER = ROW + backend.message(codes.COMMAND_COMPLETE, b"SELECT 1\0") + READY
