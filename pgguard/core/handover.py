@@ -90,8 +90,10 @@ def _is_alike(session: SharedSession, server: SharedServer) -> bool:
 
 
 def name(session: SharedSession, server: SharedServer) -> None:
-    """After a reset: the application_name that the session began with (T8)."""
-    if server.status == "I" and not session.unsynced:
+    """After a reset: the application_name that the session began with (T8), if it has set none
+    since."""
+    named = APPLICATION_NAME in session.tracked.settings
+    if server.status == "I" and not session.unsynced and not named:
         server.application_name = session.application_name = session.named
         server.write(server.run(upkeep.query([upkeep.name_application(session.named)])))
 

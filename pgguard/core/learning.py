@@ -197,9 +197,6 @@ def _learn(
         server.stand.deallocated(name.encode())
     elif kind is Kind.SEQUENCE_READ:
         session.client.reads_sequences = True
-    if kind in CLEARING:
-        session.names.forget()
-        server.stand.cleared()
 
 
 def _whole(name: str, text: bytes, told: Mapping[str, str]) -> bytes:

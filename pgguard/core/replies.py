@@ -63,6 +63,8 @@ _ENDS: dict[int, frozenset[int]] = {
 _STREAMED = frozenset({codes.DATA_ROW, codes.COPY_DATA, codes.FUNCTION_CALL_RESPONSE})
 """Passed on as they come: they may be large, and nothing is read of them."""
 
+_CLEARING = frozenset({b"DISCARD ALL\0", b"DEALLOCATE ALL\0"})
+"""Tags of what takes all prepared statements away."""
 _UNASKED = frozenset({codes.PARAMETER_STATUS, codes.NOTICE_RESPONSE, codes.NOTIFICATION_RESPONSE})
 
 LONGEST = 1 << 20
@@ -188,12 +190,20 @@ class Walker:
                 server.rows_told(body)
             self._end(entries[0])
             if kind == codes.COMMAND_COMPLETE:
-                server.completed(body)
+                self._completed(body)
         elif kind == codes.COMMAND_COMPLETE:
-            server.completed(body)
+            self._completed(body)
         elif kind == codes.DATA_ROW and self._dropping:
             server.row_of_ours(body)
         return b""
+
+    def _completed(self, tag: bytes) -> None:
+        server = self._server
+        server.completed(tag)
+        if tag in _CLEARING and not self._dropping:
+            # At once, whatever becomes of its batch or transaction; what was made behind it stays.
+            server.names.forget()
+            server.stand.cleared()
 
     def _end(self, entry: int) -> None:
         server = self._server

@@ -70,6 +70,34 @@ def test_discard_all_is_done_whatever_becomes_of_its_batch() -> None:
     shared.world.end()
 
 
+def test_what_is_made_behind_the_end_of_all_names_in_a_batch_that_fails_stays() -> None:
+    shared = Shared()
+    session = shared.session()
+    server = session.shared
+    shared.says(session, 'Parse "old" "SELECT 1"', "Sync")
+    shared.says(server, "ParseComplete", "ParameterDescription", "NoData", "ReadyForQuery I")
+    assert [name for name, _ in session.names] == [b"old"]
+    shared.says(session, 'Parse "" "DISCARD ALL"', 'Bind "" ""', 'Execute "" 0', "Flush")
+    shared.says(server, "ParseComplete", "BindComplete", 'CommandComplete "DISCARD ALL"')
+    shared.says(session, 'Parse "new" "SELECT 2"', 'Bind "" "gone"', "Sync")
+    shared.says(server, "ParseComplete", "ParameterDescription", "NoData")
+    shared.says(server, 'ErrorResponse ERROR 26000 "no gone"', "ReadyForQuery I")
+    assert [name for name, _ in session.names] == [b"new"]
+    shared.world.end()
+
+
+def test_a_name_that_is_set_behind_a_reset_is_not_taken_away_by_the_one_it_began_with() -> None:
+    shared = Shared()
+    session = shared.session()
+    server = session.shared
+    shared.says(session, 'Query "DISCARD ALL"', "Query \"SET application_name = 'own'\"")
+    shared.done(server, "DISCARD ALL")
+    assert shared.heard(server)[-1].startswith("Query \"SET application_name = 'own'")
+    shared.done(server, "SET")
+    assert shared.heard(server) == []
+    shared.world.end()
+
+
 @pytest.mark.parametrize(
     ("made", "ended"),
     [

@@ -425,6 +425,8 @@ OVER = (SessionState.CLOSING, SessionState.CLOSED)
     restless=st.booleans(),
 )
 @example(rng=Random(24), total=2, cap=2, sessions=6, steps=84, restless=False)
+@example(rng=Random(12893), total=2, cap=2, sessions=2, steps=30, restless=False)
+@example(rng=Random(12738259), total=2, cap=2, sessions=2, steps=30, restless=False)
 @example(rng=Random(1938233), total=2, cap=2, sessions=4, steps=30, restless=False)
 def test_each_session_hears_what_a_server_of_its_own_would_say(
     rng: Random, total: int, cap: int, sessions: int, steps: int, restless: bool
