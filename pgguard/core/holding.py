@@ -2,8 +2,8 @@
 
 Laws: a session is stuck only while its server waits for it, never while a statement of its runs,
 but for one that waits for the lock of a silent session of the same client, or, where all clients
-wait for each other, of any (transparency T11); what
-is said of a session is plain ASCII, one line, literals masked.
+wait for each other, of any (transparency T11); what is said of a session is plain ASCII, one line,
+literals masked.
 """
 
 from __future__ import annotations
@@ -78,31 +78,51 @@ def is_blocked(session: Session) -> bool:
     return _blocked_since(session, server, everybody=True) is not None
 
 
-def _blocked_since(
-    session: Session, server: Server, *, everybody: bool, seen: frozenset[int] = frozenset()
-) -> float | None:
-    """Since when a lock of silent sessions, of the same client or of any, keeps our statement
-    waiting."""
-    waits = [server.started]
+def _blocked_since(session: Session, server: Server, *, everybody: bool) -> float | None:
+    """Since when locks of silent sessions, of the same client or of any, keep our statement
+    waiting, perhaps behind others that wait for the same. Each of them is looked at once, however
+    long the line is: of everybody in it Postgres names all who stand before (pg_blocking_pids)."""
     servers, client = session.hub.servers, session.client
     ours = {other.pid: other for other in servers if everybody or other.client is client}
-    started, blockers = server.blockers
-    if started != server.started or not blockers:
-        return None
-    for pid in blockers:
-        blocker = ours.get(pid)
-        if blocker is None or blocker.session is None or pid in seen:
+    waits: list[float] = []
+    silent: set[int] = set()
+    line: dict[int, frozenset[int]] = {}
+    left = {server.pid}
+    while left:
+        pid = left.pop()
+        one = ours.get(pid)
+        if one is None or one.session is None:
             return None
-        if blocker.pipeline.due:
-            # In a line of those who wait for the same lock.
-            seen |= {server.pid}
-            since = _blocked_since(blocker.session, blocker, everybody=everybody, seen=seen)
-        else:
-            since = blocker.session.stuck_since(everybody=everybody)
-        if since is None:
+        if not one.pipeline.due:
+            since = one.session.stuck_since(everybody=everybody)
+            if since is None:
+                return None
+            waits.append(since)
+            silent.add(pid)
+            continue
+        started, blockers = one.blockers
+        if started != one.started or not blockers:
             return None
-        waits.append(since)
-    return max(waits)
+        waits.append(started)
+        line[pid] = blockers
+        left |= blockers - line.keys() - silent
+    return None if _is_circle(line, silent) else max(waits)
+
+
+def _is_circle(line: dict[int, frozenset[int]], silent: set[int]) -> bool:
+    """Whether some of a line wait for each other, which Postgres resolves by itself."""
+    done, left = set(silent), sorted(line, key=lambda pid: len(line[pid]))
+    while left:
+        before = left
+        left = []
+        for pid in before:
+            if line[pid] <= done:
+                done.add(pid)
+            else:
+                left.append(pid)
+        if len(left) == len(before):
+            return True
+    return False
 
 
 def describe(session: Session, now: float) -> str:

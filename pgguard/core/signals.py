@@ -38,7 +38,7 @@ _ASKS = re.compile(
 )
 _PID = re.compile(rb"(?<![\w.])\d{7,10}(?![\w.])")
 _NOT_PLAIN = re.compile(
-    rb"(?i)\$\$|\$\w*[a-z_]\w*\$|[\"\\]|--|/\*|\b(?:from|join|lateral|call|rows)\b"
+    rb"(?i)\$\$|\$[a-z_\x80-\xff][\w\x80-\xff]*\$|[\"\\]|--|/\*|\b(?:from|join|lateral|call|rows)\b"
 )
 """In front of a call: it may stand in a string, or where no expression can."""
 
@@ -50,9 +50,11 @@ _ENDED = "terminating connection due to administrator command"
 def in_text(session: SharedSession, text: bytes) -> bytes:
     """The text, with pids that exist in the place of those that we have invented."""
 
+    places = _Places(text)
+
     def real(found: re.Match[bytes]) -> bytes:
         call = found[0]
-        answers = found["rest"] is not None and _is_expression(text, found.start())
+        answers = places.answers(found)
         if found["place"]:
             return _answered(call, b"%b = %d" % (found["argument"], DONE)) if answers else call
         pid = _real(session, found["how"], int(found["pid"]), answers=answers)
@@ -72,10 +74,22 @@ def _answered(call: bytes, condition: bytes) -> bytes:
     return b"CASE WHEN %b THEN true ELSE %b END" % (condition, call)
 
 
-def _is_expression(text: bytes, at: int) -> bool:
-    """Whether what begins there is sure to be an expression, by what stands in front of it."""
-    before = text[:at]
-    return before.count(b"'") % 2 == 0 and not _NOT_PLAIN.search(before)
+class _Places:
+    """What stands in front of the calls in a text, asked in their order; read once."""
+
+    __slots__ = ("_at", "_odd", "_plain", "_text")
+
+    def __init__(self, text: bytes) -> None:
+        found = _NOT_PLAIN.search(text)
+        self._text = text
+        self._plain = len(text) if found is None else found.start()
+        self._at = self._odd = 0
+
+    def answers(self, call: re.Match[bytes]) -> bool:
+        """Whether the call is whole, and sure to be an expression."""
+        before, self._at = self._at, call.start()
+        self._odd ^= self._text.count(b"'", before, self._at) & 1
+        return call["rest"] is not None and not self._odd and self._at <= self._plain
 
 
 def in_bind(session: SharedSession, text: bytes, raw: bytes) -> bytes:
@@ -95,7 +109,7 @@ def in_bind(session: SharedSession, text: bytes, raw: bytes) -> bytes:
     value = values[at] if at < len(values) else None
     if value is None:
         return raw
-    answers = found["rest"] is not None and _is_expression(text, found.start())
+    answers = _Places(text).answers(found)
     binary = formats[at if len(formats) > 1 else 0] if formats else 0
     if binary:
         told = int.from_bytes(value, "big", signed=True)

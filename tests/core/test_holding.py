@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class Locks:
     """A session that waits for a lock, and one that may hold it, with a transaction open."""
 
-    def __init__(self, holder: str = "a.py") -> None:
-        self.world = World()
+    def __init__(self, holder: str = "a.py", **settings: int) -> None:
+        self.world = World(**settings)
         self.holder, self.held = self.linked(holder, "ReadyForQuery T")
         self.silent_since = self.world.clock.now
         self.world.wait(1)
@@ -98,6 +98,18 @@ def test_who_waits_behind_another_waiter_waits_for_the_same_and_a_circle_for_nob
     locks.blocked_by(server.pid)
     assert stuck_since(behind) is None
     assert stuck_since(locks.waiter) is None
+
+
+def test_a_long_line_for_one_lock_is_looked_at_in_no_time() -> None:
+    locks = Locks(connection_limit=200)
+    before = [locks.held.pid]
+    for _ in range(60):
+        waiter, server = locks.linked("a.py")
+        locks.world.receive(waiter, frontend.query(b"update t set a = 2"))
+        # Whoever waits is blocked by all who came before: 2 ** 60 ways through the line.
+        server.blockers = (server.started, frozenset(before))
+        before.append(server.pid)
+    assert stuck_since(waiter) == pytest.approx(locks.world.clock.now)
 
 
 def test_what_blocked_the_statement_before_does_not_count() -> None:

@@ -36,15 +36,20 @@ def dialling() -> tuple[Shared, SharedSession]:
     return shared, session
 
 
+def leave(shared: Shared, session: SharedSession, how: str) -> bool:
+    """Returns whether the session is still there."""
+    if how == "EOF":
+        return session.eof()
+    shared.says(session, how)
+    return session.state not in ENDED
+
+
 @pytest.mark.parametrize("how", ["Terminate", "EOF"])
 def test_what_was_asked_before_leaving_is_executed_by_the_server_that_is_on_the_way(
     how: str,
 ) -> None:
     shared, session = dialling()
-    if how == "EOF":
-        assert session.eof()
-    else:
-        shared.says(session, how)
+    assert leave(shared, session, how)
     server = shared.connect()
     assert shared.heard(server) == [SELECT, *(["Terminate"] if how == "Terminate" else [])]
     if how == "EOF":
@@ -71,10 +76,7 @@ def test_who_leaves_the_queue_or_asks_a_postgres_that_is_away_has_asked_for_noth
     how: str,
 ) -> None:
     shared, session = dialling()
-    if how == "EOF":
-        assert session.eof()
-    else:
-        shared.says(session, how)
+    assert leave(shared, session, how)
     (server,) = (s for s in shared.hub.servers if s not in shared.world.outs)
     shared.hub.upstream.dial_failed(server, ServerUnavailable("away", temporary=True))
     assert session.state in ENDED
@@ -84,10 +86,7 @@ def test_who_leaves_the_queue_or_asks_a_postgres_that_is_away_has_asked_for_noth
     session, other = idle(queued)
     queued.says(other, 'Query "BEGIN"')
     queued.says(session, SELECT)
-    if how == "EOF":
-        assert not session.eof()
-    else:
-        queued.says(session, how)
+    assert not leave(queued, session, how)
     assert session.state in ENDED
     assert not session.client.share.queue
     for world in (shared.world, queued.world):

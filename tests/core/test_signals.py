@@ -51,6 +51,31 @@ def test_what_means_no_session_of_ours_goes_as_it_is(pid: int) -> None:
 
 
 @pytest.mark.parametrize(
+    "said",
+    [
+        b"SELECT " + b", ".join([b"pg_cancel_backend(1234567)"] * 40_000),
+        b"SELECT $" + b"a" * 1_000_000 + b", pg_cancel_backend(1234567)",
+    ],
+    ids=["many calls", "a dollar quote without end"],
+)
+def test_a_text_of_a_million_bytes_is_read_once(said: bytes) -> None:
+    shared = Shared()
+    assert in_text(shared.session(), said) == said
+    shared.world.end()
+
+
+@pytest.mark.parametrize("tag", ["", "a", "a1", "\u00e9"])
+def test_a_call_behind_a_dollar_quote_may_stand_in_a_string(tag: str) -> None:
+    shared = Shared(connection_limit=1)
+    victim = shared.session()
+    sender = busy(shared)
+    said = f"SELECT ${tag}$ pg_terminate_backend({victim.pid}) ${tag}$".encode()
+    assert in_text(sender, said) == said
+    assert victim.state is SessionState.IDLE
+    shared.world.end()
+
+
+@pytest.mark.parametrize(
     ("formats", "encode"),
     [
         ((), lambda pid: b"%d" % pid),

@@ -160,3 +160,10 @@ def test_a_text_that_is_not_read_may_be_ddl_where_a_statement_of_it_begins_so() 
     assert may_define(b"INSERT INTO t VALUES ('we create or drop')") is None
     assert may_define(b"INSERT INTO t VALUES ('');\n  DROP TABLE t") == ANYTHING
     assert may_define(b"-- a\ncreate table t (id int)") == ANYTHING
+
+
+@pytest.mark.parametrize("gap", [b"\n", b" ", b"(", b"\t\n"])
+def test_a_gap_of_a_million_bytes_is_read_once(gap: bytes) -> None:
+    gaps = gap * (1_000_000 // len(gap))
+    assert may_define(b"x" + gaps) is None
+    assert may_define(b"x;" + gaps + b"drop table t") == ANYTHING
