@@ -107,6 +107,7 @@ _ABOUT: Final = frozenset(
 """DDL about the relations that it names."""
 
 _PLAIN_METHODS: Final = frozenset({"btree", "hash", "gin", "gist", "brin", "spgist"})
+"""Indexes of Postgres's own."""
 _CHANGES: Final = frozenset({"c", "n", "d"})
 """CASCADE, SET NULL, SET DEFAULT, as the parser tells them."""
 
@@ -114,8 +115,9 @@ _WITHOUT_CALLS: Final = frozenset(
     {"AT_DropConstraint", "AT_SetNotNull", "AT_DropNotNull", "AT_ChangeOwner", "AT_SetStatistics"}
 )
 _WITH_CALLS: Final = frozenset({"AT_AddColumn", "AT_AddConstraint", "AT_ColumnDefault"})
+"""Parts of ALTER TABLE behind which writes call no more, and those that say what they call."""
 _KEYS: Final = frozenset({"CONSTR_FOREIGN", "CONSTR_PRIMARY", "CONSTR_UNIQUE"})
-
+"""Constraints that evaluate no expression."""
 
 _QUIET: Final = frozenset(
     {
@@ -148,6 +150,7 @@ _QUIET: Final = frozenset(
         "ViewStmt",
     }
 )
+"""Statements that run, beside the functions that they name, only what their writes set off."""
 
 _MAY_DEFINE: Final = re.compile(
     rb"(?i)(?:\A\s*|[;\r\n/(][^\S\r\n]*)"
