@@ -112,7 +112,14 @@ class Pipeline:
         return bool(entries)
 
     def pop(self) -> int:
-        """The oldest entry, which has been answered or will not be."""
+        """The oldest entry, which has been answered or will not be, and what is never answered
+        behind it: the end of a copy that is over."""
+        entry = self._first()
+        while self.entries and self.entries[0] == COPY_END:
+            self._first()
+        return entry
+
+    def _first(self) -> int:
         entries = self.entries
         return entries.popleft() if isinstance(entries, deque) else entries.pop(0)
 

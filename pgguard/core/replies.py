@@ -19,7 +19,6 @@ from pgguard.core.pipeline import (
     CLOSE,
     CLOSE_NAMED,
     CLOSE_OURS,
-    COPY_END,
     DESCRIBE,
     DESCRIBE_OURS,
     EXECUTE,
@@ -212,10 +211,6 @@ class Walker:
         elif entry in DESCRIBING:
             server.stand.targets.popleft()
         server.pipeline.pop()
-        entries = server.pipeline.entries
-        while entries and entries[0] == COPY_END:
-            # Outside of a copy Postgres answers nothing to it.
-            server.pipeline.pop()
 
     def _error(self, body: bytes) -> bytes:
         """An ErrorResponse: what the session gets of it. Everything up to Sync is over."""

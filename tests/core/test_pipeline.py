@@ -14,6 +14,7 @@ from pgguard.core.pipeline import (
     MANY,
     PARSE,
     QUERY,
+    QUERY_OURS,
     SYNC,
     Pipeline,
 )
@@ -64,6 +65,12 @@ def test_ready_keeps_one_promise_and_says_whether_more_is_owed(
     pipe = pipeline(*entries)
     assert pipe.ready() == bool(left)
     assert tuple(pipe.entries) == left
+
+
+def test_what_is_never_answered_goes_with_what_stands_before_it() -> None:
+    pipe = pipeline(QUERY_OURS, COPY_END, COPY_END, QUERY)
+    assert pipe.pop() == QUERY_OURS
+    assert pipe.entries == [QUERY]
 
 
 @pytest.mark.parametrize(

@@ -89,8 +89,10 @@ def execution(name: bytes, *values: bytes) -> bytes:
 class Sayings:
     """What sessions say next, whole; no token twice."""
 
-    def __init__(self, rng: Random) -> None:
+    def __init__(self, rng: Random, *, late: bool) -> None:
         self.rng = rng
+        self.late = late
+        """Ends of copies that are over are among them, as postgres.js sends them."""
         self._tokens = 0
 
     def token(self) -> bytes:
@@ -109,8 +111,9 @@ class Sayings:
     def _one(self) -> bytes:
         return self.rng.choices(
             (self.simple, self.several, self.usual, self.pipelined, self.prepares, self.executes,
-             self.names, self.copies, self.copies_extended, lambda: SYNC),
-            (4, 1, 4, 2, 4, 8, 1, 1, 1, 1),
+             self.names, self.copies, self.copies_extended, lambda: SYNC,
+             self.copy_end),
+            (4, 1, 4, 2, 4, 8, 1, 1, 1, 1, int(self.late)),
         )[0]()  # fmt: skip
 
     def simple(self) -> bytes:
@@ -144,6 +147,10 @@ class Sayings:
     def copies(self) -> bytes:
         data = message(ord("d"), b"row\n") * self.rng.randint(0, 3)
         return frontend.query(b"COPY t FROM STDIN") + data + self.rng.choice(COPY_ENDS)
+
+    def copy_end(self) -> bytes:
+        """Postgres reads it and answers nothing."""
+        return self.rng.choice(COPY_ENDS)
 
     def copies_extended(self) -> bytes:
         data = message(ord("d"), b"row\n") + self.rng.choice(COPY_ENDS) + SYNC
@@ -217,10 +224,17 @@ class Scene:
     """Sessions, the hub, and a model of Postgres behind each of its servers."""
 
     def __init__(
-        self, rng: Random, *, total: int, cap: int, sessions: int, restless: bool = False
+        self,
+        rng: Random,
+        *,
+        total: int,
+        cap: int,
+        sessions: int,
+        restless: bool = False,
+        late: bool = False,
     ) -> None:
         self.rng = rng
-        self.sayings = Sayings(rng)
+        self.sayings = Sayings(rng, late=late)
         self.world = World(
             sharing=True, restless=restless, method=Method.TRUST, total=total, connection_limit=cap,
             pool_timeout=LONG, total_timeout=LONG, self_starvation_after=LONG,
@@ -423,15 +437,17 @@ OVER = (SessionState.CLOSING, SessionState.CLOSED)
     sessions=st.integers(2, 6),
     steps=st.integers(30, 120),
     restless=st.booleans(),
+    late=st.booleans(),
 )
-@example(rng=Random(24), total=2, cap=2, sessions=6, steps=84, restless=False)
-@example(rng=Random(12893), total=2, cap=2, sessions=2, steps=30, restless=False)
-@example(rng=Random(12738259), total=2, cap=2, sessions=2, steps=30, restless=False)
-@example(rng=Random(1938233), total=2, cap=2, sessions=4, steps=30, restless=False)
+@example(rng=Random(24), total=2, cap=2, sessions=6, steps=84, restless=False, late=False)
+@example(rng=Random(12893), total=2, cap=2, sessions=2, steps=30, restless=False, late=False)
+@example(rng=Random(12738259), total=2, cap=2, sessions=2, steps=30, restless=False, late=False)
+@example(rng=Random(1938233), total=2, cap=2, sessions=4, steps=30, restless=False, late=False)
+@example(rng=Random(3865), total=2, cap=3, sessions=6, steps=53, restless=False, late=True)
 def test_each_session_hears_what_a_server_of_its_own_would_say(
-    rng: Random, total: int, cap: int, sessions: int, steps: int, restless: bool
+    rng: Random, total: int, cap: int, sessions: int, steps: int, restless: bool, late: bool
 ) -> None:
-    scene = Scene(rng, total=total, cap=cap, sessions=sessions, restless=restless)
+    scene = Scene(rng, total=total, cap=cap, sessions=sessions, restless=restless, late=late)
     for _ in range(steps):
         scene.step()
     scene.end()
