@@ -128,26 +128,30 @@ class Pin:
 
 class Suspects:
     """The statements that pin by `FUNCTION`, so that they can be judged anew by a newer catalogue;
-    each with the moment of the news at which it was sent."""
+    each with the moment of the news at which it was sent, and what it was known to leave behind
+    then."""
 
     __slots__ = ("_statements", "only_checked", "unsure")
 
     def __init__(self) -> None:
-        self._statements: dict[Statement, int] = {}
+        self._statements: dict[Statement, tuple[int, frozenset[Effect]]] = {}
         self.only_checked = False
         """One of them only Postgres can tell of."""
         self.unsure = -1
         """The last moment at which one was about what the catalogue did not know."""
 
-    def add(self, statement: Statement | None, moment: int = 0) -> None:
+    def add(
+        self, statement: Statement | None, moment: int = 0, effects: Iterable[Effect] = ()
+    ) -> None:
         """None = no catalogue will say more of it."""
         if statement is None or len(self._statements) >= MOST_SUSPECTS:
             self.only_checked = True
-        else:
-            self._statements.setdefault(statement, moment)
+            return
+        first, known = self._statements.get(statement, (moment, frozenset(effects)))
+        self._statements[statement] = first, known.intersection(effects)
 
-    def __iter__(self) -> Iterator[tuple[Statement, int]]:
-        return iter(self._statements.items())
+    def __iter__(self) -> Iterator[tuple[Statement, int, frozenset[Effect]]]:
+        return ((one, *sent) for one, sent in self._statements.items())
 
 
 UNPINNED: Final[Mapping[Reason, Pin]] = MappingProxyType({})

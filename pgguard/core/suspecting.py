@@ -32,7 +32,7 @@ def suspected(
     if not kinds & SUSPECTING or session.judge is None:
         return
     news, suspects = session.judge.news, session.pins.suspects
-    suspects.add(statement, news.moment)
+    suspects.add(statement, news.moment, effects)
     if Kind.UNKNOWN in kinds:
         suspects.unsure = news.asks()
         session.hub.net.read_catalogue(session.database, soon=True)

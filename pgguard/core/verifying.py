@@ -63,18 +63,21 @@ def judge_anew(session: SharedSession) -> None:
     if pin is None or judge is None or judge.model is None:
         return
     left = pins.suspects.only_checked
-    for statement, moment in pins.suspects:
+    for statement, moment, learned in pins.suspects:
         if statement.version != judge.version:
             if judge.wants_worker(statement):
                 left = True
                 continue
             judge.judge(statement)
-        suspect = any(kind in SUSPECTING for kind, _ in statement.session)
+        effects = statement.session
+        suspect = any(kind in SUSPECTING for kind, _ in effects)
+        # Of what nobody could read when it was sent, and perhaps cannot now, nothing was learned.
+        suspect = suspect or not learned.issuperset(effects)
         left = left or suspect or not judge.news.quiet_since(moment)
-        hidden = [effect for effect in statement.session if effect.kind in _HIDDEN]
+        hidden = [effect for effect in effects if effect.kind in _HIDDEN]
         for reason in pins.brought(hidden, pin.since, pin.text):
             session.hub.sharing.pinned(session, reason)
-        session.shared.may_mark(statement.session)
+        session.shared.may_mark(effects)
     if not left:
         pins.verified(Reason.FUNCTION)
         session.hub.sharing.unpinned(session, Reason.FUNCTION)

@@ -8,6 +8,7 @@ from shared import Shared
 
 from pgguard.core import verifying
 from pgguard.core.pins import MOST_SUSPECTS, Reason
+from pgguard.sql.facts.reading import read
 from pgguard.sql.sources import Source
 from pgguard.tenancy.catalogue import Catalogue, Function, Table
 
@@ -189,4 +190,41 @@ def test_of_too_many_suspicions_only_postgres_can_tell() -> None:
     tables = {("public", f"late_{n}"): Table("public", f"late_{n}") for n in range(99)}
     reads(shared, Catalogue(tables=tables, types=KNOWN.types))
     assert is_suspect(a)
+    shared.world.end()
+
+
+def test_nor_of_what_it_could_not_read() -> None:
+    shared = scene(connection_limit=1)
+    a = shared.session()
+    server = a.shared
+    shared.says(a, 'Query "SET standard_conforming_strings = off"')
+    told = 'ParameterStatus "standard_conforming_strings" "off"'
+    shared.says(server, 'CommandComplete "SET"', told, "ReadyForQuery I")
+    shared.says(a, 'Query "RESET standard_conforming_strings"')
+    told = 'ParameterStatus "standard_conforming_strings" "on"'
+    shared.says(server, 'CommandComplete "RESET"', told, "ReadyForQuery I")
+    reads(shared, LATER)
+    assert is_suspect(a)
+    b = shared.session()
+    shared.says(b, 'Query "SELECT 1"')
+    answers(shared, server)
+    assert b.shared is server
+    assert a.tracked.settings == {}
+    shared.world.end()
+
+
+def test_nor_of_what_was_read_only_after_it_was_sent() -> None:
+    shared = scene()
+    a = shared.session()
+    text = f"SELECT pg_advisory_lock(1), '{'x' * 40_000}'"
+    runs(shared, a, text)
+    statement = a.last
+    assert statement is not None
+    assert statement.facts is None
+    judge = a.judge
+    assert judge is not None
+    judge.judge_facts(statement, read(text.encode(), len(text)))
+    reads(shared, LATER)
+    assert statement.session
+    assert a.pinned
     shared.world.end()
