@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, cast
 
 from pgguard.core import tapping
 from pgguard.core.entry import ABOVE_NOTICE
+from pgguard.core.following import is_known
 from pgguard.core.gate import concerns_databases
 from pgguard.core.watching import watch_of
-from pgguard.core.weighing import expect, is_known, parse_of
+from pgguard.core.weighing import expect, parse_of
 from pgguard.sql.effects import ANY, TRANSACTION
 from pgguard.tenancy.policy import Action
 from pgguard.tenancy.refusals import refusal

@@ -43,6 +43,16 @@ def keep(session: Session, data: bytes) -> None:
         session.out.pause_reading()
 
 
+def let_go(session: Session) -> None:
+    """The service connections are closed: what was held back goes on, as it came."""
+    data, session.held_back = session.held_back, None
+    if data is None or session.server is None:
+        return
+    if data:
+        session.server.write(data)
+    session.catch_up()
+
+
 def catch_up(session: Session) -> None:
     """Go on with what came while something was held back."""
     server = session.server

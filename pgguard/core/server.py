@@ -308,9 +308,12 @@ class Server:
         self.copy_in = False
         if status == "I":
             failed = self.failed if before == "I" else self.rolled_back or before == "E"
-            if self.session is not None and self.session.guard is not None:
-                owed = bool(self.pipeline.entries)
-                weighing.ended(self.session, failed=failed, owed=owed)
+            session = self.session
+            guard = session.guard if session is not None else None
+            if session is None or guard is None:
+                pass
+            elif failed or session.watched or guard.tenants.undo is not None:
+                weighing.ended(session, failed=failed, owed=bool(self.pipeline.entries))
             counters.transactions["rollback" if failed else "commit"] += 1
             counters.transaction_seconds.observe(now - (self.transaction_since or self.started))
             self.transaction_since = None

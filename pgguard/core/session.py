@@ -71,6 +71,7 @@ class Session:
         "__weakref__",
         "address",
         "application_name",
+        "begun",
         "binding",
         "client",
         "counters",
@@ -106,12 +107,14 @@ class Session:
         "repeated",
         "secret",
         "secret_key",
+        "seen",
         "server",
         "since",
         "skip",
         "state",
         "statements",
         "strict",
+        "tenant",
         "ticket",
         "unnamed",
         "user",
@@ -165,6 +168,9 @@ class Session:
         self.guard: Watch | None = None
         self.strict = self.watched = False
         """Judged before they run (core/guarding); looked at one by one (core/weighing)."""
+        self.tenant, self.begun, self.seen = "", False, False
+        """Of a watched session: whom its statements are told by their bytes to name, and what was
+        told so (core/following)."""
         self.readable = True
         self.exact: dict[bytes, Statement] = {}
         self.numbered: dict[bytes, Statement] = {}
@@ -412,13 +418,7 @@ class Session:
             server.pipeline.shorten()
 
     def let_go(self) -> None:
-        """The service connections are closed: what was held back goes on, as it came."""
-        data, self.held_back = self.held_back, None
-        if data is None or self.server is None:
-            return
-        if data:
-            self.server.write(data)
-        self.catch_up()
+        holding.let_go(self)
 
     def catch_up(self) -> None:
         holding.catch_up(self)

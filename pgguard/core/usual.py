@@ -13,14 +13,17 @@ from bisect import bisect_left
 from struct import Struct
 from typing import TYPE_CHECKING
 
+from pgguard.core.following import is_known, passes
 from pgguard.core.pipeline import MANY
 from pgguard.core.prepared import Prepared
 from pgguard.core.server import SHORTEST
 from pgguard.core.session import NEVER, USUAL_LIMIT, USUAL_TAIL
-from pgguard.core.weighing import is_known, parse_of, passes, weigh
+from pgguard.core.weighing import parse_of, weigh
 from pgguard.counters import SECONDS
 from pgguard.sql.cache import DIGITS
 from pgguard.sql.effects import COPY, SEQUENCES
+from pgguard.sql.literals import opens
+from pgguard.sql.session_effects import Kind
 
 if TYPE_CHECKING:
     from pgguard.core.shared_session import SharedSession
@@ -32,6 +35,9 @@ _bind = Struct(">BIH").unpack_from
 """Type and length of a Bind, and the two bytes behind them: both names are empty if they are 0."""
 _bind_to = Struct(">BIx").pack
 """A Bind with a length to the unnamed portal, up to the name of its statement."""
+_BEGIN = Kind.BEGIN
+_NONE: tuple[bytes, ...] = ()
+"""No text ends with any of these."""
 
 
 def receive(session: SharedSession, data: bytes) -> None:
@@ -81,17 +87,29 @@ def receive(session: SharedSession, data: bytes) -> None:
                     known = prepared.statement
                     size = length + len(stands) - len(name)
                     chunk = _bind_to(0x42, size) + stands + data[name_end:]
-    if (
-        known is None
-        or (known.clean != judge.version and not _borders(known, judge))
-        or known.effects & COPY
-        or (
-            (session.watched or known.border is not None)
-            and not _follow(session, known, data, at, prepared)
-        )
-    ):
+    if known is None or known.effects & COPY:
         session.receive_unusual(data)
         return
+    if known.clean == judge.version:
+        if session.watched:
+            if data.endswith(known.ends.get(session.tenant, _NONE)) or (
+                (way := known.openings.get(session.tenant)) is not None and opens(data, 5, way)
+            ):
+                session.seen = True
+            elif known.tenants and not _follow(session, known, data, at, prepared):
+                session.receive_unusual(data)
+                return
+    elif known.border is None or known.version != judge.version or session.strict:
+        session.receive_unusual(data)
+        return
+    elif session.begun:
+        if known.border is not _BEGIN:
+            session.watched = session.begun = session.seen = False
+    elif session.watched or session.guard is None:
+        passes(session, known.border)
+    elif known.border is _BEGIN:
+        session.watched = session.begun = True
+        session.tenant = session.guard.key
     session.last_byte = now = session.hub.clock()
     session.counters.received_bytes += end
     session.last = known
@@ -152,19 +170,15 @@ def _borders(statement: Statement, judge: Judge) -> bool:
 def _follow(
     session: SharedSession, statement: Statement, data: bytes, at: int, prepared: Prepared | None
 ) -> bool:
-    """In a watched session every execution is weighed; False = it goes the way of the others.
+    """In a watched session every execution that names a tenant is weighed; False = it goes the way
+    of the others.
 
     `at` is where the Bind begins, behind the Parse of the statement if it has no name."""
     if session.strict:
         return False
-    if statement.border is not None:
-        passes(session, statement.border)
+    if is_known(session, statement, data, at):
         return True
-    if statement.tenants:
-        if is_known(session, statement, data, at):
-            return True
-        text, oids = parse_of(data, at)
-        if not at and prepared is not None:
-            text, oids = prepared.body.partition(b"\0")[0], prepared.types or ()
-        return weigh(session, statement, data[at:], text=text, oids=oids) is statement
-    return True
+    text, oids = parse_of(data, at)
+    if not at and prepared is not None:
+        text, oids = prepared.body.partition(b"\0")[0], prepared.types or ()
+    return weigh(session, statement, data[at:], text=text, oids=oids) is statement

@@ -18,6 +18,7 @@ Raw = tuple[str, bytes, bytes]
 """The type of the column that it is compared with, the formats of a Bind (empty for a literal), and
 the bytes."""
 
+
 MOST_TOKENS = 10_000
 MOST_WARNED = 1_000
 MOST_NAMES = 1_000
@@ -28,6 +29,12 @@ def watch_of(session: Session) -> Watch:
     if watch is None:
         watch = session.guard = Watch()
     return watch
+
+
+def forget(session: Session, watch: Watch) -> None:
+    """What a value names may be another tenant from now on."""
+    watch.raws.clear()
+    watch.key = session.tenant = ""
 
 
 class Watch:
@@ -42,6 +49,7 @@ class Watch:
         "dropping",
         "expected",
         "final",
+        "key",
         "names",
         "pending",
         "raws",
@@ -74,6 +82,8 @@ class Watch:
         self.raws: dict[Raw, str] = {}
         """Values as they came, and the tenant that each alone named while the settings were what
         they are."""
+        self.key = ""
+        """The tenant of the newest such value, if it was a literal; empty = none."""
         self.asked: tuple[Raw, Statement] | None = None
         """One that is not known yet, and whose execution is about to be weighed."""
         self.texts: dict[bytes, bytes] = {}

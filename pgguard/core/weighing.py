@@ -13,11 +13,11 @@ from struct import Struct
 from struct import error as StructError  # noqa: N812
 from typing import TYPE_CHECKING, cast
 
-from pgguard.core.watching import watch_of
+from pgguard.core.following import note, passes
+from pgguard.core.watching import forget, watch_of
 from pgguard.findings import Verdict
 from pgguard.sql.commands import arguments
 from pgguard.sql.effects import DDL, TEMPORARY
-from pgguard.sql.literals import finder
 from pgguard.sql.session_effects import Kind
 from pgguard.sql.split import split
 from pgguard.tenancy.policy import Action
@@ -49,8 +49,6 @@ _header = Struct(">BI").unpack_from
 _int16 = Struct(">H").unpack_from
 _int32 = Struct(">i").unpack_from
 
-_LONGEST = 100
-_MOST = 100
 _LONGEST_EXECUTE = 32 * 1024
 """Bytes of an EXECUTE whose arguments are read."""
 
@@ -73,6 +71,8 @@ def weigh(
 ) -> Statement:
     """The statement as this execution shows it; `message` is its Query or Bind, as far as it has
     come, `text` and `oids` are those of the Parse, empty = not known."""
+    if session.guard is not None:
+        note(session, session.guard)
     by_text = message[:1] == b"Q"
     if by_text:
         text = message[5:-1]
@@ -140,10 +140,12 @@ def _shown(session: Session, statement: Statement, given: Given) -> Statement:
     all_named = named(statement.tenants, given, state.settings if state is not None else None)
     if all_named.crosses:
         if watch is not None:
-            watch.raws.clear()
+            forget(session, watch)
         return variant(statement, "PGG102", Verdict.cross_tenant, _why(all_named))
     _learn(session, statement, given)
     keys = [*all_named.statement, *all_named.others]
+    if keys and watch is not None and set(keys) != {watch.key}:
+        session.tenant = ""
     if watch is not None and watch.asked is not None:
         (asked, of), watch.asked = watch.asked, None
         if of is statement and all_named.sure and len(set(keys)) == 1:
@@ -152,63 +154,6 @@ def _shown(session: Session, statement: Statement, given: Given) -> Statement:
     if state is not None:
         crosses = state.crosses(keys) or crosses
     return _crossing(session, statement) if crosses else statement
-
-
-def is_known(session: Session, statement: Statement, chunk: bytes, at: int) -> bool:
-    """Whether the Query or Bind at that offset names by its only tenant parameter, or literal,
-    nobody who was not named before: then there is nothing to weigh. Else its value is remembered
-    for the next time."""
-    watch = session.guard
-    if watch is None:
-        return False
-    found = _literal(statement, chunk, at) if chunk[at] == codes.QUERY else None
-    if found is None and statement.single and chunk[at] == codes.BIND:
-        found = _bound(statement, chunk, at)
-    if found is None:
-        return False
-    value = statement.tenants[0].type, *found
-    key = watch.raws.get(value)
-    if key is None:
-        watch.asked = (value, statement) if len(watch.raws) < _MOST else None
-        return False
-    return watch.tenants.also(key)
-
-
-def _literal(statement: Statement, chunk: bytes, at: int) -> tuple[bytes, bytes] | None:
-    """The only literal that names the tenant of a Query."""
-    if statement.literal < 0:
-        return None
-    pattern = finder(statement.text, statement.literal)
-    match = pattern.fullmatch(chunk, at + 5, at + _header(chunk, at)[1]) if pattern else None
-    return (b"", match[1]) if match is not None and len(match[1]) <= _LONGEST else None
-
-
-def _bound(statement: Statement, chunk: bytes, at: int) -> tuple[bytes, bytes] | None:
-    """The formats and the value of the only parameter that names the tenant of a Bind."""
-    try:
-        start = at = chunk.index(0, chunk.index(0, at + 5) + 1) + 1
-        at += 4 + 2 * _int16(chunk, at)[0]
-        formats = chunk[start : at - 2]
-        for _ in range(statement.single - 1):
-            at += 4 + max(0, _int32(chunk, at)[0])
-        size = _int32(chunk, at)[0]
-    except (ValueError, StructError):
-        return None
-    raw = chunk[at + 4 : at + 4 + size]
-    return (formats, raw) if 0 < size <= _LONGEST and len(raw) == size else None
-
-
-def passes(session: Session, kind: Kind) -> None:
-    """A transaction begins or ends, by a statement that does nothing else."""
-    watch = watch_of(session)
-    state = watch.tenants
-    if kind is Kind.BEGIN:
-        state.begin()
-    else:
-        if state.has_settings:
-            watch.raws.clear()
-        state.end(failed=kind is Kind.ROLLBACK)
-    session.watched = state.watches
 
 
 def _learn(session: Session, statement: Statement, given: Given) -> None:
@@ -285,7 +230,7 @@ def _follow(
         passes(session, statement.border)
         return None
     watch = watch_of(session)
-    watch.raws.clear()
+    forget(session, watch)
     state = watch.tenants
     assigned = list(statement.assigned)
     for kind, name in facts.session:
@@ -416,19 +361,24 @@ def _prepared(session: Session, name: bytes) -> tuple[Statement | None, bytes]:
 
 
 def ended(session: Session, *, failed: bool, owed: bool) -> None:
-    """ReadyForQuery said that no transaction is open; `owed` = more was sent meanwhile."""
+    """ReadyForQuery said that no transaction is open; `owed` = more was sent meanwhile.
+
+    Where none of it failed, the session is not watched and its tenants have nothing to `undo`,
+    this changes nothing."""
     watch = session.guard
     if watch is None:
         return
+    note(session, watch)
     state = watch.tenants
     state.answered(failed=failed)
     if failed or state.has_settings:
-        watch.raws.clear()
+        forget(session, watch)
     if failed and session.judge is not None:
         # What was learned in it may not be there.
         session.judge.owners.forget()
     if not owed:
         if state.in_transaction:
+            session.tenant = ""
             state.end(failed=failed)
         session.watched = state.watches
 

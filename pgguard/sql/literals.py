@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import Final
+from itertools import pairwise
+from typing import Final, NamedTuple
 
 from pgguard.sql import shape
 
@@ -29,12 +30,15 @@ _TOKEN: Final = re.compile(
 )
 _PREFIX: Final = re.compile(rb"(?:(?:^|[^A-Za-z0-9_$\x80-\xff])[eEbBxXnN]|&)\Z")
 """What stands before a quote that is not an ordinary string's."""
+_OF_NUMBERS: Final = b"0123456789.eE+-"
 _UNREAD: Final = frozenset({"bad", "open"})
 """Strings with a prefix, dollar quotes, comments in comments, what is not closed."""
 _LONGEST: Final = 32 * 1024
 _FOUND: Final = 2048
 _MOST_FOUND: Final = 20
-_ANY: Final = rb"'[^']*(?:''[^']*)*'|\.?[0-9][0-9.]*(?:[eE][-+]?[0-9]+)?"
+_STRING: Final = rb"'[^']*(?:''[^']*)*'"
+_NUMBER: Final = rb"\.?[0-9][0-9.]*(?:[eE][-+]?[0-9]+)?"
+"""Texts of one shape have strings where one of them has a string, and numbers likewise."""
 
 
 def number_of(text: bytes, place: int) -> int:
@@ -64,6 +68,67 @@ def literal_at(text: bytes, number: int) -> str | None:
 def finder(text: bytes, number: int) -> re.Pattern[bytes] | None:
     """What matches texts of the same shape, and has the literal with that number for its only
     group; None if a text is too long for that, or its shape too odd."""
+    pieces = _pieces(text, number)
+    return re.compile(b"".join(pieces)) if pieces is not None else None
+
+
+class Opening(NamedTuple):
+    """How a text begins, up to a literal, and what that literal is."""
+
+    start: int
+    """The offset of the first literal."""
+    steps: tuple[tuple[bool, bytes], ...]
+    """Of each literal before it: whether it is a string, and what stands behind it."""
+    last: bytes
+    """The literal, and the byte behind it."""
+
+
+@lru_cache(maxsize=1000)
+def opening(text: bytes, number: int) -> Opening | None:
+    """The way to the literal with that number if `finder` finds it, without regular expressions,
+    of which a few bytes' worth costs more than all else that is done for a statement."""
+    if finder(text, number) is None:
+        return None
+    found = _literals(text)
+    steps: list[tuple[bool, bytes]] = []
+    for (start, end), (after, _) in pairwise(found[: number + 1]):
+        steps.append((text[start : start + 1] == b"'", text[end:after]))
+    start, end = found[number]
+    last = text[start : end + 1]
+    ends = [between[:1] for is_string, between in steps if not is_string]
+    if last[:1] != b"'":
+        ends.append(text[end : end + 1])
+    # Else one could not see where a number ends.
+    plain = all(one and one not in _OF_NUMBERS for one in ends)
+    return Opening(found[0][0], tuple(steps), last) if plain else None
+
+
+def opens(chunk: bytes, at: int, way: Opening) -> bool:
+    """Whether the text that begins at that offset, and has the shape of the text that `way` is
+    from, has its literal, too. A doubled quote before it is not looked through: then it is no."""
+    at += way.start
+    for is_string, between in way.steps:
+        at = chunk.find(b"'", at + 1) + 1 if is_string else chunk.find(between, at)
+        if at < 1 or not chunk.startswith(between, at):
+            return False
+        at += len(between)
+    return chunk.startswith(way.last, at)
+
+
+@lru_cache(maxsize=1000)
+def behind(text: bytes, number: int) -> tuple[bytes, bytes] | None:
+    """The byte before the literal with that number, and all that follows it, if it is the last and
+    `finder` finds it: a text of the same shape that ends so, with a literal in between, has that
+    one for its last."""
+    if finder(text, number) is None:
+        return None
+    found = _literals(text)
+    start, end = found[number]
+    return (text[start - 1 : start], text[end:]) if number == len(found) - 1 and start else None
+
+
+def _pieces(text: bytes, number: int) -> list[bytes] | None:
+    """Patterns of what stands between the literals, and of these, by turns."""
     found = _literals(text) if len(text) <= _FOUND and shape.is_plain(text) else []
     if not 0 <= number < len(found) <= _MOST_FOUND:
         return None
@@ -74,9 +139,10 @@ def finder(text: bytes, number: int) -> re.Pattern[bytes] | None:
         if place == number and before.rstrip(b" \t\r\n")[-1:] in (b"-", b"+"):
             # Its value is more than the literal.
             return None
-        pieces.append(re.escape(before) + (b"(%b)" if place == number else b"(?:%b)") % _ANY)
+        kind = _STRING if text[start : start + 1] == b"'" else _NUMBER
+        pieces += (re.escape(before), b"(%b)" % kind if place == number else kind)
         at = end
-    return re.compile(b"".join([*pieces, re.escape(text[at:])]))
+    return [*pieces, re.escape(text[at:])]
 
 
 @lru_cache(maxsize=1)

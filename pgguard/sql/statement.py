@@ -9,19 +9,25 @@ UTF-8 text; names are as Postgres reads them, folded and without quotes.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pgguard.sql import shape
 from pgguard.sql.literals import number_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pgguard.findings import Relation
     from pgguard.sql.assignments import Assignment
     from pgguard.sql.definitions import Definitions
+    from pgguard.sql.literals import Opening
     from pgguard.sql.session_effects import Effect, Kind
 
 PENDING: Final = -1
 """A statement's verdict before it was judged."""
+
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 class Name(NamedTuple):
@@ -198,12 +204,14 @@ class Statement:
         "code",
         "cut",
         "effects",
+        "ends",
         "facts",
         "frees",
         "keys",
         "literal",
         "marks",
         "nulls",
+        "openings",
         "parameter_types",
         "placed",
         "position",
@@ -259,6 +267,10 @@ class Statement:
         self.literal = -1
         """The number of the only literal that names its tenant, if nothing else does and it brings
         no key; else -1. Known once `number` has been called."""
+        self.ends: Mapping[str, bytes] = _NOTHING
+        """By tenant: what a Query of it ends with if it names that one."""
+        self.openings: Mapping[str, Opening] = _NOTHING
+        """By tenant: how a text of it begins if it names that one."""
         self.border: Kind | None = None
         """It begins or ends a transaction, and that is all."""
         self.single = 0
@@ -289,6 +301,12 @@ class Statement:
         if self._masked is None:
             self._masked = shape.mask(self.text, readable=self.readable)
         return self._masked
+
+    def names(self, tenants: tuple[TenantValue, ...], keys: tuple[KeyValue, ...]) -> None:
+        """Which tenants and keys it names, by a new verdict."""
+        self.tenants, self.keys, self.placed = tenants, keys, True
+        self.literal = -1
+        self.ends = self.openings = _NOTHING
 
     def number(self) -> None:
         """Name the literals of tenants and keys by their number, by which they are found in any

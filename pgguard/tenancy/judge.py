@@ -419,7 +419,7 @@ def _name(statement: Statement, judgement: Judgement) -> None:
     for outcomes in judgement.others:
         tenants += tuple(one._replace(relation=-1) for one in naming.tenants_of(outcomes))
         keys += tuple(one._replace(relation=-1) for one in naming.keys_of(outcomes))
-    statement.tenants, statement.keys, statement.placed = tenants, keys, True
+    statement.names(tenants, keys)
     if len(statement.text) > SHAPED:
         # It is about to be cut.
         statement.number()

@@ -20,7 +20,7 @@ MOST = 100
 """Tenants that are told apart in one transaction."""
 
 
-class _Level(NamedTuple):
+class Level(NamedTuple):
     """The transaction or a savepoint, and what was so when it began."""
 
     name: str
@@ -32,10 +32,10 @@ class _Level(NamedTuple):
 class Tenants:
     """Of one session."""
 
-    __slots__ = ("_announced", "_levels", "_local", "_session", "_told", "_undo", "keys")
+    __slots__ = ("_announced", "_levels", "_local", "_session", "_told", "keys", "undo")
 
     def __init__(self) -> None:
-        self._levels: list[_Level] = []
+        self._levels: list[Level] = []
         self._session: dict[str, str] = {}
         self._local: dict[str, str] = {}
         self.keys: dict[str, None] = {}
@@ -43,7 +43,7 @@ class Tenants:
         self._announced: dict[str, None] = {}
         """Those that a setting named, as they were written."""
         self._told = False
-        self._undo: _Level | None = None
+        self.undo: Level | None = None
         """What was so before the transaction whose COMMIT is not answered yet."""
 
     @property
@@ -100,11 +100,10 @@ class Tenants:
     def begin(self) -> None:
         """A transaction; within one, BEGIN is only a warning."""
         if not self._levels:
-            self._clear()
             self._levels.append(self._level(""))
 
-    def _level(self, name: str) -> _Level:
-        return _Level(name, dict(self._session), dict(self._local), dict(self._announced))
+    def _level(self, name: str) -> Level:
+        return Level(name, dict(self._session), dict(self._local), dict(self._announced))
 
     def savepoint(self, name: str) -> None:
         if self._levels:
@@ -125,25 +124,23 @@ class Tenants:
     def end(self, *, failed: bool) -> None:
         """COMMIT, or ROLLBACK if it `failed`; outside of a transaction the end of a statement."""
         if self._levels:
-            self._undo = None if failed else self._levels[0]
+            first = self._levels[0]
+            self.undo = first if not failed and (self._session or first.session) else None
             if failed:
-                self._restore(self._levels[0])
-        self._levels.clear()
+                self._restore(first)
+            self._levels.clear()
         self._local.clear()
-        self._clear()
-
-    def answered(self, *, failed: bool) -> None:
-        """A transaction has ended: `failed` although COMMIT was sent, it was rolled back."""
-        undo, self._undo = self._undo, None
-        if failed and undo is not None and not self._levels:
-            self._session = dict(undo.session)
-
-    def _clear(self) -> None:
         self.keys.clear()
         self._announced.clear()
         self._told = False
 
-    def _restore(self, level: _Level) -> None:
+    def answered(self, *, failed: bool) -> None:
+        """A transaction has ended: `failed` although COMMIT was sent, it was rolled back."""
+        undo, self.undo = self.undo, None
+        if failed and undo is not None and not self._levels:
+            self._session = dict(undo.session)
+
+    def _restore(self, level: Level) -> None:
         self._session, self._local = dict(level.session), dict(level.local)
         self._announced = dict(level.announced)
 

@@ -62,16 +62,13 @@ class Load(NamedTuple):
     script: str
     protocol: str
     each: int
-    held: bool = True
-    """To the bar; of a transaction, whose statements are compared with one another, the figure
-    is told alone."""
 
 
 LOADS: Final = (
     Load("select-simple", SELECT, "simple", 1500),
     Load("select-extended", SELECT, "extended", 1500),
     Load("select-prepared", SELECT, "prepared", 1500),
-    Load("tpcb-simple", TPCB, "simple", 200, held=False),
+    Load("tpcb-simple", TPCB, "simple", 200),
 )
 
 
@@ -120,14 +117,11 @@ def _compare(
     each = load.each // 5 if short else load.each
     turns = Transactions(pgbench, targets, ["-f", str(script), "-M", load.protocol], each)
     bar = measure.Bar(load.name, SHARE, ON, OFF)
-    taken = measure.compare(list(guards), turns.take, [bar] if load.held else [], short)
+    taken = measure.compare(list(guards), turns.take, [bar], short)
     checks.note(f"{load.name}, {CLIENTS} clients, {len(taken[ON].rates)} rounds of {each} each")
     rows = [[name, f"{took.price:.1f}", f"{took.rate:.0f}"] for name, took in taken.items()]
     checks.table(["guard", "µs/transaction, floor", "a second, best"], rows)
-    if load.held:
-        bar.claim(checks, taken, short)
-    else:
-        checks.note(f"{load.name}: {bar.ratio(taken):.2f} x the processor time without tenants")
+    bar.claim(checks, taken, short)
 
 
 def _claim_judged(checks: harness.Checks, name: str, guard: harness.Guard) -> None:
