@@ -81,6 +81,8 @@ class Definitions(NamedTuple):
 
 NOTHING: Final = Definitions()
 ANYTHING: Final = Definitions(anything=True)
+INHERITS: Final = "iud"
+"""The actions of a Link that is inheritance alone: a foreign key never inserts."""
 
 _HARMLESS: Final = frozenset(
     {
@@ -253,7 +255,8 @@ def _table(body: Node) -> Definitions:
     if not told or _has_expressions(body) or not all(_is_told(one) for one in elements):
         return _doubted(body)
     inherited = [one.get("RangeVar", {}) for one in body.get("inhRelations", [])]
-    above = [Link(one.get("relname", ""), relation.get("relname", ""), "iud") for one in inherited]
+    named = relation.get("relname", "")
+    above = [Link(one.get("relname", ""), named, INHERITS) for one in inherited]
     liked = [one["TableLikeClause"]["relation"] for one in elements if "TableLikeClause" in one]
     calls = _calls(elements)._replace(models=tuple(map(_named, (*inherited, *liked))))
     born = Born(_named(relation), is_temporary(relation), calls)

@@ -94,8 +94,9 @@ def _written(part: Part, model: Model) -> str:
     return ""
 
 
-def chain(target: Table, write: Write, model: Model) -> Iterator[_Step]:
-    """The tables whose rows change with it, each with every action once."""
+def chain(target: Table, write: Write, model: Model, *, below: bool = True) -> Iterator[_Step]:
+    """The tables whose rows change with it, each with every action once; not `below`: those of the
+    target's children are left out."""
     seen: set[tuple[TableName, str, tuple[str, ...] | None]] = set()
     stack: list[_Step] = [(target, action, write.columns) for action in write.actions]
     while stack:
@@ -104,7 +105,8 @@ def chain(target: Table, write: Write, model: Model) -> Iterator[_Step]:
             continue
         seen.add((table.key, action, columns))
         yield step
-        stack.extend((one, action, columns) for one in model.below(table))
+        if below or table is not target:
+            stack.extend((one, action, columns) for one in model.below(table))
         if action == "u" and table.kind == "p":
             # A row that moves to another partition is deleted and inserted.
             stack.extend((table, other, columns) for other in "id")

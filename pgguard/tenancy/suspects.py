@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from pgguard.sql import effects
+from pgguard.sql.definitions import INHERITS
 from pgguard.sql.session_effects import ENDS, NAMING, Effect, Kind, of_source
 from pgguard.sql.statement import Name, Write
 from pgguard.tenancy.consequences import chain
@@ -153,7 +154,7 @@ class Suspects:
         yield from self._read(calls.reads)
         for name in calls.models:
             for action in "iud":
-                yield from self._written(Write(name, action, None))
+                yield from self._written(Write(name, action, None), below=False)
 
     def _implied(self, part: Part) -> Iterator[Effect]:
         """Functions that are called without being named as such."""
@@ -195,8 +196,11 @@ class Suspects:
                 yield Effect(Kind.UNKNOWN, table.shown)
             yield from self._called((Name(*name) for name in sorted(table.calls)), table.shown)
 
-    def _written(self, write: Write, *, truncates: bool = False) -> Iterator[Effect]:
-        """What a write sets off, if it is anything of the user's own; `truncates`: with CASCADE."""
+    def _written(
+        self, write: Write, *, truncates: bool = False, below: bool = True
+    ) -> Iterator[Effect]:
+        """What a write sets off, if it is anything of the user's own; `truncates`: with CASCADE,
+        not `below`: what the table's children do is left out."""
         model, news = self._model, self._news
         if model is None:
             yield Effect(Kind.UNKNOWN, str(write.name))
@@ -219,7 +223,8 @@ class Suspects:
             reached = {name.name}
             for target in targets:
                 columns = write.columns if name == write.name else None
-                for table, what, _ in chain(target, Write(name, action, columns), model):
+                own = below or name != write.name
+                for table, what, _ in chain(target, Write(name, action, columns), model, below=own):
                     reached.add(table.name)
                     yield from self._at(table, what)
                 if truncates:
@@ -227,8 +232,9 @@ class Suspects:
             for reached_name in reached:
                 for calls in news.calls.get(reached_name, ()):
                     yield from self.of_calls(calls, reached_name)
+                own = below or reached_name != write.name.name
                 for child, actions in news.links.get(reached_name, {}).items():
-                    if action in actions or truncates:
+                    if (own or actions != INHERITS) and (action in actions or truncates):
                         then = "t" if action == "t" else "du" if action == "d" else action
                         stack += [(Name("", child), other) for other in then]
         if stack:

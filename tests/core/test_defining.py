@@ -114,6 +114,21 @@ def test_what_stands_before_the_creation_in_the_same_text_is_not_cleared_by_it()
             "CREATE TABLE t (id int REFERENCES old ON DELETE CASCADE); " + TRIGGER.format("t"),
             "DELETE FROM old",
         ),
+        # What a partition takes over of its parent: triggers, and who references it.
+        (TRIGGER.format("old") + "; CREATE TABLE u () INHERITS (old)", "INSERT INTO u VALUES (1)"),
+        (
+            "CREATE TABLE t (id int REFERENCES old ON DELETE CASCADE); "
+            + TRIGGER.format("t")
+            + "; CREATE TABLE u () INHERITS (old)",
+            "DELETE FROM u",
+        ),
+        (
+            "CREATE TABLE t () INHERITS (old); "
+            + TRIGGER.format("t")
+            + "; CREATE TABLE u () INHERITS (t)",
+            "INSERT INTO u VALUES (1)",
+        ),
+        ("CREATE TABLE u () INHERITS (risky)", "INSERT INTO u VALUES (1)"),
         ("CREATE VIEW v AS SELECT f()", "SELECT * FROM v"),
         (f"{CREATE}; CREATE VIEW v AS TABLE t", "INSERT INTO v VALUES (1)"),
         ("CREATE VIEW v AS TABLE unheard", "SELECT * FROM v"),
@@ -143,6 +158,14 @@ def test_what_may_set_off_a_function_of_the_user_is_suspected(create: str, use: 
         ("CREATE TABLE t (id serial PRIMARY KEY, a text DEFAULT lower('A'))", INSERT),
         (f"{CREATE}; CREATE INDEX ON t (lower(id))", INSERT),
         ("CREATE TABLE t (LIKE old)", INSERT),
+        # Of what its siblings do a new child knows nothing, whether they are old or new.
+        (
+            "CREATE TABLE t () INHERITS (old); "
+            + TRIGGER.format("t")
+            + "; CREATE TABLE u () INHERITS (old)",
+            "INSERT INTO u VALUES (1)",
+        ),
+        ("CREATE TABLE u () INHERITS (other)", "INSERT INTO u VALUES (1)"),
         ("CREATE TABLE t (id int REFERENCES old ON DELETE CASCADE)", "DELETE FROM old"),
         (f"{CREATE}; DROP TABLE old", INSERT),
         ("CREATE TYPE e AS ENUM ('a')", "CREATE TABLE t (a e)"),

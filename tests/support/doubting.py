@@ -16,6 +16,12 @@ KNOWN = Catalogue(
     tables={
         ("public", "old"): Table("public", "old"),
         ("public", "other"): Table("public", "other"),
+        ("public", "risky"): Table(
+            "public",
+            "risky",
+            parents=[("public", "other")],
+            write_calls={"i": {("public", "f")}},
+        ),
     },
     functions={"f": [Function("public", "v", "plpgsql")]},
     types=frozenset({"int4", "text"}),
