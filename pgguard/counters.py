@@ -138,7 +138,8 @@ class ProcessCounters:
         self.cache_misses = 0
         self.settled = 0
         """Executions that were counted outside of the hot loop."""
-        self.pinned_transactions = 0
+        self.pinned_transactions: dict[str, int] = {}
+        """By reason."""
         """Of those that have ended, those whose session kept its server for a reason then."""
         self.cancels = 0
         self.unknown_messages = 0

@@ -49,6 +49,9 @@ FOR_LIFE: Final = frozenset(
 BY_LOGIN: Final = frozenset({Reason.RELAYED, Reason.REPLICATION})
 """Brought by no statement."""
 
+UNSURE: Final = frozenset({Reason.SETTING, Reason.FUNCTION, Reason.UNCLEAR})
+"""A check by Postgres may find that there is nothing."""
+
 _BRINGS: Final[dict[Kind, Reason]] = {
     Kind.ROLE: Reason.ROLE,
     Kind.TEMPORARY: Reason.TEMPORARY,

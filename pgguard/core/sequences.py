@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pgguard import events
+from pgguard.core.pins import UNSURE
 from pgguard.pool.refusals import plain
 from pgguard.wire import backend, codes
 
@@ -40,6 +41,15 @@ def keeps(session: SharedSession, server: SharedServer) -> bool:
     hub = session.hub
     silent = hub.clock() - max(session.last_byte, server.ready_at)
     return silent < hub.settings.admission.self_starvation_after
+
+
+def pinned_by(session: SharedSession, server: SharedServer) -> str:
+    """Why the session keeps its server between transactions, as metrics name it; of several reasons
+    one, and what is only suspected if there is nothing else. Empty = it keeps it for none."""
+    reasons = session.pins.reasons
+    if not reasons:
+        return "sequence" if keeps(session, server) else ""
+    return min(reasons, key=UNSURE.__contains__).name.lower()
 
 
 def kept_for(session: SharedSession) -> str:

@@ -435,8 +435,9 @@ class SharedServer(Server):
     def _count_pinned(self) -> None:
         """A transaction is over; was its session free to be parted from the server?"""
         session = self.session
-        if session is not None and (session.pinned or sequences.keeps(session, self)):
-            self.counters.pinned_transactions += 1
+        if session is not None and (by := sequences.pinned_by(session, self)):
+            pinned = self.counters.pinned_transactions
+            pinned[by] = pinned.get(by, 0) + 1
             # So that the next one comes here, too, whichever way it goes.
             self.noted = True
 

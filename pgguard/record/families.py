@@ -148,9 +148,10 @@ def process_families(hub: Hub, executed: int) -> Iterator[Family]:
     yield Family(
         "pinned_transactions",
         "counter",
-        "Transactions behind which the session was pinned to its server.",
-        (),
-        [((), counters.pinned_transactions)],
+        "Transactions behind which the session was pinned to its server, by one of the reasons; by "
+        "what is only suspected if there is nothing else.",
+        ("reason",),
+        [((reason,), number) for reason, number in counters.pinned_transactions.items()],
     )
     yield Family(
         "errors",

@@ -178,10 +178,11 @@ def test_transactions_behind_which_a_session_is_pinned_are_counted() -> None:
     shared = Shared()
     session = shared.session()
     server = session.shared
-    for text in ("SELECT 1", "LISTEN a", "SELECT 1", "BEGIN", "COMMIT", "UNLISTEN *", "SELECT 1"):
+    words = ("SELECT 1", "LISTEN a", "SELECT 1", "BEGIN", "COMMIT", "UNLISTEN *", "SELECT 1")
+    for text in (*words, "SELECT f()", "CREATE TEMP TABLE t ()"):
         shared.says(session, f'Query "{text}"')
         shared.done(server, text, "T" if text == "BEGIN" else "I")
-    assert shared.hub.counters.pinned_transactions == 3
+    assert shared.hub.counters.pinned_transactions == {"listen": 3, "function": 1, "temporary": 1}
     counters = shared.hub.counters
-    assert counters.transactions["commit"] + counters.autocommit_seconds.count == 6
+    assert counters.transactions["commit"] + counters.autocommit_seconds.count == 8
     shared.world.end()

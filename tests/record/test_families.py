@@ -34,7 +34,7 @@ LABELS = {
     "received_bytes": (),
     "sent_bytes": (),
     "transactions": ("outcome",),
-    "pinned_transactions": (),
+    "pinned_transactions": ("reason",),
     "errors": ("sqlstate",),
     "pool_wait_seconds": (),
     "statement_seconds": (),

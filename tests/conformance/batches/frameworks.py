@@ -2,7 +2,9 @@
 
 Laws: directly and through the guard the same tests pass; the share is of all transactions that
 ended, whoever asked for them, and counts every reason, also one that a check would have found to
-be none.
+be none. SQLAlchemy's tests of the dialect make temporary tables and keep them over hundreds of
+transactions to read them out of the catalogue: where one is alive there is no other server to go
+to. Of these tests alone such transactions are told apart, and the bar is for the others.
 """
 
 from __future__ import annotations
@@ -43,8 +45,7 @@ ORM = (
     "test/orm/test_transaction.py",
     "test/orm/test_unitofwork.py",
 )
-"""Of its ORM those about units of work. The others' share is told apart from theirs: the class that
-reads temporary tables out of the catalogue keeps some for hundreds of transactions."""
+"""Of its ORM those about units of work."""
 DJANGO = (
     "basic",
     "transactions",
@@ -112,31 +113,36 @@ class Share:
     """How many transactions ended, and behind how many of them the session was pinned."""
 
     transactions: int
-    pinned: int
-    reasons: str
+    pinned: dict[str, int]
+    """By reason."""
 
     @classmethod
     def of(cls, guard: harness.Guard) -> Share:
         metrics = guard.metrics()
-        reasons = metrics.by("pins_total", "reason")
-        return cls(
-            int(metrics.total("transactions_total")),
-            int(metrics.total("pinned_transactions_total")),
-            ", ".join(f"{reason} {number:.0f}" for reason, number in sorted(reasons.items())),
-        )
+        by_reason = metrics.by("pinned_transactions_total", "reason")
+        pinned = {reason: int(number) for reason, number in by_reason.items()}
+        return cls(int(metrics.total("transactions_total")), pinned)
 
-    def claim(self, checks: harness.Checks, name: str) -> None:
-        part = self.pinned / max(1, self.transactions)
-        figure = f"{part:.1%}: {self.pinned} of {self.transactions} ({self.reasons or 'no pins'})"
-        bar = f"{SHARE:.0%}"
-        checks.claim(part <= SHARE and self.transactions > 0, f"{name}: pinned", figure, bar)
+    def claim(self, checks: harness.Checks, name: str, *, temporary: bool = False) -> None:
+        """`temporary`: those with a temporary table are told apart."""
+        total = max(1, self.transactions)
+        kept = self.pinned.get("temporary", 0) if temporary else 0
+        pinned = sum(self.pinned.values()) - kept
+        told = ", ".join(f"{by} {number}" for by, number in sorted(self.pinned.items()))
+        figure = f"{pinned / total:.1%}: {pinned} of {total} ({told or 'no pins'})"
+        what = f"{name}: pinned"
+        if temporary:
+            checks.note(f"{name}: {kept / total:.1%} with a temporary table")
+            what += " without a temporary table"
+        held = self.transactions > 0 and pinned <= SHARE * total
+        checks.claim(held, what, figure, f"{SHARE:.0%}")
 
 
 def run(checks: harness.Checks) -> None:
     """SQLAlchemy's dialect suite on both drivers, its ORM's and Django's tests."""
     for name, driver, tests in (
-        ("SQLAlchemy's tests on psycopg", "psycopg", SQLALCHEMY),
-        ("SQLAlchemy's tests on asyncpg", "asyncpg", SQLALCHEMY),
+        ("SQLAlchemy's tests of the dialect on psycopg", "psycopg", SQLALCHEMY),
+        ("SQLAlchemy's tests of the dialect on asyncpg", "asyncpg", SQLALCHEMY),
         ("The tests of SQLAlchemy's ORM", "psycopg", ORM),
     ):
         try:
@@ -176,7 +182,7 @@ def _sqlalchemy(checks: harness.Checks, name: str, driver: str, tests: tuple[str
         f"{len(only)} of {len(guarded.outcomes)}, {len(guarded.passed())} pass",
         "0",
     )
-    share[0].claim(checks, name)
+    share[0].claim(checks, name, temporary=tests is SQLALCHEMY)
 
 
 def _django(checks: harness.Checks) -> None:
