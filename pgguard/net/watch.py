@@ -1,10 +1,10 @@
 """What is looked up at Postgres while the guard runs: the catalogues and the room for connections.
 
 A catalogue is read at a database's first session, soon after DDL on the wire, at once when a
-statement names an unknown relation (at most once a second), and when its newest row has changed,
-which is looked at every 5 s while there is traffic: migrations often run beside the guard. What
-is looked at more often stands in `limits`. Laws: a look-up that fails changes nothing but
-`last_error`; nothing here waits for a session.
+statement names an unknown relation (at most once a second, and for a fifth of the time, unless
+somebody waits), and when its newest row has changed, which is looked at every 5 s while there is
+traffic: migrations often run beside the guard. What is looked at more often stands in `limits`.
+Laws: a look-up that fails changes nothing but `last_error`; nothing here waits for a session.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ EVERY = 5.0
 EVERY_ALONE = 30.0
 """The same where a look-up takes the only backend from sessions."""
 AT_MOST_EVERY = 1.0
+SHARE = 5
+"""Of how much time readings take one part, if nobody waits for what they bring."""
 RETRY_AFTER = 0.25
 UNUSED = 16
 """Databases without sessions whose catalogue and verdicts are kept."""
@@ -85,6 +87,7 @@ async def watch_locks(hub: Hub, services: Services, database: str) -> None:
 class _Watched:
     wanted: bool = True
     read_at: float | None = None
+    took: float = 0.0
     looked_at: float = 0.0
     newest: Rows | None = None
     failed: bool = False
@@ -136,6 +139,13 @@ class Catalogues:
             del self._databases[database]
             self._hub.gate.forget(database)
 
+    def _pause(self, watched: _Watched) -> float:
+        """Seconds from one reading to the next. Much DDL in a large catalogue would fill all time
+        with them."""
+        if self._hub.admission.waiting or self._hub.gate.holds:
+            return AT_MOST_EVERY
+        return max(AT_MOST_EVERY, min(EVERY, SHARE * watched.took))
+
     async def _look(self, database: str, watched: _Watched, *, moved: bool) -> None:
         now = self._hub.clock()
         if self._hub.upstream.single and now - (watched.read_at or -inf) < EVERY_ALONE:
@@ -143,7 +153,7 @@ class Catalogues:
             return
         if watched.wanted:
             due = self._is_due(database, watched)
-            if due and (watched.read_at is None or now - watched.read_at >= AT_MOST_EVERY):
+            if due and (watched.read_at is None or now - watched.read_at >= self._pause(watched)):
                 await self.read(database)
         elif moved and now - watched.looked_at >= EVERY and self._is_used(database):
             watched.looked_at = now
@@ -187,6 +197,7 @@ class Catalogues:
             log.warning("catalogue of %r not understood, verdicts wait: %r", database, error)
             return
         newest = not watched.wanted
+        watched.took = self._hub.clock() - watched.read_at
         gate.catalogue_read(database, *made, newest=newest, moment=moment)
         verifying.catalogue_read(self._hub, database)
         if newest:

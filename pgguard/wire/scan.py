@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _HEADER = Struct(">BI")
 _pack_header = _HEADER.pack
 _unpack_header = _HEADER.unpack_from
+_length = Struct(">i").unpack_from
 
 
 def message(type_: int, body: bytes = b"") -> bytes:
@@ -172,8 +173,25 @@ class Cursor:
 
     def values(self) -> list[bytes | None]:
         """A counted list of values. Each takes four bytes or more, so a count that lies is found
-        before anything is made of it."""
-        return [self.value() for _ in range(self.int16())]
+        before anything is made of it. A catalogue has a hundred thousand: one loop, no calls."""
+        count = self.int16()
+        body, stop, end = self._body, self._position, len(self._body)
+        found: list[bytes | None] = []
+        for _ in range(count):
+            start = stop + 4
+            if start > end:
+                raise self.violation(f"4 bytes expected, {end - stop} left")
+            (length,) = _length(body, stop)
+            stop = start
+            if length == -1:
+                found.append(None)
+                continue
+            stop += length
+            if length < 0 or stop > end:
+                raise self.violation(f"{length} bytes expected, {end - start} left")
+            found.append(body[start:stop])
+        self._position = stop
+        return found
 
     def rest(self) -> bytes:
         """All that is left."""

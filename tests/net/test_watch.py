@@ -6,6 +6,7 @@ import asyncio
 import threading
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from core_fakes import World
 from loops import run_until
 
@@ -20,8 +21,6 @@ from pgguard.tenancy.model import (
 )
 
 if TYPE_CHECKING:
-    import pytest
-
     from pgguard.net.service import Rows
 
 
@@ -101,6 +100,37 @@ async def test_a_wish_that_comes_during_a_reading_is_not_lost(
 
     services.during = once
     await run_until(catalogues.run(), lambda: len(services.readings()) == 2)
+    world.end()
+
+
+@pytest.mark.parametrize("waits", [False, True])
+async def test_a_large_catalogue_is_read_for_a_fifth_of_the_time_unless_somebody_waits(
+    monkeypatch: pytest.MonkeyPatch, waits: bool
+) -> None:
+    monkeypatch.setattr(watch, "RETRY_AFTER", 0.0001)
+    world, services = World(connection_limit=1), FakeServices()
+    world.link()
+    if waits:
+        world.enter()
+    began = []
+
+    def takes_long() -> None:
+        began.append(world.clock.now)
+        world.clock.now += 0.6
+        # There is DDL all the time.
+        catalogues.want("shop", soon=True)
+
+    services.during = takes_long
+    catalogues = catalogues_of(world, services)
+    world.hub.gate.judge("shop")
+
+    def read_twice() -> bool:
+        world.clock.now += 0.01
+        return len(began) == 2
+
+    catalogues.want("shop", soon=True)
+    await run_until(catalogues.run(), read_twice)
+    assert (began[1] - began[0] < 3.0) is waits
     world.end()
 
 
