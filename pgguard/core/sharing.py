@@ -19,6 +19,7 @@ from pgguard.core.cancel import FIRST_INVENTED
 from pgguard.core.gate import readable
 from pgguard.core.leaving import has_gone
 from pgguard.core.login import Method
+from pgguard.core.pins import Reason
 from pgguard.core.pipeline import QUERY_OURS
 from pgguard.core.pools import Pool, Pools, need
 from pgguard.core.states import SessionState
@@ -30,7 +31,6 @@ from pgguard.wire import backend
 
 if TYPE_CHECKING:
     from pgguard.core.hub import Hub
-    from pgguard.core.pins import Reason
     from pgguard.core.secrets import Role
     from pgguard.core.session import Session
     from pgguard.core.shared_server import SharedServer
@@ -273,9 +273,11 @@ class Sharing:
         self.notifies(server.shared, server)
 
     def notifies(self, session: SharedSession, server: SharedServer) -> None:
-        """The session may be about to send notifications."""
+        """The session may be about to send notifications. They name the pid that it was told last:
+        whoever has asked for pg_backend_pid() keeps that server."""
         self._told_pids.pop(server.pid, None)
-        self._told_pids[server.pid] = session.pid
+        asked = Reason.PID in session.pins.reasons
+        self._told_pids[server.pid] = server.pid if asked else session.pid
         if len(self._told_pids) > PIDS_LIMIT:
             del self._told_pids[next(iter(self._told_pids))]
 

@@ -16,8 +16,8 @@ INVENTED_PID = (
     "with pool.mode = transparent a login may be answered without a server, so BackendKeyData has"
     " a pid that no backend can have (above 4194304); pg_backend_pid() is that of the server which"
     " the session has then, and keeps from then on, so that it can be looked up in"
-    " pg_stat_activity. pg_terminate_backend and pg_cancel_backend take either, notifications name"
-    " the former"
+    " pg_stat_activity. pg_terminate_backend and pg_cancel_backend take either; notifications name"
+    " the former, and the latter from when the session has asked for it"
 )
 
 LATE_STATISTICS = (

@@ -174,6 +174,27 @@ def test_a_notification_names_its_sender_though_the_server_has_gone_on(text: str
     shared.world.end()
 
 
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["SELECT pg_backend_pid()", "LISTEN a", "NOTIFY a"],
+        ["LISTEN a", "SELECT pg_backend_pid(), pg_notify('a', '')"],
+    ],
+)
+def test_who_has_asked_for_its_pid_is_named_by_it(texts: list[str]) -> None:
+    shared = Shared()
+    session = shared.session()
+    server = session.shared
+    for text in texts:
+        shared.says(session, f'Query "{text}"')
+        shared.done(server)
+    shared.heard(session)
+    told = f'NotificationResponse {server.pid} "a" ""'
+    shared.says(server, told)
+    assert shared.heard(session) == [told]
+    shared.world.end()
+
+
 def test_transactions_behind_which_a_session_is_pinned_are_counted() -> None:
     shared = Shared()
     session = shared.session()
