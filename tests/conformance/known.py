@@ -56,6 +56,16 @@ KNOWN: dict[tuple[str, str], str] = {
         " two dialogues are held for each, 93 ms (`python -m tests.bench connects`, SCRAM, 8 at"
         " once). Seen beside another battery on two cores: 1 of 7 runs, and 17 of the 20 in time"
     ),
+    (
+        "node-postgres",
+        "pg-pool/sizing: pool size of 1 can only send 1 query at a time",
+    ): (
+        "it counts the rows of pg_stat_activity whose `query` is its own text. There Postgres shows"
+        " of a backend at rest what it executed last (manual, table pg_stat_activity), and with"
+        " pool.restless, a setting for tests alone, each of its queries gets the server that has"
+        " rested longest, so that all of them show it in the end. Alone it has one server, and"
+        " without pool.restless it keeps one"
+    ),
     ("logins", "startup: protocol 2.0"): (
         "Postgres answers such a client in the format of protocol 2, which nobody has spoken since"
         " Postgres 7.3; pgguard in that of protocol 3. Both refuse"

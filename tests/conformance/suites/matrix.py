@@ -210,7 +210,9 @@ def again(checks: harness.Checks, it: Comparison, tests: set[str]) -> tuple[dict
     seldom = 0
     for test, (direct, guarded) in failures.items():
         words = f"failed {direct} of {count[test]} directly, {guarded} of {count[test]} guarded"
-        if guarded and (not direct or chance(direct, guarded, count[test]) < CHANCE):
+        differs = guarded and (not direct or chance(direct, guarded, count[test]) < CHANCE)
+        if differs or not known.unexplained(it.suite.name, [test]):
+            # What has a cause is named by it, though alone it may not fail.
             kept[test] = words
             continue
         seldom += not direct and not guarded
