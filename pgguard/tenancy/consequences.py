@@ -96,7 +96,7 @@ def _written(part: Part, model: Model) -> str:
 
 def chain(target: Table, write: Write, model: Model, *, below: bool = True) -> Iterator[_Step]:
     """The tables whose rows change with it, each with every action once; not `below`: those of the
-    target's children are left out."""
+    target's children are left out, unless a foreign key leads there."""
     seen: set[tuple[TableName, str, tuple[str, ...] | None]] = set()
     stack: list[_Step] = [(target, action, write.columns) for action in write.actions]
     while stack:
@@ -105,7 +105,7 @@ def chain(target: Table, write: Write, model: Model, *, below: bool = True) -> I
             continue
         seen.add((table.key, action, columns))
         yield step
-        if below or table is not target:
+        if below or table is not target or columns is not None:
             stack.extend((one, action, columns) for one in model.below(table))
         if action == "u" and table.kind == "p":
             # A row that moves to another partition is deleted and inserted.

@@ -205,10 +205,10 @@ class Suspects:
         if model is None:
             yield Effect(Kind.UNKNOWN, str(write.name))
             return
-        seen: set[tuple[Name, str]] = set()
-        stack = [(write.name, action) for action in write.actions]
+        seen: set[tuple[Name, str, bool]] = set()
+        stack = [(write.name, action, below) for action in write.actions]
         while stack and len(seen) < _LIMIT:
-            step = name, action = stack.pop()
+            step = name, action, below = stack.pop()
             if step in seen:
                 continue
             seen.add(step)
@@ -220,23 +220,25 @@ class Suspects:
                 yield Effect(Kind.UNKNOWN, name.name)
             for one in born:
                 yield from self._of_table(one)
-            reached = {name.name}
+            reached = {name.name: below}
             for target in targets:
                 columns = write.columns if name == write.name else None
-                own = below or name != write.name
-                for table, what, _ in chain(target, Write(name, action, columns), model, below=own):
-                    reached.add(table.name)
+                for table, what, by in chain(
+                    target, Write(name, action, columns), model, below=below
+                ):
+                    # A foreign key may lead back to it, and then to all of its children.
+                    whole = below or table is not target or by is not None
+                    reached[table.name] = whole or reached.get(table.name, False)
                     yield from self._at(table, what)
                 if truncates:
-                    stack += [(Name(*one.key), "t") for one, _ in model.referring(target)]
-            for reached_name in reached:
+                    stack += [(Name(*one.key), "t", True) for one, _ in model.referring(target)]
+            for reached_name, whole in reached.items():
                 for calls in news.calls.get(reached_name, ()):
                     yield from self.of_calls(calls, reached_name)
-                own = below or reached_name != write.name.name
                 for child, actions in news.links.get(reached_name, {}).items():
-                    if (own or actions != INHERITS) and (action in actions or truncates):
+                    if (whole or actions != INHERITS) and (action in actions or truncates):
                         then = "t" if action == "t" else "du" if action == "d" else action
-                        stack += [(Name("", child), other) for other in then]
+                        stack += [(Name("", child), other, True) for other in then]
         if stack:
             yield Effect(Kind.CALL, str(write.name))
 

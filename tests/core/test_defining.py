@@ -129,6 +129,21 @@ def test_what_stands_before_the_creation_in_the_same_text_is_not_cleared_by_it()
             "INSERT INTO u VALUES (1)",
         ),
         ("CREATE TABLE u () INHERITS (risky)", "INSERT INTO u VALUES (1)"),
+        # A cascade from a partition to its parent, and so to all of its siblings.
+        (
+            "CREATE TABLE o (id int PRIMARY KEY, up int REFERENCES o ON DELETE CASCADE); "
+            "CREATE TABLE t () INHERITS (o); "
+            + TRIGGER.format("t")
+            + "; CREATE TABLE u () INHERITS (o)",
+            "DELETE FROM u",
+        ),
+        ("CREATE TABLE u () INHERITS (looped)", "DELETE FROM u"),
+        (
+            "CREATE TABLE t () INHERITS (looped_well); "
+            + TRIGGER.format("t")
+            + "; CREATE TABLE u () INHERITS (looped_well)",
+            "DELETE FROM u",
+        ),
         ("CREATE VIEW v AS SELECT f()", "SELECT * FROM v"),
         (f"{CREATE}; CREATE VIEW v AS TABLE t", "INSERT INTO v VALUES (1)"),
         ("CREATE VIEW v AS TABLE unheard", "SELECT * FROM v"),

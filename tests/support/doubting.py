@@ -5,12 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pgguard.core.pins import Reason
-from pgguard.tenancy.catalogue import Catalogue, Function, Table
+from pgguard.tenancy.catalogue import Catalogue, ForeignKey, Function, Table
 
 if TYPE_CHECKING:
     from shared import Shared
 
     from pgguard.core.shared_session import SharedSession
+
+
+def _to_itself(name: str) -> ForeignKey:
+    return ForeignKey("up", ("up",), ("public", name), ("id",), on_delete=True, on_update=False)
+
 
 KNOWN = Catalogue(
     tables={
@@ -21,6 +26,16 @@ KNOWN = Catalogue(
             "risky",
             parents=[("public", "other")],
             write_calls={"i": {("public", "f")}},
+        ),
+        ("public", "looped"): Table("public", "looped", foreign_keys=[_to_itself("looped")]),
+        ("public", "looped_child"): Table(
+            "public",
+            "looped_child",
+            parents=[("public", "looped")],
+            write_calls={"d": {("public", "f")}},
+        ),
+        ("public", "looped_well"): Table(
+            "public", "looped_well", foreign_keys=[_to_itself("looped_well")]
         ),
     },
     functions={"f": [Function("public", "v", "plpgsql")]},
