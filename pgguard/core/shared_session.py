@@ -298,9 +298,15 @@ class SharedSession(Session):
             # Within a batch we can run nothing: there it finds none of the names.
             return False
         return any(
-            kind is Kind.NAMES_PREPARED or (kind in _NAMING and self.names.get(name.encode()))
+            kind is Kind.NAMES_PREPARED or (kind in _NAMING and self._will_have(name.encode()))
             for kind, name in statement.session
         )
+
+    def _will_have(self, name: bytes) -> bool:
+        """Whether it has prepared a statement of that name, if only by what is not answered yet."""
+        server = self.server
+        found = server.stand.sees(self.names, name) if server is not None else self.names.get(name)
+        return found is not None
 
     def _may_sync(self) -> bool:
         """Whether nothing would come of a Sync of ours (asyncpg parses, flushes and stops)."""
@@ -419,11 +425,11 @@ class SharedSession(Session):
             self.hub.sharing.pinned(self, reason)
 
     def _brought(self, effects: tuple[Effect, ...], text: str, statement: Statement | None) -> None:
+        if not NOTIFYING.isdisjoint(kind for kind, _ in effects):
+            self.hub.sharing.notifies(self, self.shared)
         suspected(self, statement, effects)
         for reason in self.pins.brought(effects, self.hub.clock(), text):
             self.hub.sharing.pinned(self, reason)
-        if not NOTIFYING.isdisjoint(kind for kind, _ in effects):
-            self.hub.sharing.notifies(self, self.shared)
 
     def settled(self, answered: Answered) -> None:
         """The oldest batch was answered."""

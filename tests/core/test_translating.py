@@ -145,6 +145,23 @@ def test_a_name_in_sql_lays_the_statements_bare() -> None:
     shared.world.end()
 
 
+@pytest.mark.parametrize("text", ["DEALLOCATE s", "EXECUTE s"])
+def test_a_name_in_sql_right_behind_its_parse_waits_for_that(text: str) -> None:
+    shared = Shared()
+    session = shared.session()
+    server = session.shared
+    shared.heard(server)
+    shared.says(session, 'Parse "s" "SELECT 1"', "Sync", f'Query "{text}"', "Sync")
+    assert words(shared.heard(server)) == ["Parse", "Describe", "Sync"]
+    shared.says(server, "ParseComplete", "ParameterDescription", "NoData", "ReadyForQuery I")
+    assert words(shared.heard(server)) == ["Query", "Parse", "Sync", "Query", "Sync"]
+    shared.done(server, "DEALLOCATE ALL")
+    shared.says(server, "ParseComplete", "ReadyForQuery I")
+    shared.done(server, text)
+    assert words(shared.heard(session))[-2:] == ["CommandComplete", "ReadyForQuery"]
+    shared.world.end()
+
+
 def test_a_setting_made_with_a_bound_value_is_made_again_with_it() -> None:
     shared = Shared(connection_limit=1)
     session = shared.session()
