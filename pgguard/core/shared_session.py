@@ -425,11 +425,11 @@ class SharedSession(Session):
             self.hub.sharing.pinned(self, reason)
 
     def _brought(self, effects: tuple[Effect, ...], text: str, statement: Statement | None) -> None:
-        if not NOTIFYING.isdisjoint(kind for kind, _ in effects):
-            self.hub.sharing.notifies(self, self.shared)
         suspected(self, statement, effects)
         for reason in self.pins.brought(effects, self.hub.clock(), text):
             self.hub.sharing.pinned(self, reason)
+        if not NOTIFYING.isdisjoint(kind for kind, _ in effects):
+            self.hub.sharing.notifies(self, self.shared)
 
     def settled(self, answered: Answered) -> None:
         """The oldest batch was answered."""
