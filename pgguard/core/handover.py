@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from pgguard.core import sequences, upkeep
+from pgguard.core import loginevents, sequences, upkeep
 from pgguard.core.pins import Reason
 from pgguard.core.prepared import MOST
 
@@ -43,16 +43,16 @@ OURS = frozenset({APPLICATION_NAME, "client_encoding"})
 """Settings that a session has without having made them."""
 
 
-def take_over(session: SharedSession, server: SharedServer) -> bool:
+def take_over(session: SharedSession, server: SharedServer, *, own: bool = False) -> bool:
     """Give the server what the session has made, and take away what it has not.
 
-    Returns whether Postgres has to be asked for that.
+    `own`: it was connected for this login. Returns whether Postgres has to be asked for that.
     """
     sequences.linking(session, server)
     before = server.last_session
     if before is not None and before.client is session.client and _is_alike(session, server):
         server.last_session = session
-        return False
+        return own and loginevents.ask(session, server)
     reset = before is not None and before.client is not session.client
     if reset:
         server.write(server.run(upkeep.query([upkeep.RESET])))

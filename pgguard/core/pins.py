@@ -39,14 +39,15 @@ class Reason(Enum):
     UNCLEAR = "statement that could not be read"
     RELAYED = "relayed login"
     REPLICATION = "replication"
+    EVENT = "login event trigger"
 
 
 FOR_LIFE: Final = frozenset(
-    {Reason.SEED, Reason.LOAD, Reason.OBJECT, Reason.RELAYED, Reason.REPLICATION}
+    {Reason.SEED, Reason.LOAD, Reason.OBJECT, Reason.RELAYED, Reason.REPLICATION, Reason.EVENT}
 )
 """Ended by nothing: the server is closed with the session (T24)."""
 
-BY_LOGIN: Final = frozenset({Reason.RELAYED, Reason.REPLICATION})
+BY_LOGIN: Final = frozenset({Reason.RELAYED, Reason.REPLICATION, Reason.EVENT})
 """Brought by no statement."""
 
 UNSURE: Final = frozenset({Reason.SETTING, Reason.FUNCTION, Reason.UNCLEAR})

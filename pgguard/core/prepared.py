@@ -247,3 +247,16 @@ class Stand:
         for stands in list(self._names)[: max(0, len(self._names) - MOST)]:
             del self._names[stands]
             yield stands
+
+
+def without_formats(description: bytes) -> bytes:
+    """A RowDescription's body but for the format codes: names, tables, types. Empty for NoData."""
+    pieces = [description[:2]]
+    pos = 2
+    while pos < len(description):
+        end = description.find(b"\0", pos)
+        if end < 0:
+            return description
+        pieces.append(description[pos : end + 17])
+        pos = end + 19
+    return b"".join(pieces)

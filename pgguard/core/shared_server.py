@@ -25,7 +25,7 @@ from pgguard.core.pipeline import (
     SYNCED,
 )
 from pgguard.core.pools import Parsed
-from pgguard.core.prepared import Change, Names, Prepared, Stand
+from pgguard.core.prepared import Change, Names, Prepared, Stand, without_formats
 from pgguard.core.replies import CHANGING, DESCRIBING, Walker
 from pgguard.core.server import Server
 from pgguard.errors import ProtocolViolation
@@ -55,6 +55,7 @@ class SharedServer(Server):
 
     __slots__ = (
         "application_name",
+        "asking",
         "batch_failed",
         "begun_as",
         "cancel_later",
@@ -103,6 +104,8 @@ class SharedServer(Server):
         """One of them was answered by an error."""
         self.linking = False
         """They make it its session's, which sends nothing before they are answered."""
+        self.asking = False
+        """One of them is whether an event trigger ran at its login (core/loginevents)."""
         self.cancel_later = False
         """Its client wants the statement behind them to be canceled (T29)."""
         self.checked_at = self.since
@@ -351,7 +354,7 @@ class SharedServer(Server):
             targets[0].types = tuple(int.from_bytes(word, "big") for word in words)
 
     def row_of_ours(self, body: bytes) -> None:
-        if self.checking or self.marker:
+        if self.checking or self.marker or self.asking:
             self.row = backend.decode_row(body)
 
     def copy_in_begins(self) -> None:
@@ -484,16 +487,3 @@ class SharedServer(Server):
             end(session, undone=undone, failed=failed)
         if (session.pinned or session.client.reads_sequences) and not self.walking:
             self._count_pinned()
-
-
-def without_formats(description: bytes) -> bytes:
-    """A RowDescription's body but for the format codes: names, tables, types. Empty for NoData."""
-    pieces = [description[:2]]
-    pos = 2
-    while pos < len(description):
-        end = description.find(b"\0", pos)
-        if end < 0:
-            return description
-        pieces.append(description[pos : end + 17])
-        pos = end + 19
-    return b"".join(pieces)

@@ -444,7 +444,8 @@ class SharedSession(Session):
         shared = self.server = cast("SharedServer", server)
         shared.session, shared.names = self, self.names
         self.hub.places.move(self, SessionState.LINKED, now)
-        if not self.greeted and shared.greeting:
+        own = not self.greeted and bool(shared.greeting)
+        if own:
             self._greet(b"".join(shared.greeting), shared.parameters)
         elif not self.greeted:
             self.greet()
@@ -454,7 +455,7 @@ class SharedSession(Session):
         if self.paused:
             shared.out.pause_reading()
         self.hub.sharing.judged(self, shared.parameters)
-        if handover.take_over(self, shared):
+        if handover.take_over(self, shared, own=own):
             shared.linking = self.waits = True
             return
         self.go_on()

@@ -14,7 +14,7 @@ from itertools import count
 from typing import TYPE_CHECKING, cast
 
 from pgguard import events
-from pgguard.core import defining, handover, sequences, signals, verifying
+from pgguard.core import defining, handover, loginevents, sequences, signals, verifying
 from pgguard.core.cancel import FIRST_INVENTED
 from pgguard.core.gate import readable
 from pgguard.core.leaving import has_gone
@@ -63,6 +63,7 @@ class Sharing:
         "_starting",
         "_told_pids",
         "closing",
+        "firing",
         "nowhere",
     )
 
@@ -79,6 +80,8 @@ class Sharing:
         self.closing: set[SharedServer] = set()
         """Spare servers whose end a statement about databases awaits."""
         self.nowhere = Pool(())
+        self.firing: set[str] = set()
+        """Databases whose newest login ran event triggers."""
 
     # The way in
 
@@ -108,7 +111,7 @@ class Sharing:
         Whoever has neither proved to know the secret of its user, nor has a user that Postgres has
         let in without one a moment ago, is let in by Postgres or not at all (T3).
         """
-        if not session.pool.known or session.relay is not None:
+        if not session.pool.known or session.relay is not None or loginevents.may_fire(session):
             return False
         # What Postgres makes of other names is not known here.
         if not session.named.isascii() or len(session.named) > NAME_LIMIT:
@@ -307,6 +310,8 @@ class Sharing:
             return
         if server.linking:
             server.linking = False
+            if server.asking:
+                loginevents.answered(session, server)
             if server.ours_failed:
                 self.failed_to_link(session, server)
                 return

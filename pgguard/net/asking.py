@@ -47,8 +47,8 @@ async def connected(
                 raise
     except TimeoutError:
         raise ServerUnavailable(f"no answer within {seconds:g} s") from None
-    version = login.parameters.get("server_version", "0")
-    connection = Connection(channel, rest, login.pid, version)
+    connection = Connection(channel, rest, login)
+    connection.version = connection.version or "0"
     try:
         yield connection
         await connection.close()

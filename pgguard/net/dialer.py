@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pgguard.core import loginevents
 from pgguard.core.login import Method
 from pgguard.core.relay import not_relayed
 from pgguard.core.server_login import UNBOUND, Binding, ServerLogin, probe_method
@@ -404,6 +405,9 @@ class Dialer:
         try:
             # Without a database it is a physical walsender that asks.
             where = {"database": database} if database else {"replication": "true"}
+            if loginevents.are_known(self._hub, database):
+                # Where nobody is asked for a password, Postgres goes on without us.
+                where["options"] = loginevents.OFF
             await channel.send(build_startup(PROTOCOL_3_0, {"user": user, **where}))
             messages = await _messages(channel, Framer(BACKEND_LOGIN_LIMIT, "server"))
             return probe_method(*messages[0])

@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, TypeVar
 
+from pgguard.core import loginevents
 from pgguard.core.types import Recent
 from pgguard.errors import ProtocolViolation, ServerUnavailable
 from pgguard.net.dialer import Address, log_in, open_channel
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from pgguard.core.hub import Hub
-    from pgguard.core.login import Method
+    from pgguard.core.server_login import ServerLogin
     from pgguard.net.channel import Channel
 
 AT_ONCE = 2
@@ -47,15 +48,16 @@ T = TypeVar("T")
 class Connection:
     """One logged-in connection that runs one look-up after the other."""
 
-    def __init__(
-        self, channel: Channel, rest: bytes, pid: int, version: str, method: Method | None = None
-    ) -> None:
-        self.method = method
+    def __init__(self, channel: Channel, rest: bytes, login: ServerLogin) -> None:
+        self.method = login.method
         self._channel = channel
         self._framer = Framer(BACKEND_LIMIT, "server")
         self._framer.push(rest)
-        self.pid = pid
-        self.version = version
+        self.pid = login.pid
+        self.version = login.parameters.get("server_version", "")
+        superuser = login.parameters.get("is_superuser") == "on"
+        self.may_pass_over = superuser and loginevents.has_them(login.parameters)
+        """Whether the next one can log in without setting off event triggers."""
         self.used_at = 0.0
 
     @property
@@ -129,8 +131,7 @@ async def open_connection(address: Address, parameters: dict[str, str], hub: Hub
     except BaseException:
         channel.close()
         raise
-    version = login.parameters.get("server_version", "")
-    return Connection(channel, rest, login.pid, version, login.method)
+    return Connection(channel, rest, login)
 
 
 class Services:
@@ -143,6 +144,8 @@ class Services:
         self._application_name = application_name
         self._open: dict[str, Connection] = {}
         self._locks: dict[str, asyncio.Lock] = {}
+        self._passes_over: bool | None = None
+        """Whether logins say that they set off no event triggers; None = not known yet."""
         self._turn = asyncio.Lock()
         """Whose look-up it is, where only one can be."""
         self.announce: Callable[[], str] | None = None
@@ -245,13 +248,28 @@ class Services:
             await self._make_room()
             # From here on it may be in somebody's way.
             self._hub.services = True
-            connection = await open_connection(self._address, parameters, self._hub)
-            self._open[database] = connection
+            connection = self._open[database] = await self._log_in(parameters)
             if connection.method is not None and not self._address.identifies:
                 # Else a login without a challenge does not tell trust from what knows us (T3).
                 self._hub.upstream.methods.learned(self._user, database, connection.method)
             self.used_pids.add(connection.pid)
             self.server_version = connection.version
+        return connection
+
+    async def _log_in(self, parameters: dict[str, str]) -> Connection:
+        """A login is no client's, so it should set off no event trigger of theirs."""
+        if self._passes_over:
+            try:
+                quiet = parameters | {"options": loginevents.OFF}
+                return await open_connection(self._address, quiet, self._hub)
+            except ServerUnavailable as error:
+                if error.temporary or not error.fields:
+                    raise
+                # The role is no superuser any more, or a pooler in between takes no options.
+                self._passes_over = False
+        connection = await open_connection(self._address, parameters, self._hub)
+        if self._passes_over is None:
+            self._passes_over = connection.may_pass_over and not self._hub.upstream.single
         return connection
 
     async def is_alone(self, database: str) -> bool:

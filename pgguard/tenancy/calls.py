@@ -144,7 +144,7 @@ FROM pg_catalog.pg_type t
 WHERE t.typtype IN ('b', 'd', 'e', 'r', 'm') AND t.typname !~ '\s'
   AND NOT EXISTS (SELECT FROM pg_catalog.pg_type e WHERE e.typarray = t.oid)""",
     "event_triggers": """
-SELECT DISTINCT n.nspname, p.proname
+SELECT DISTINCT n.nspname, p.proname, e.evtevent = 'login'
 FROM pg_catalog.pg_event_trigger e
 JOIN pg_catalog.pg_proc p ON p.oid = e.evtfoid
 JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace

@@ -285,7 +285,9 @@ class Catalogue:
     type_calls: dict[str, set[TableName]] = field(default_factory=dict)
     """Functions that casts to a type, and its checks, call; by the type's name."""
     event_calls: set[TableName] = field(default_factory=set)
-    """Functions that event triggers call."""
+    """Functions that event triggers call, but for those at login."""
+    login_events: bool = False
+    """Logins set off event triggers."""
     types: frozenset[str] = frozenset()
     """The names of all types but those of rows and of arrays."""
     checks: set[TableName] = field(default_factory=set)
@@ -336,7 +338,11 @@ def catalogue_from_rows(rows: Rows) -> Catalogue:
             catalogue.checks.add((schema, function))
     for (names,) in _texts(rows, "known_types"):
         catalogue.types = frozenset(names.split())
-    catalogue.event_calls = {(schema, name) for schema, name in _texts(rows, "event_triggers")}
+    for schema, name, login in _texts(rows, "event_triggers"):
+        if login == "t":
+            catalogue.login_events = True
+        else:
+            catalogue.event_calls.add((schema, name))
     _add_functions(rows, catalogue)
     return catalogue
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pgguard.core.prepared import MOST, Change, Names, Prepared, Stand
+from pgguard.core.prepared import MOST, Change, Names, Prepared, Stand, without_formats
 from pgguard.sql.statement import Statement
 from pgguard.wire.frontend import parse_message
 
@@ -191,3 +191,17 @@ def test_a_name_that_a_batch_brings_and_a_later_one_may_close_is_awaited() -> No
     stand.dropped()
     assert stand.awaits_no_more()
     assert stand.sees(names, b"a") is not None
+
+
+DESCRIPTION = b"\0\2" + b"".join(
+    name + b"\0" + bytes(range(14)) + b"\0\4" + format_
+    for name, format_ in ((b"a", b"\0\0"), (b"bc", b"\0\1"))
+)
+
+
+def test_descriptions_that_differ_in_formats_are_the_same() -> None:
+    other = DESCRIPTION.replace(b"\0\4\0\1", b"\0\4\0\0")
+    assert other != DESCRIPTION
+    assert without_formats(other) == without_formats(DESCRIPTION)
+    assert without_formats(DESCRIPTION.replace(b"bc", b"bd")) != without_formats(DESCRIPTION)
+    assert without_formats(b"") == b""

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from shared import Shared
 
-from pgguard.core.shared_server import SharedServer, without_formats
 from pgguard.core.states import SessionState
 from pgguard.pool.servers import ServerState
 from pgguard.sql.session_effects import Effect, Kind
 
-DESCRIPTION = b"\0\2" + b"".join(
-    name + b"\0" + bytes(range(14)) + b"\0\4" + format_
-    for name, format_ in ((b"a", b"\0\0"), (b"bc", b"\0\1"))
-)
-
-
-def test_descriptions_that_differ_in_formats_are_the_same() -> None:
-    other = DESCRIPTION.replace(b"\0\4\0\1", b"\0\4\0\0")
-    assert other != DESCRIPTION
-    assert without_formats(other) == without_formats(DESCRIPTION)
-    assert without_formats(DESCRIPTION.replace(b"bc", b"bd")) != without_formats(DESCRIPTION)
-    assert without_formats(b"") == b""
+if TYPE_CHECKING:
+    from pgguard.core.shared_server import SharedServer
 
 
 def test_settings_are_known_by_their_texts() -> None:

@@ -276,6 +276,7 @@ def test_a_session_that_is_greeted_on_a_spare_server_is_told_everything() -> Non
     assert not second.greeted
     server = shared.connect(server_version="18.1", application_name="a.py")
     assert first.shared is server
+    shared.says(server, 'DataRow "f"', 'CommandComplete "SELECT 1"', "ReadyForQuery I")
     shared.says(first, "Terminate")
     told = shared.world.outs[second].take()
     assert b"server_version\0" in told

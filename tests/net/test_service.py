@@ -232,3 +232,39 @@ async def test_the_connection_to_postgres_lasts_and_has_the_name_that_is_announc
     assert services.pids == []
     running.cancel()
     await asyncio.wait([running])
+
+
+def greeting(version: str, superuser: str) -> bytes:
+    told = backend.parameter_status("server_version", version)
+    told += backend.parameter_status("is_superuser", superuser)
+    return backend.authentication_ok() + told + backend.backend_key_data(1, b"real") + READY
+
+
+@pytest.mark.parametrize(
+    ("version", "superuser", "off"),
+    [("18.6", "on", True), ("18.6", "off", False), ("16.9", "on", False)],
+)
+async def test_logins_of_ours_set_off_no_event_triggers_where_they_may_say_so(
+    version: str, superuser: str, off: bool
+) -> None:
+    script = [Hear(), greeting(version, superuser), Hear(), ANSWER, HANG]
+    with ScriptedServer(script) as server:
+        _, services = scripted(server)
+        for name in ("one", "two"):
+            await services.query(name, "SELECT 1")
+        await services.stop()
+        assert b"event_triggers" not in server.heard[0]
+        assert (b"options\0-c event_triggers=off\0" in server.heard[1]) is off
+
+
+async def test_where_that_is_refused_they_log_in_without_saying_it() -> None:
+    fields = {"S": "FATAL", "V": "FATAL", "C": "42501", "M": "permission denied"}
+    refused = backend.authentication_ok() + backend.fields_message(codes.ERROR_RESPONSE, fields)
+    script = [Hear(), greeting("18.6", "on"), Hear(), ANSWER, HANG]
+    with ScriptedServer(script, [Hear(), refused, CLOSE], script) as server:
+        _, services = scripted(server)
+        for name in ("one", "two", "three"):
+            await services.query(name, "SELECT 1")
+        await services.stop()
+        said = [b"event_triggers" in heard for heard in server.heard]
+        assert said == [False, True, False, False]

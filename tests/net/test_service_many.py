@@ -24,6 +24,7 @@ class FakeConnection:
     def __init__(self, database: str, open_ones: set[str]) -> None:
         self._database, self._open_ones = database, open_ones
         self.pid = 1
+        self.may_pass_over = False
         open_ones.add(database)
 
     async def query(self, _sql: str, _values: object) -> list[list[str | None]]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from pgguard.core import loginevents
 from pgguard.wire.scan import message
 
 STARTUP = {"lock_timeout": "0", "statement_timeout": "0"}
@@ -256,6 +257,8 @@ class ModelServer:
             raise Failure("22012", "division by zero")
         if text.startswith("SELECT '"):
             return [(text[8:-1].encode(),)]
+        if text == loginevents.ASK.decode():
+            return [(b"f",)]
         if text == "SELECT $1::text":
             return [(values[0],)]
         if text.startswith("SHOW "):

@@ -55,4 +55,4 @@ def test_everything_that_calls_is_found_whatever_search_path_says(database) -> N
     }
     assert [(one[0], one[4]) for one in found["operators"]] == [("===", "same")]
     assert "int4" in found["known_types"][0][0].split()
-    assert found["event_triggers"] == [("public", "notes")]
+    assert found["event_triggers"] == [("public", "notes", False)]

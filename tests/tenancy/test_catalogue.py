@@ -92,6 +92,13 @@ def test_names_of_every_kind_survive(database: object) -> None:
 
 def test_an_empty_answer_is_an_empty_catalogue() -> None:
     assert catalogue_from_rows({}) == Catalogue()
+
+
+def test_event_triggers_at_login_are_told_from_those_that_ddl_sets_off() -> None:
+    rows = {"event_triggers": [["public", "notes", "f"], ["public", "greets", "t"]]}
+    catalogue = catalogue_from_rows(rows)
+    assert catalogue.event_calls == {("public", "notes")}
+    assert catalogue.login_events
     assert set(CATALOGUE_QUERIES) >= {"tables", "columns", "keys", "foreign_keys", "views"}
 
 
