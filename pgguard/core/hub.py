@@ -11,6 +11,7 @@ from sys import intern
 from typing import TYPE_CHECKING
 
 from pgguard import events
+from pgguard.core import cancelling
 from pgguard.core.cancel import CancelKeys
 from pgguard.core.clients import Clients
 from pgguard.core.entry import notify
@@ -346,6 +347,8 @@ class Hub:
         holding, self._holding = self._holding, []
         for session in holding:
             session.let_go()
+            if isinstance(session, SharedSession) and session.server is not None:
+                cancelling.gone_on(session, session.server)
 
     def parameter_changed(self, server: Server, name: str, value: str) -> None:
         """ParameterStatus: can texts of this session still be read as they are?"""
@@ -383,7 +386,7 @@ class Hub:
         """The server that a CancelRequest means now; None if it runs nothing of that session's."""
         session = self.keys.find(pid, secret)
         if isinstance(session, SharedSession):
-            server: Server | None = self.sharing.cancel(session)
+            server: Server | None = cancelling.means(session)
         else:
             server = session.server if session is not None else None
         if session is None or server is None or not server.pipeline.entries:

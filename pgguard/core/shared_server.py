@@ -9,7 +9,16 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from pgguard.core import defining, handover, leaving, sequences, signals, tapping, upkeep
+from pgguard.core import (
+    cancelling,
+    defining,
+    handover,
+    leaving,
+    sequences,
+    signals,
+    tapping,
+    upkeep,
+)
 from pgguard.core.defining import Defining
 from pgguard.core.gate import readable
 from pgguard.core.learning import MARKING, Answered, control, end, transaction_over
@@ -203,7 +212,7 @@ class SharedServer(Server):
             return
         if len(data) > MUCH:
             self.out.rest()
-        self.hub.sharing.cancel_now(self)
+        cancelling.now(self)
         over = compared and self.comparing is None
         # In a copy nothing more is answered before what is held has been sent.
         if session.waits and (over or self.copy_in or self.stand.awaits_no_more()):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 
 from pgguard.core import defining, handover, holding, leaving, sequences, tapping, usual
 from pgguard.core.ahead import HELD_LIMIT, has_left
+from pgguard.core.cancelling import gone_on
 from pgguard.core.gate import concerns_databases
 from pgguard.core.learning import CLEARING, NOTIFYING, Answered, Sent, learn
 from pgguard.core.malformed import EXPECTED, ends_alone, go_on
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
     from pgguard.sql.statement import Statement
 
 _header = Struct(">BI").unpack_from
-_length = Struct(">I").unpack_from
-_names = Struct(">H").unpack_from
 
 SHUTDOWN = "57P01"
 
@@ -274,6 +273,8 @@ class SharedSession(Session):
             self.out.resume_reading()
         if held:
             self.receive(held)
+        if self.server is not None:
+            gone_on(self, self.server)
 
     eof = leaving.eof
 

@@ -14,13 +14,12 @@ from itertools import count
 from typing import TYPE_CHECKING, cast
 
 from pgguard import events
-from pgguard.core import defining, handover, loginevents, sequences, signals, verifying
+from pgguard.core import cancelling, defining, handover, loginevents, sequences, signals, verifying
 from pgguard.core.cancel import FIRST_INVENTED
 from pgguard.core.gate import readable
 from pgguard.core.leaving import has_gone
 from pgguard.core.login import Method
 from pgguard.core.pins import Reason
-from pgguard.core.pipeline import QUERY_OURS
 from pgguard.core.pools import Pool, Pools, need
 from pgguard.core.states import SessionState
 from pgguard.counters import PinTally
@@ -300,6 +299,7 @@ class Sharing:
             hub.refuse(session, Refusal(_NOT_RESTORED, sqlstate="57P01", hint=_NOT_RESTORED_HINT))
         else:
             self.want(session)
+            cancelling.linked_again(session, server)
 
     # What replies bring
 
@@ -324,11 +324,8 @@ class Sharing:
             handover.mark(server)
         if session.waits:
             session.go_on()
-            self.cancel_now(server)
             if server.pipeline.entries or server.session is not session:
                 return
-            # It had sent no statement that could be canceled.
-            server.cancel_later = False
         if session.leaving or (session.gone_at is not None and session.held_back is None):
             self._hub.end_session(session, "closed by the client")
             return
@@ -438,20 +435,6 @@ class Sharing:
 
     # Cancels and refusals after login
 
-    def cancel(self, session: SharedSession) -> SharedServer | None:
-        """A CancelRequest: the server on which a statement of the session runs now (T29)."""
-        if session.state is SessionState.WAITING:
-            self._cancelled(session)
-            return None
-        server = session.server
-        if server is None:
-            return None
-        if server.pipeline.entries and server.pipeline.entries[0] == QUERY_OURS:
-            # What runs there is ours: the client's statement comes behind it.
-            server.cancel_later = bool(session.held) or len(server.pipeline.entries) > 1
-            return None
-        return server
-
     def cancel_waiting(self, session: Session) -> None:
         """Somebody else has the session's statement canceled, which has no server yet."""
         if session.state is SessionState.WAITING:
@@ -460,13 +443,6 @@ class Sharing:
     def spare_pid(self) -> int | None:
         """The backend of a server that nobody has."""
         return next((server.pid for server in self._pools.spare()), None)
-
-    def cancel_now(self, server: SharedServer) -> None:
-        """Nothing of ours runs any more: a cancel that has come meanwhile is due."""
-        entries = server.pipeline.entries
-        if server.cancel_later and entries and entries[0] != QUERY_OURS:
-            server.cancel_later = False
-            self._hub.upstream.cancel(server)
 
     def _cancelled(self, session: SharedSession) -> None:
         """A CancelRequest for a session that waits: its ticket is withdrawn (T7)."""

@@ -9,6 +9,7 @@ from core_fakes import World
 from notation import FRONTEND, encode
 from shared import Shared
 
+from pgguard.core import cancelling
 from pgguard.net import cancels as module
 from pgguard.net.cancels import Cancels
 from pgguard.net.loop import Tasks
@@ -179,7 +180,7 @@ def test_a_cancel_that_nothing_follows_is_for_no_later_statement() -> None:
     shared.says(session, 'Describe S "unknown"', "Sync")
     server = session.shared
     session.held = encode("Sync", FRONTEND)
-    shared.hub.sharing.cancel(session)
+    cancelling.means(session)
     assert server.cancel_later
     session.held = b""
     shared.done(server, "SET")

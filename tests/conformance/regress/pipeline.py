@@ -1,16 +1,22 @@
 """libpq_pipeline: Postgres's own test program for the extended protocol, with protocol traces.
 
 Every test it lists runs directly and through pgguard. Where libpq can write a trace without times
-and lengths, both traces must be the same, message for message.
+and lengths, both traces must be the same, message for message. Where sessions share servers a
+session cannot be found by the pid that it was told, so what `cancel` shows is asked here, too.
 """
 
 from __future__ import annotations
 
 import subprocess
+import threading
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import psycopg
 
 from tests.conformance import harness, known
+from tests.conformance.regress import shared
 from tests.conformance.regress.pg_regress import as_server_user, mine
 
 if TYPE_CHECKING:
@@ -20,6 +26,7 @@ ROWS = 700
 """As in Postgres's own run of it."""
 
 WITHIN = 60.0
+CANCELS, POLL = 20, 0.01
 SUITE = "libpq_pipeline"
 DATABASE = "pipelines"
 
@@ -44,16 +51,63 @@ def run(checks: harness.Checks, kit: Kit, place: Path, sides: dict[str, harness.
         if (code, trace) != (other_code, other_trace):
             differs[name] = f"exit {other_code}{_first_line(trace, other_trace)}: {said[-300:]}"
     failed = [sum(code != 0 for code, _, _ in side.values()) for side in found]
-    for name in known.unexplained(SUITE, differs):
+    listed = shared.LISTED if shared.is_shared() else SUITE
+    for name in known.unexplained(listed, differs):
         checks.note(f"differs: {name}: {differs[name]}")
-    for line in known.explained(SUITE, differs):
+    for line in known.explained(listed, differs):
         checks.note(f"known: {line}")
     figure = (
         f"{len(names)} tests, failed direct {failed[0]}, through pgguard {failed[1]}, "
         f"only through pgguard or with another trace {len(differs)}"
     )
-    left = known.unexplained(SUITE, differs)
+    left = known.unexplained(listed, differs)
     checks.claim(bool(names) and not left, SUITE, figure, "0 only through pgguard")
+    if shared.is_shared():
+        _cancels(checks, sides["guarded"])
+
+
+def _cancels(checks: harness.Checks, address: harness.Address) -> None:
+    """PQcancel of a statement that sleeps, again and again while servers change hands, and what
+    the session says afterwards."""
+    kept, wrong = 0, ""
+    with (
+        psycopg.connect(address.url, autocommit=True) as session,
+        psycopg.connect(address.url, autocommit=True) as monitor,
+    ):
+        for number in range(CANCELS):
+            said: list[Any] = []
+            sleeper = threading.Thread(target=_sleep, args=(session, number, said))
+            sleeper.start()
+            asleep = _is_asleep(monitor, number)
+            session.cancel()
+            sleeper.join(WITHIN)
+            then = session.execute("SELECT %s", (number,)).fetchone() if said else None
+            if not asleep or said != ["57014"] or then != (number,):
+                wrong = f"number {number}: asleep {asleep}, {said or 'no answer'}, then {then}"
+                break
+            kept += 1
+    figure = f"{kept} of {CANCELS} ended with 57014 {wrong}".strip()
+    checks.claim(kept == CANCELS, "cancels of statements that sleep", figure, "all")
+
+
+def _sleep(session: psycopg.Connection[Any], number: int, said: list[Any]) -> None:
+    try:
+        session.execute(f"SELECT pg_sleep({WITHIN:.0f}) AS cancelled_{number}")
+        said.append("the end")
+    except psycopg.Error as error:
+        said.append(error.sqlstate)
+
+
+def _is_asleep(monitor: psycopg.Connection[Any], number: int) -> bool:
+    """Wait until the statement of that number sleeps."""
+    deadline = time.monotonic() + WITHIN
+    wanted = f"SELECT pg_sleep({WITHIN:.0f}) AS cancelled_{number}"
+    text = "SELECT count(*) FROM pg_stat_activity WHERE query = %s AND wait_event = 'PgSleep'"
+    while time.monotonic() < deadline:
+        if monitor.execute(text, (wanted,)).fetchone() != (0,):
+            return True
+        time.sleep(POLL)
+    return False
 
 
 def _database(kit: Kit, address: harness.Address) -> None:
