@@ -84,7 +84,8 @@ def is_known(session: Session, statement: Statement, chunk: bytes, at: int) -> b
         return False
     if by_text:
         _remember(statement, key, found[1])
-        watch.key = session.tenant = key
+        watch.key = key
+    session.tenant = key if key == watch.key else ""
     return True
 
 

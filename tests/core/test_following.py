@@ -36,7 +36,9 @@ LAST = "UPDATE notes SET x = {s} WHERE tenant_id = {i};"
 SIGNED = "SELECT x FROM notes WHERE tenant_id = -{i}"
 BOTH = "SELECT 1 FROM items a, items b WHERE a.tenant_id = '{t}' AND b.tenant_id = 'a'"
 BY_KEY = "SELECT x FROM items WHERE id = {n}"
-OF_TENANTS = (SELECT, LIMITED, ADDED, COUNTED, LAST, SIGNED, BOTH, BY_KEY)
+BOUND = "SELECT x FROM items WHERE tenant_id = $1|{t}"
+"""Behind the line what is bound."""
+OF_TENANTS = (SELECT, LIMITED, ADDED, COUNTED, LAST, SIGNED, BOTH, BY_KEY, BOUND, BOUND)
 MOVING = (
     "BEGIN",
     "BEGIN;",
@@ -66,9 +68,10 @@ def linked() -> tuple[Shared, SharedSession]:
 
 
 def batch(text: bytes) -> bytes:
+    text, _, value = text.partition(b"|")
     return (
         frontend.parse_message(b"", text)
-        + frontend.bind_message(b"", b"")
+        + frontend.bind_message(b"", b"", [value] if value else [])
         + frontend.describe_message(codes.PORTAL, b"")
         + frontend.execute_message(b"")
         + frontend.sync()
@@ -77,6 +80,7 @@ def batch(text: bytes) -> bytes:
 
 def says(shared: Shared, session: SharedSession, text: str, *, extended: bool = False) -> None:
     data = text.encode()
+    extended = extended or "|" in text
     shared.world.receive(session, batch(data) if extended else frontend.query(data))
 
 
@@ -98,6 +102,7 @@ class Played:
             self.status = "I"
         elif fails and self.status == "T":
             self.status = "E"
+        extended = extended or "|" in text
         lines = ["ParseComplete", "BindComplete", "NoData"] if extended else []
         lines.append('ErrorResponse ERROR 23505 "no"' if fails else f'CommandComplete "{word}"')
         self.shared.says(server, *lines, f"ReadyForQuery {self.status}")
@@ -145,6 +150,11 @@ OTHER = SELECT.format(t="b", n=1)
 @example(steps=in_transaction(ALIKE) * 5 + in_transaction("BEGIN", ALIKE, "BEGIN", OTHER))
 @example(steps=in_transaction(ALIKE) * 5 + in_transaction("SAVEPOINT s", "ROLLBACK TO s", OTHER))
 @example(steps=in_transaction(ALIKE) * 5 + in_transaction(ALIKE, BY_KEY.format(n=1)))
+@example(
+    steps=in_transaction(BOUND.format(t="b")) * 5
+    + in_transaction(ALIKE) * 5
+    + in_transaction(BOUND.format(t="b"), ALIKE)
+)
 def test_nothing_is_seen_otherwise_than_if_all_were_weighed(steps: list[Step]) -> None:
     quick = Played()
     with pytest.MonkeyPatch.context() as patch:
