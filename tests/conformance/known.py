@@ -73,6 +73,12 @@ KNOWN: dict[tuple[str, str], str] = {
         " rested longest, so that all of them show it in the end. Alone it has one server, and"
         " without pool.restless it keeps one"
     ),
+    ("node-postgres-client", "test/integration/connection-pool/error-tests.js"): (
+        "it terminates every backend that pg_stat_activity shows at rest, and waits for the error of"
+        " a client at rest. With pool.restless, a setting for tests alone, that client has no server"
+        " between its transactions: the backends that die are nobody's, and it goes on unharmed."
+        " Whoever means the session names the pid that it was told"
+    ),
     ("logins", "startup: protocol 2.0"): (
         "Postgres answers such a client in the format of protocol 2, which nobody has spoken since"
         " Postgres 7.3; pgguard in that of protocol 3. Both refuse"
