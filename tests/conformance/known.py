@@ -74,10 +74,10 @@ KNOWN: dict[tuple[str, str], str] = {
         " without pool.restless it keeps one"
     ),
     ("node-postgres-client", "test/integration/connection-pool/error-tests.js"): (
-        "it terminates every backend that pg_stat_activity shows at rest, and waits for the error of"
-        " a client at rest. With pool.restless, a setting for tests alone, that client has no server"
-        " between its transactions: the backends that die are nobody's, and it goes on unharmed."
-        " Whoever means the session names the pid that it was told"
+        "it terminates every backend that pg_stat_activity shows at rest, and waits for the error"
+        " of a client at rest. With pool.restless, a setting for tests alone, that client has no"
+        " server between its transactions: the backends that die are nobody's, and it goes on"
+        " unharmed. Whoever means the session names the pid that it was told"
     ),
     ("logins", "startup: protocol 2.0"): (
         "Postgres answers such a client in the format of protocol 2, which nobody has spoken since"
