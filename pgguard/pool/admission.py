@@ -14,7 +14,7 @@ paused. A total is at least 1: a server that has no room for us says so itself. 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from itertools import count
 from math import inf
 from typing import TYPE_CHECKING
@@ -42,6 +42,8 @@ __all__ = [
 
 NOTICE_EVERY = 5.0
 """Seconds between two notices to the same session."""
+SPARE_NOTICES = 64
+"""Notices that may be kept of those who wait no more."""
 
 
 @dataclass(slots=True)
@@ -64,6 +66,7 @@ class Admission:
         self.waiting = self._room.waiting
         """The shares of which somebody waits for a server; always the same object."""
         self._notices: list[tuple[float, int, Ticket]] = []
+        self._most_notices = SPARE_NOTICES
         self._seq = count()
         self._watch_at = -inf
         self._now = 0.0
@@ -328,8 +331,9 @@ class Admission:
     def _give_notice(self, now: float, tick: Tick) -> None:
         due: dict[Share, list[Ticket]] = {}
         while self._notices and self._notices[0][0] <= now:
-            at, _, ticket = heappop(self._notices)
-            if ticket.state is TicketState.QUEUED and ticket.next_notice == at:
+            notice = heappop(self._notices)
+            ticket = notice[2]
+            if _is_due(notice):
                 due.setdefault(ticket.share, []).append(ticket)
                 self._notify_at(ticket, now + NOTICE_EVERY)
         for share, tickets in due.items():
@@ -348,12 +352,23 @@ class Admission:
     def _notify_at(self, ticket: Ticket, when: float) -> None:
         ticket.next_notice = when
         heappush(self._notices, (when, ticket.seq, ticket))
+        if len(self._notices) > self._most_notices:
+            # Whoever has been served meanwhile, and its session, is held by nothing else.
+            self._notices = [one for one in self._notices if _is_due(one)]
+            heapify(self._notices)
+            self._most_notices = max(SPARE_NOTICES, 2 * len(self._notices))
 
     def _named(self, share: Share, now: float, limit: int) -> list[str]:
         """Lines about those who hold what this share waits for."""
         if share.blocked_by == "cap":
             return refusals.described(share.holders, share.held, now, limit)
         return refusals.described(self._room.holders(), self.held, now, limit)
+
+
+def _is_due(notice: tuple[float, int, Ticket]) -> bool:
+    """Whether its ticket still waits for it."""
+    when, _, ticket = notice
+    return ticket.state is TicketState.QUEUED and ticket.next_notice == when
 
 
 def _sane(total: int | None) -> int | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 from pgguard.errors import AdmissionRefused, Draining, InternalError
 from pgguard.pool.admission import (
     NOTICE_EVERY,
+    SPARE_NOTICES,
     Admission,
     AdmissionSettings,
     ClientLimits,
@@ -323,6 +326,23 @@ def test_a_notice_comes_after_a_while_and_again(holder: Holders) -> None:
     ((ticket, text),) = guard.tick(8.0).notices
     assert ticket is second
     assert "position 1 of 1" in text
+
+
+def test_who_has_been_served_is_not_kept_for_its_notice(holder: Holders) -> None:
+    guard = admission(cap=1, notice_after=19.0)
+    share = guard.share("app")
+    served = [weakref.ref(ticket.holder) for ticket in ask(guard, holder, "app", 1)]
+    (held,) = share.holders
+    for _ in range(3 * SPARE_NOTICES):
+        waiting = guard.acquire(share, holder(), 0.0)
+        served.append(weakref.ref(waiting.holder))
+        (held,) = guard.give_back(held, 0.0)
+        assert held is waiting
+        del waiting
+    gc.collect()
+    assert sum(one() is not None for one in served) <= SPARE_NOTICES + 1
+    late = guard.acquire(share, holder(), 0.0)
+    assert [ticket for ticket, _ in guard.tick(19.0).notices] == [late]
 
 
 def test_notices_can_be_off(holder: Holders) -> None:
