@@ -1,7 +1,7 @@
-"""Statements that name a pid which we have invented, to signal a backend or to ask whom it waits
-for (transparency T28).
+"""Statements that name a pid which we have invented, to signal a backend, or to ask what it does
+and whom it waits for (transparency T28).
 
-Where servers are shared a client is told a pid that no backend has. In a statement that signals
+Where servers are shared a client is told a pid that no backend has. In a statement that means
 one, the pid is replaced by that of the server which the session has now, so that Postgres does it,
 judges who may, and answers. A session that needs no server now is ended, or its waiting cancelled,
 by us, and the call gets an answer beside it, under its own name:
@@ -34,7 +34,8 @@ _CALL = re.compile(
     rb"(?:\s*::\s*int(?:eger|4)?\b)?)(?P<rest>\s*(?:,\s*\d{1,9}\s*)?\))?"
 )
 _ASKS = re.compile(
-    rb"(?i)\bpg_(?:(?:safe_snapshot_)?blocking_pids|isolation_test_session_is_blocked)\s*\("
+    rb"(?i)\bpg_(?:(?:(?:safe_snapshot_)?blocking_pids|isolation_test_session_is_blocked)\s*\("
+    rb"|stat_(?:get_)?activity\b|locks\b)"
 )
 _PID = re.compile(rb"(?<![\w.])\d{7,10}(?![\w.])")
 _NOT_PLAIN = re.compile(

@@ -163,6 +163,7 @@ _FUNCTIONS: Final[dict[str, Kind]] = {
             "pg_blocking_pids",
             "pg_safe_snapshot_blocking_pids",
             "pg_isolation_test_session_is_blocked",
+            "pg_stat_get_activity",
         ),
         Kind.SIGNAL,
     ),
@@ -173,6 +174,9 @@ _FUNCTIONS: Final[dict[str, Kind]] = {
     "pg_replication_origin_session_setup": Kind.SNAPSHOT,
 }
 """Of pg_catalog. Its other functions leave nothing behind, but for set_config."""
+
+_BY_PID: Final = frozenset({"pg_locks", "pg_stat_activity"})
+"""What clients look for by the pid that they know of a session."""
 
 _ADVANCE: Final = frozenset({"nextval", "setval"})
 
@@ -209,6 +213,8 @@ def of_statement(kind: str, body: Node, part: Part) -> Iterator[Effect]:
         yield from _assigned(body)
     if any(name.name == "pg_prepared_statements" for name in part.relations):
         yield Effect(Kind.NAMES_PREPARED)
+    if any(name.name in _BY_PID for name in part.relations):
+        yield Effect(Kind.SIGNAL)
 
 
 def may_advance(part: Part) -> bool:

@@ -36,14 +36,7 @@ LIBRARY_STATE = (
     " function in C would keep it for most extensions. LOAD, PL/Python, PL/Perl and PL/Tcl keep it"
 )
 
-LOOKS_FOR_ITSELF = (
-    "it waits, without an end, until pg_stat_activity has a row with the pid that libpq was told at"
-    " login, which is none of a backend (" + INVENTED_PID + "). What it shows of cancels is asked"
-    " beside it, with rows found by the text of the statement"
-)
-
 KNOWN: dict[tuple[str, str], str] = {
-    ("PostgreSQL's suites where servers are shared", "cancel"): LOOKS_FOR_ITSELF,
     ("PostgreSQL's suites where servers are shared", "stats"): LATE_STATISTICS,
     ("PostgreSQL's suites where servers are shared", "triggers"): LIBRARY_STATE,
     (

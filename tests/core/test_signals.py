@@ -233,16 +233,32 @@ def test_a_query_that_signals_is_sent_with_the_real_pid() -> None:
     shared.world.end()
 
 
-def test_whoever_asks_whom_a_session_waits_for_means_its_server() -> None:
+def test_whoever_asks_what_a_session_does_or_waits_for_means_its_server() -> None:
     shared = Shared()
     session = shared.session()
     pid, real = session.pid, session.shared.pid
     for said in (
         b"SELECT pg_blocking_pids(%d)",
         b"SELECT pg_catalog.pg_isolation_test_session_is_blocked($1, '{%d,17}')",
+        b"SELECT state FROM pg_stat_activity WHERE pid = %d",
+        b"SELECT 1 FROM pg_locks l JOIN t USING (a) WHERE l.pid IN (%d, 3)",
+        b"SELECT wait_event FROM pg_stat_get_activity(%d)",
     ):
         assert in_text(session, said % pid) == said % real
         assert in_text(session, said % 99_999_999) == said % 99_999_999
+    shared.world.end()
+
+
+@pytest.mark.parametrize(
+    "text", ["SELECT 1 FROM pg_locks WHERE pid = ", "SELECT pg_blocking_pids("]
+)
+def test_such_a_statement_is_sent_with_the_pid_of_the_server(text: str) -> None:
+    shared = Shared()
+    session = shared.session()
+    text += "{pid})" if text.endswith("(") else "{pid}"
+    shared.heard(session.shared)
+    shared.says(session, f'Query "{text.format(pid=session.pid)}"')
+    assert shared.heard(session.shared) == [f'Query "{text.format(pid=session.shared.pid)}"']
     shared.world.end()
 
 

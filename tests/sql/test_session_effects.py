@@ -55,10 +55,13 @@ SETTINGS = {
 REST = {
     "BEGIN": [("begin", "")],
     "START TRANSACTION READ ONLY": [("begin", "")],
-    "SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()": [],
-    "SELECT 1 FROM pg_stat_activity a WHERE a.pid != pg_catalog.pg_backend_pid() AND true": [],
+    "SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()": [("signal", "")],
+    "SELECT 1 FROM pg_stat_activity a WHERE a.pid != pg_catalog.pg_backend_pid() AND true": [
+        ("signal", "")
+    ],
+    "SELECT pid FROM pg_locks": [("signal", "")],
     "SELECT pg_backend_pid() FROM a WHERE pid <> pg_backend_pid()": [("pid", "")],
-    "SELECT pid FROM pg_stat_activity WHERE pid = pg_backend_pid()": [("pid", "")],
+    "SELECT pid FROM pg_stat_activity WHERE pid = pg_backend_pid()": [("pid", ""), ("signal", "")],
     "COMMIT AND CHAIN": [("commit and chain", "")],
     "END": [("commit", "")],
     "ABORT": [("rollback", "")],

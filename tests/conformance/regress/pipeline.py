@@ -1,8 +1,8 @@
 """libpq_pipeline: Postgres's own test program for the extended protocol, with protocol traces.
 
 Every test it lists runs directly and through pgguard. Where libpq can write a trace without times
-and lengths, both traces must be the same, message for message. Where sessions share servers a
-session cannot be found by the pid that it was told, so what `cancel` shows is asked here, too.
+and lengths, both traces must be the same, message for message. Where sessions share servers more
+cancels are sent than `cancel` sends.
 """
 
 from __future__ import annotations
