@@ -84,6 +84,11 @@ class Pipeline:
             return not any(entry in entries for entry in (SYNC, BATCH, BATCH_NAMED))
         return bool(entries) and entries[-1] < READY
 
+    @property
+    def passes_over(self) -> bool:
+        """Whether the server passes over whatever is sent now, up to a Sync."""
+        return self.skipping and self.unsynced
+
     def failed(self) -> None:
         """An ErrorResponse came. The first of several batches is the one that is answered; one that
         ends in a Query without a Sync before it is taken to have failed before that Query."""

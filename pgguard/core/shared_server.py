@@ -192,6 +192,8 @@ class SharedServer(Server):
             if self.signalled:
                 signals.let_go(self)
             self.hub.sharing.replied(self)
+        elif session.waits and self.pipeline.passes_over:  # up to a Sync that may be what waits
+            session.go_on()
 
     def _walk(self, data: bytes) -> None:
         session = self.session

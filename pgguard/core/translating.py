@@ -106,11 +106,13 @@ def translate(session: SharedSession, server: SharedServer, data: bytes) -> None
         pos = after
         if not session.unsynced:
             server.stand.batch_ends()
-            if session.must_settle():
-                # Which of its names there are then is known when that is done; the rest waits.
-                session.held, session.waits = chunk[pos:], True
-                chunk, pos = b"", 0
-                break
+        elif kind != codes.QUERY or server.pipeline.passes_over:
+            continue
+        if session.must_settle():
+            # Which of its names there are then is known when that is done; the rest waits.
+            session.held, session.waits = chunk[pos:], True
+            chunk, pos = b"", 0
+            break
     session.partial = chunk[pos:]
     if session.partial and session.partial[0] not in EXPECTED:
         # Postgres looks at the type alone, and has a word for it.
@@ -130,7 +132,7 @@ def translate(session: SharedSession, server: SharedServer, data: bytes) -> None
 
 def _must_wait(session: SharedSession, server: SharedServer, kind: int, raw: bytes) -> bool:
     """Whether what comes of a message is known only when something else has been answered."""
-    if not server.pipeline.entries:
+    if not server.pipeline.entries or server.pipeline.passes_over:
         return False
     name = _named(kind, raw)
     if name is not None and server.stand.must_wait(session.names, name):

@@ -145,6 +145,32 @@ def test_a_name_in_sql_lays_the_statements_bare() -> None:
     shared.world.end()
 
 
+def test_what_follows_a_query_without_a_sync_that_takes_all_names_away_waits_for_it() -> None:
+    shared = Shared()
+    session, server = prepared(shared)
+    shared.says(session, 'Bind "" "s" "x"', 'Execute "" 0', 'Query "DEALLOCATE ALL"')
+    shared.says(session, 'Parse "s" "SELECT 2"', "Sync")
+    assert words(shared.heard(server)) == ["Bind", "Execute", "Query"]
+    shared.says(server, "BindComplete", 'CommandComplete "SELECT 1"')
+    shared.done(server, "DEALLOCATE ALL")
+    assert words(shared.heard(server)) == ["Parse", "Describe", "Sync"]
+    shared.world.end()
+
+
+def test_what_waits_for_a_query_that_is_passed_over_goes_on() -> None:
+    shared = Shared()
+    session, server = prepared(shared)
+    shared.says(session, 'Bind "" "s" "x"', 'Execute "" 0', 'Query "DEALLOCATE ALL"')
+    shared.says(session, 'Parse "t" "SELECT 2"', "Sync")
+    assert words(shared.heard(server)) == ["Bind", "Execute", "Query"]
+    shared.says(server, 'ErrorResponse ERROR 22023 "no"')
+    assert words(shared.heard(server))[-1] == "Sync"
+    shared.says(server, "ReadyForQuery I")
+    assert words(shared.heard(session))[-2:] == ["ErrorResponse", "ReadyForQuery"]
+    assert session.names.get(b"s") is not None
+    shared.world.end()
+
+
 @pytest.mark.parametrize("text", ["DEALLOCATE s", "EXECUTE s"])
 def test_a_name_in_sql_right_behind_its_parse_waits_for_that(text: str) -> None:
     shared = Shared()

@@ -444,6 +444,8 @@ OVER = (SessionState.CLOSING, SessionState.CLOSED)
 @example(rng=Random(12738259), total=2, cap=2, sessions=2, steps=30, restless=False, late=False)
 @example(rng=Random(1938233), total=2, cap=2, sessions=4, steps=30, restless=False, late=False)
 @example(rng=Random(3865), total=2, cap=3, sessions=6, steps=53, restless=False, late=True)
+@example(rng=Random(106), total=2, cap=2, sessions=6, steps=59, restless=True, late=True)
+@example(rng=Random(1938), total=4, cap=3, sessions=4, steps=103, restless=True, late=False)
 def test_each_session_hears_what_a_server_of_its_own_would_say(
     rng: Random, total: int, cap: int, sessions: int, steps: int, restless: bool, late: bool
 ) -> None:
