@@ -9,7 +9,7 @@ Query"). Entries are small ints so that the hot loops append and pop constants.
 from __future__ import annotations
 
 from collections import deque
-from itertools import takewhile
+from itertools import islice, takewhile
 
 PARSE = 1
 BIND = 2
@@ -50,7 +50,7 @@ MANY = 1024
 class Pipeline:
     """What one server owes."""
 
-    __slots__ = ("_limit", "entries", "mixed", "skipping")
+    __slots__ = ("_limit", "_looked", "_synced", "entries", "mixed", "skipping")
 
     def __init__(self) -> None:
         self.entries: list[int] | deque[int] = []
@@ -60,6 +60,9 @@ class Pipeline:
         """A Query, FunctionCall or whole batch was sent while something else was owed."""
         self.skipping = False
         """After an error in the extended protocol: nothing is answered up to the next Sync."""
+        self._looked = 0
+        """How many entries were looked at since, whether one is that Sync."""
+        self._synced = False
 
     @property
     def promised(self) -> int:
@@ -86,13 +89,22 @@ class Pipeline:
 
     @property
     def passes_over(self) -> bool:
-        """Whether the server passes over whatever is sent now, up to a Sync."""
-        return self.skipping and self.unsynced
+        """Whether the server passes over whatever is sent now, up to a Sync. Of a pipeline without
+        an end that is asked at each message: no entry is looked at twice."""
+        if not self.skipping:
+            return False
+        count = len(self.entries)
+        new = count - self._looked if count >= self._looked else count
+        newest = islice(reversed(self.entries), new)
+        self._synced = self._synced or any(entry in SYNCED for entry in newest)
+        self._looked = count
+        return not self._synced
 
     def failed(self) -> None:
         """An ErrorResponse came. The first of several batches is the one that is answered; one that
         ends in a Query without a Sync before it is taken to have failed before that Query."""
         self.skipping = bool(self.entries) and self.entries[0] < READY
+        self._looked, self._synced = 0, False
 
     def ready(self) -> bool:
         """A ReadyForQuery came; whether more is owed behind it."""

@@ -91,7 +91,8 @@ def translate(session: SharedSession, server: SharedServer, data: bytes) -> None
             session.held, session.waits = chunk[pos:], True
             chunk, pos = b"", 0
             break
-        if _must_wait(session, server, kind, chunk[pos:after]):
+        must_wait = _must_wait(session, server, kind, chunk[pos:after])
+        if must_wait and not server.pipeline.passes_over:
             session.held, session.waits = chunk[pos:], True
             chunk, pos = b"", 0
             break
@@ -106,9 +107,9 @@ def translate(session: SharedSession, server: SharedServer, data: bytes) -> None
         pos = after
         if not session.unsynced:
             server.stand.batch_ends()
-        elif kind != codes.QUERY or server.pipeline.passes_over:
+        elif kind != codes.QUERY:
             continue
-        if session.must_settle():
+        if session.must_settle() and not server.pipeline.passes_over:
             # Which of its names there are then is known when that is done; the rest waits.
             session.held, session.waits = chunk[pos:], True
             chunk, pos = b"", 0
@@ -132,7 +133,7 @@ def translate(session: SharedSession, server: SharedServer, data: bytes) -> None
 
 def _must_wait(session: SharedSession, server: SharedServer, kind: int, raw: bytes) -> bool:
     """Whether what comes of a message is known only when something else has been answered."""
-    if not server.pipeline.entries or server.pipeline.passes_over:
+    if not server.pipeline.entries:
         return False
     name = _named(kind, raw)
     if name is not None and server.stand.must_wait(session.names, name):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,11 +14,15 @@ from pgguard.core.pipeline import (
     EXECUTE,
     MANY,
     PARSE,
+    PARSE_NAMED,
     QUERY,
     QUERY_OURS,
     SYNC,
     Pipeline,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def pipeline(*entries: int) -> Pipeline:
@@ -128,3 +133,31 @@ def test_a_long_pipeline_of_single_answers_is_taken_from_its_head() -> None:
     pipeline.entries.append(SYNC)
     assert not pipeline.ready()
     assert pipeline.entries == []
+
+
+class Counted(list[int]):
+    """Entries that count how often one of them was looked at from the end."""
+
+    looked = 0
+
+    def __reversed__(self) -> Iterator[int]:
+        for entry in super().__reversed__():
+            self.looked += 1
+            yield entry
+
+
+def test_what_is_passed_over_is_known_without_a_look_at_all_that_is_owed() -> None:
+    one = Pipeline()
+    one.entries = entries = Counted([PARSE_NAMED])
+    assert not one.passes_over
+    one.failed()
+    for _ in range(1000):
+        assert one.passes_over
+        entries.append(EXECUTE)
+    assert entries.looked == 1000
+    entries.append(SYNC)
+    assert not one.passes_over
+    entries.append(PARSE_NAMED)
+    assert not one.passes_over
+    one.ready()
+    assert not one.passes_over
