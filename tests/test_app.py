@@ -182,6 +182,7 @@ def test_a_deadline_that_fails_does_not_stop_the_clock(
     guard.expected_faults = guard.ask(lambda g: g.hub.counters.internal_errors)
 
 
+@pytest.mark.session_mode
 def test_a_guard_that_cannot_load_what_judges_serves_all_the_same_and_tries_again(
     guard: RunningGuard, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -122,8 +122,8 @@ class Clients(Section):
 
 
 class Pool(Section):
-    mode: Literal["session", "transparent"] = "session"
-    """`session`: one server connection for each session; `transparent`: sessions share them."""
+    mode: Literal["transparent", "session"] = "transparent"
+    """`transparent`: sessions share server connections; `session`: one for each session."""
     idle_timeout: Positive = 30.0
     """How long `transparent` keeps a server connection that nobody has a use for."""
     restless: bool = False

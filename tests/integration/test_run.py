@@ -328,6 +328,7 @@ def test_equal_refusals_are_merged_into_lines_of_text_beside_the_command(
 ) -> None:
     env = environment(
         DATABASE_URL=database.url,
+        PGGUARD_POOL__MODE="session",
         PGGUARD_LIMITS__CONNECTION_LIMIT="1",
         PGGUARD_LIMITS__POOL_TIMEOUT="10ms",
     )

@@ -35,6 +35,7 @@ def test_a_terminate_in_a_transaction_blocked_all_that_wanted_its_lock(
     guard.idle()
 
 
+@pytest.mark.session_mode
 def test_a_zombie_that_read_nothing_kept_its_server(start_guard: Start, database: Any) -> None:
     """supavisor#1060, #595, odyssey#1221: who leaves with a result unread leaves nothing behind."""
     guard = start_guard(database.url, limits__connection_limit=1)
@@ -51,6 +52,7 @@ def test_a_zombie_that_read_nothing_kept_its_server(start_guard: Start, database
     guard.idle()
 
 
+@pytest.mark.session_mode
 def test_a_client_that_left_the_queue_was_served_all_the_same(
     start_guard: Start, database: Any
 ) -> None:

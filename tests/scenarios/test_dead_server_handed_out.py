@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.session_mode
 def test_a_second_error_came_after_the_servers_own_and_in_vaguer_words(
     guard: RunningGuard, database: Any
 ) -> None:

@@ -37,6 +37,7 @@ def five(session: RawSession) -> tuple[bytes, list[bytes | None]]:
     return bytes(kind for kind, _ in taken), values
 
 
+@pytest.mark.session_mode
 def test_a_server_was_lent_on_between_execute_with_flush_and_sync(
     start_guard: Start, database: Any
 ) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.session_mode
 def test_the_rest_of_a_pipeline_was_sent_on_after_the_wait_had_timed_out(
     start_guard: Start, database: Any
 ) -> None:

@@ -57,8 +57,8 @@ def refused(guard: RunningGuard) -> dict[str, str]:
 
 def serves_once_it_is_honest(guard: RunningGuard, server: ScriptedServer) -> None:
     server.scripts = [[Hear(), TRUSTING]]
-    with RawSession.open(guard) as session:
-        assert session.pid == 4242
+    with RawSession.open(guard):
+        assert [one.pid for one in guard.guard.hub.servers] == [4242]
     guard.idle()
 
 
@@ -115,6 +115,7 @@ ELSEWHERE = {
 }
 
 
+@pytest.mark.session_mode
 def test_a_server_said_at_login_what_belongs_elsewhere(start_guard: Start) -> None:
     """Nothing of it is shown to the client, who would take it for an answer."""
     with ScriptedServer([Hear(), TRUSTING]) as server:
@@ -126,6 +127,7 @@ def test_a_server_said_at_login_what_belongs_elsewhere(start_guard: Start) -> No
         serves_once_it_is_honest(guard, server)
 
 
+@pytest.mark.session_mode
 def test_a_server_never_came_to_an_end(start_guard: Start) -> None:
     """Over a MiB of greeting is not kept, and not waited for."""
     with ScriptedServer([Hear(), TRUSTING]) as server:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.session_mode
 def test_a_permit_was_lost_at_each_hand_over_until_nothing_moved(
     start_guard: Start, database: Any
 ) -> None:
@@ -78,6 +79,7 @@ def test_nobody_was_served_once_clients_exceeded_the_pool(
     guard.idle()
 
 
+@pytest.mark.session_mode
 def test_a_slot_was_lost_when_its_owner_left_while_it_was_granted(
     start_guard: Start, database: Any
 ) -> None:

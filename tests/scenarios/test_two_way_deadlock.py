@@ -38,6 +38,7 @@ ONE = (
 )
 
 
+@pytest.mark.session_mode
 def test_large_messages_stood_still_both_ways_for_ever(start_guard: Start, database: Any) -> None:
     """odyssey#1475, autopg#14: who has sent until nothing moves any more reads, and it moves on.
 
