@@ -163,20 +163,20 @@ def _measure(
     if not bars:
         return
     by_name = {target.name: target for target in targets}
-    readers = {target.name: Reader(target) for target in targets}
 
     def take(name: str) -> tuple[float, float]:
         pid = by_name[name].pid
+        # A new session each time: how the bytes come depends on where its buffers lie.
+        reader = Reader(by_name[name])
         before = measure.processor_us(pid) if pid else 0.0
         started = time.perf_counter()
-        megabytes = load.run(readers[name]) / MEGABYTE
+        megabytes = load.run(reader) / MEGABYTE
         took = time.perf_counter() - started
         after = measure.processor_us(pid) if pid else 0.0
+        reader.close()
         return (after - before) / megabytes, megabytes / took
 
     turns = measure.compare(names, take, bars, short)
-    for reader in readers.values():
-        reader.close()
     checks.note(f"{shape}, {len(turns[names[0]].rates)} rounds of {VOLUME[short]} MB")
     rows = [
         [name, f"{took.price:.0f}" if took.price else "-", f"{took.rate:.0f}"]
