@@ -2,9 +2,10 @@
 
 A catalogue is read at a database's first session, soon after DDL on the wire, at once when a
 statement names an unknown relation (at most once a second, and for a fifth of the time, unless
-somebody waits), and when its newest row has changed, which is looked at every 5 s while there is
-traffic: migrations often run beside the guard. What is looked at more often stands in `limits`.
-Laws: a look-up that fails changes nothing but `last_error`; nothing here waits for a session.
+somebody waits, or DDL may have changed anything, as COMMIT PREPARED may), and when its newest row
+has changed, which is looked at every 5 s while there is traffic: migrations often run beside the
+guard. What is looked at more often stands in `limits`. Laws: a look-up that fails changes nothing
+but `last_error`; nothing here waits for a session.
 """
 
 from __future__ import annotations
@@ -139,11 +140,15 @@ class Catalogues:
             del self._databases[database]
             self._hub.gate.forget(database)
 
-    def _pause(self, watched: _Watched) -> float:
+    def _pause(self, database: str, watched: _Watched) -> float:
         """Seconds from one reading to the next. Much DDL in a large catalogue would fill all time
         with them."""
         if self._hub.admission.waiting or self._hub.gate.holds:
             return AT_MOST_EVERY
+        judge = self._hub.gate.judges.get(database)
+        if judge is not None and judge.news.anything:
+            # Nobody lets a server go before it is known what has changed.
+            return max(RETRY_AFTER, watched.took)
         return max(AT_MOST_EVERY, min(EVERY, SHARE * watched.took))
 
     async def _look(self, database: str, watched: _Watched, *, moved: bool) -> None:
@@ -153,7 +158,9 @@ class Catalogues:
             return
         if watched.wanted:
             due = self._is_due(database, watched)
-            if due and (watched.read_at is None or now - watched.read_at >= self._pause(watched)):
+            if due and (
+                watched.read_at is None or now - watched.read_at >= self._pause(database, watched)
+            ):
                 await self.read(database)
         elif moved and now - watched.looked_at >= EVERY and self._is_used(database):
             watched.looked_at = now
