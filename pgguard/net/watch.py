@@ -2,10 +2,10 @@
 
 A catalogue is read at a database's first session, soon after DDL on the wire, at once when a
 statement names an unknown relation (at most once a second, and for a fifth of the time, unless
-somebody waits, or DDL may have changed anything, as COMMIT PREPARED may), and when its newest row
-has changed, which is looked at every 5 s while there is traffic: migrations often run beside the
-guard. What is looked at more often stands in `limits`. Laws: a look-up that fails changes nothing
-but `last_error`; nothing here waits for a session.
+somebody waits, DDL is over, or may have changed anything as COMMIT PREPARED may), and when its
+newest row has changed, which is looked at every 5 s while there is traffic: migrations often run
+beside the guard. What is looked at more often stands in `limits`. Laws: a look-up that fails
+changes nothing but `last_error`; nothing here waits for a session.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ EVERY_ALONE = 30.0
 AT_MOST_EVERY = 1.0
 SHARE = 5
 """Of how much time readings take one part, if nobody waits for what they bring."""
+HASTE = 2
+"""The same where sessions share servers and DDL is over."""
 RETRY_AFTER = 0.25
 UNUSED = 16
 """Databases without sessions whose catalogue and verdicts are kept."""
@@ -89,6 +91,10 @@ class _Watched:
     wanted: bool = True
     read_at: float | None = None
     took: float = 0.0
+    calm: bool = False
+    """No session has run DDL for a moment."""
+    noted: tuple[int, float] = (0, 0.0)
+    """A moment of the judge's news, and when that was."""
     looked_at: float = 0.0
     newest: Rows | None = None
     failed: bool = False
@@ -145,11 +151,22 @@ class Catalogues:
         with them."""
         if self._hub.admission.waiting or self._hub.gate.holds:
             return AT_MOST_EVERY
-        judge = self._hub.gate.judges.get(database)
-        if judge is not None and judge.news.anything:
-            # Nobody lets a server go before it is known what has changed.
-            return max(RETRY_AFTER, watched.took)
+        if self._is_over(database, watched):
+            # Who has run what depends on it keeps its server until it is known what has changed.
+            return max(RETRY_AFTER, HASTE * watched.took)
         return max(AT_MOST_EVERY, min(EVERY, SHARE * watched.took))
+
+    def _is_over(self, database: str, watched: _Watched) -> bool:
+        """Whether sessions share servers, and have run no DDL for a moment, or some that may have
+        changed anything."""
+        judge, now = self._hub.gate.judges.get(database), self._hub.clock()
+        if judge is None or not judge.sharing:
+            return False
+        moment, at = watched.noted
+        if now - at >= RETRY_AFTER:
+            watched.calm = judge.news.quiet_since(moment)
+            watched.noted = judge.news.moment, now
+        return watched.calm or judge.news.anything
 
     async def _look(self, database: str, watched: _Watched, *, moved: bool) -> None:
         now = self._hub.clock()
