@@ -309,11 +309,10 @@ class Server:
         if status == "I":
             failed = self.failed if before == "I" else self.rolled_back or before == "E"
             session = self.session
-            guard = session.guard if session is not None else None
-            if session is None or guard is None:
-                pass
-            elif failed or session.watched or guard.tenants.undo is not None:
-                weighing.ended(session, failed=failed, owed=bool(self.pipeline.entries))
+            if session is not None and session.guard is not None:
+                changes = session.watched or session.guard.tenants.undo is not None
+                if failed or changes:
+                    weighing.ended(session, failed=failed, owed=bool(self.pipeline.entries))
             counters.transactions["rollback" if failed else "commit"] += 1
             counters.transaction_seconds.observe(now - (self.transaction_since or self.started))
             self.transaction_since = None

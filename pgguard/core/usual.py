@@ -92,8 +92,9 @@ def receive(session: SharedSession, data: bytes) -> None:
         return
     if known.clean == judge.version:
         if session.watched:
-            if data.endswith(known.ends.get(session.tenant, _NONE)) or (
-                (way := known.openings.get(session.tenant)) is not None and opens(data, 5, way)
+            if entry == 17 and (
+                data.endswith(known.ends.get(session.tenant, _NONE))
+                or ((way := known.openings.get(session.tenant)) is not None and opens(data, 5, way))
             ):
                 session.seen = True
             elif known.tenants and not _follow(session, known, data, at, prepared):

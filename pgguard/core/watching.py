@@ -18,7 +18,6 @@ Raw = tuple[str, bytes, bytes]
 """The type of the column that it is compared with, the formats of a Bind (empty for a literal), and
 the bytes."""
 
-
 MOST_TOKENS = 10_000
 MOST_WARNED = 1_000
 MOST_NAMES = 1_000

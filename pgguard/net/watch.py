@@ -92,7 +92,7 @@ class _Watched:
     read_at: float | None = None
     took: float = 0.0
     calm: bool = False
-    """No session has run DDL for a moment."""
+    """No session was running DDL, or has run any, for a moment."""
     noted: tuple[int, float] = (0, 0.0)
     """A moment of the judge's news, and when that was."""
     looked_at: float = 0.0
@@ -149,24 +149,21 @@ class Catalogues:
     def _pause(self, database: str, watched: _Watched) -> float:
         """Seconds from one reading to the next. Much DDL in a large catalogue would fill all time
         with them."""
+        judge = self._hub.gate.judges.get(database)
+        if judge is not None and judge.sharing and (watched.calm or judge.news.anything):
+            # Who has run what depends on it keeps its server until it is known what has changed.
+            return max(RETRY_AFTER, min(AT_MOST_EVERY, HASTE * watched.took))
         if self._hub.admission.waiting or self._hub.gate.holds:
             return AT_MOST_EVERY
-        if self._is_over(database, watched):
-            # Who has run what depends on it keeps its server until it is known what has changed.
-            return max(RETRY_AFTER, HASTE * watched.took)
         return max(AT_MOST_EVERY, min(EVERY, SHARE * watched.took))
 
-    def _is_over(self, database: str, watched: _Watched) -> bool:
-        """Whether sessions share servers, and have run no DDL for a moment, or some that may have
-        changed anything."""
-        judge, now = self._hub.gate.judges.get(database), self._hub.clock()
-        if judge is None or not judge.sharing:
-            return False
+    def _note(self, database: str, watched: _Watched, now: float) -> None:
+        """Whether there has been DDL for a moment."""
+        judge = self._hub.gate.judges.get(database)
         moment, at = watched.noted
-        if now - at >= RETRY_AFTER:
+        if judge is not None and now - at >= RETRY_AFTER:
             watched.calm = judge.news.quiet_since(moment)
             watched.noted = judge.news.moment, now
-        return watched.calm or judge.news.anything
 
     async def _look(self, database: str, watched: _Watched, *, moved: bool) -> None:
         now = self._hub.clock()
@@ -174,6 +171,7 @@ class Catalogues:
             # Sessions wait meanwhile, and such a server may take seconds for it.
             return
         if watched.wanted:
+            self._note(database, watched, now)
             due = self._is_due(database, watched)
             if due and (
                 watched.read_at is None or now - watched.read_at >= self._pause(database, watched)

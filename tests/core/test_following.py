@@ -190,6 +190,17 @@ def test_what_was_said_of_a_tenant_before_is_told_by_its_bytes_alone(
     play(played, alike + others)
 
 
+def test_a_string_in_a_batch_passes_for_no_tenant() -> None:
+    """In a batch a text stands one byte further on: its first quote would be taken for a last."""
+    played = Played()
+    own, other = (ADDED.format(s=s, i=i, n=7) for s, i in (("', 1,'", 1), ("', 1,'", 2)))
+    play(played, ["BEGIN", own, "COMMIT"] * 5 + ["BEGIN", other, "COMMIT"] * 3)
+    play(played, ["BEGIN", own, "COMMIT", "BEGIN", own])
+    played.say(other, True, False)
+    flagged = {s.code: f.count for s, f in played.session.client.flagged.items()}
+    assert flagged == {"PGG103": 1}
+
+
 def test_another_tenant_behind_what_was_told_by_its_bytes_is_found() -> None:
     played = Played()
     play(played, ["BEGIN", ALIKE, "COMMIT"] * 3)

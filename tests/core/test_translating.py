@@ -145,12 +145,18 @@ def test_a_name_in_sql_lays_the_statements_bare() -> None:
     shared.world.end()
 
 
-def test_what_follows_a_query_without_a_sync_that_takes_all_names_away_waits_for_it() -> None:
-    shared = Shared()
+def waits_behind_a_query(shared: Shared, name: str):
+    """A batch without its Sync, a Query that takes all names away, and a Parse that waits."""
     session, server = prepared(shared)
     shared.says(session, 'Bind "" "s" "x"', 'Execute "" 0', 'Query "DEALLOCATE ALL"')
-    shared.says(session, 'Parse "s" "SELECT 2"', "Sync")
+    shared.says(session, f'Parse "{name}" "SELECT 2"', "Sync")
     assert words(shared.heard(server)) == ["Bind", "Execute", "Query"]
+    return session, server
+
+
+def test_what_follows_a_query_without_a_sync_that_takes_all_names_away_waits_for_it() -> None:
+    shared = Shared()
+    _, server = waits_behind_a_query(shared, "s")
     shared.says(server, "BindComplete", 'CommandComplete "SELECT 1"')
     shared.done(server, "DEALLOCATE ALL")
     assert words(shared.heard(server)) == ["Parse", "Describe", "Sync"]
@@ -159,10 +165,7 @@ def test_what_follows_a_query_without_a_sync_that_takes_all_names_away_waits_for
 
 def test_what_waits_for_a_query_that_is_passed_over_goes_on() -> None:
     shared = Shared()
-    session, server = prepared(shared)
-    shared.says(session, 'Bind "" "s" "x"', 'Execute "" 0', 'Query "DEALLOCATE ALL"')
-    shared.says(session, 'Parse "t" "SELECT 2"', "Sync")
-    assert words(shared.heard(server)) == ["Bind", "Execute", "Query"]
+    session, server = waits_behind_a_query(shared, "t")
     shared.says(server, 'ErrorResponse ERROR 22023 "no"')
     assert words(shared.heard(server))[-1] == "Sync"
     shared.says(server, "ReadyForQuery I")
