@@ -13,7 +13,7 @@ from __future__ import annotations
 from struct import Struct
 from typing import TYPE_CHECKING, cast
 
-from pgguard.core import tapping
+from pgguard.core import cancelling, tapping
 from pgguard.core.entry import ABOVE_NOTICE
 from pgguard.core.following import is_known
 from pgguard.core.gate import concerns_databases
@@ -139,6 +139,7 @@ def resume(session: Session, *, final: bool) -> None:
         send(session, server, chunk, later)
         if not session.held_back:
             session.catch_up()
+        cancelling.gone_on(session, server)
     elif session.hub.shares:
         shared = cast("SharedSession", session)
         if shared.waits:

@@ -347,7 +347,7 @@ class Hub:
         holding, self._holding = self._holding, []
         for session in holding:
             session.let_go()
-            if isinstance(session, SharedSession) and session.server is not None:
+            if session.server is not None:
                 cancelling.gone_on(session, session.server)
 
     def parameter_changed(self, server: Server, name: str, value: str) -> None:
@@ -385,10 +385,7 @@ class Hub:
     def cancel_request(self, pid: int, secret: bytes) -> Server | None:
         """The server that a CancelRequest means now; None if it runs nothing of that session's."""
         session = self.keys.find(pid, secret)
-        if isinstance(session, SharedSession):
-            server: Server | None = cancelling.means(session)
-        else:
-            server = session.server if session is not None else None
+        server = cancelling.means(session) if session is not None else None
         if session is None or server is None or not server.pipeline.entries:
             return None
         self.counters.cancels += 1

@@ -68,6 +68,7 @@ class Server:
 
     __slots__ = (
         "blockers",
+        "cancel_later",
         "cancelling",
         "cancels",
         "client",
@@ -151,6 +152,8 @@ class Server:
         self.blockers: tuple[float, frozenset[int]] = (0.0, frozenset())
         """The statement's `started`, and the pids that held the lock it waited for."""
         self.cancelling = False
+        self.cancel_later = False
+        """Its client wants what has not been sent yet to be canceled (T29)."""
         self.cancels = 0
         """Requests of the client that are on their way."""
         self.close_reason = ""

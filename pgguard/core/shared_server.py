@@ -67,7 +67,6 @@ class SharedServer(Server):
         "asking",
         "batch_failed",
         "begun_as",
-        "cancel_later",
         "changed",
         "checked_at",
         "checking",
@@ -115,8 +114,6 @@ class SharedServer(Server):
         """They make it its session's, which sends nothing before they are answered."""
         self.asking = False
         """One of them is whether an event trigger ran at its login (core/loginevents)."""
-        self.cancel_later = False
-        """Its client wants the statement behind them to be canceled (T29)."""
         self.checked_at = self.since
         self.checking = False
         """The newest of them is a check (T23)."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from pgguard.core.shared_server import SharedServer
 from pgguard.net.dialer import CANCEL_TIMEOUT
 from pgguard.pool.servers import ServerState
 
@@ -73,7 +72,7 @@ class Cancels:
                         await self._dialer.cancel(server.pid, server.secret_key)
                     finally:
                         self._hub.cancel_sent(server)
-                elif isinstance(session.server, SharedServer):
+                elif session.server is not None:
                     await _until_sent(session.server)
         finally:
             for tasks in (self._next, self._flying):
@@ -81,7 +80,7 @@ class Cancels:
                     del tasks[session]
 
 
-async def _until_sent(server: SharedServer) -> None:
+async def _until_sent(server: Server) -> None:
     """A cancel that is kept until the session's statement runs behind a text of ours is on its way
     for as long: whoever sent it may take what runs after the answer for safe from it."""
     deadline = asyncio.get_running_loop().time() + CANCEL_TIMEOUT

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from core_fakes import World
 from doubting import KNOWN
+from notation import FRONTEND, encode
 from shared import Shared
 
 from pgguard.core.states import SessionState
@@ -107,3 +109,60 @@ def test_one_whose_server_could_not_be_made_its_own_is_cancelled_on_its_way_to_a
     assert error.startswith("ErrorResponse ERROR 57014")
     assert ready == "ReadyForQuery I"
     shared.world.end()
+
+
+def own(world: World, *lines: str) -> tuple[int, bool]:
+    """A session with a server of its own sends them, then a cancel: how many cancels have been
+    sent now, and whether this one goes to Postgres at once."""
+    session, server = world.link()
+    world.receive(session, b"".join(encode(line, FRONTEND) for line in lines))
+    direct = world.hub.cancel_request(server.pid, session.secret_key) is not None
+    return len(world.net.asked("cancel")), direct
+
+
+def test_with_a_server_of_its_own_what_is_held_is_cancelled_when_it_is_sent() -> None:
+    world = World()
+    world.hub.services = True
+    assert own(world, DROP) == (0, False)
+    world.hub.services_closed()
+    assert len(world.net.asked("cancel")) == 1
+    (server,) = world.hub.servers
+    assert not server.cancel_later
+    assert world.outs[server].written.startswith(encode(DROP, FRONTEND))
+    world.end()
+
+
+def test_with_a_server_of_its_own_the_verdict_may_be_what_it_waits_for() -> None:
+    world = World()
+    world.hub.gate.policy.reconfigure(PolicySettings(mode=Action.block))
+    assert own(world, SLEEP) == (0, False)
+    world.hub.services = True
+    world.hub.gate.catalogue_read("shop", KNOWN)
+    world.hub.gate.give_up_waiting("shop", world.hub.clock())
+    assert len(world.net.asked("cancel")) == 1
+    world.end()
+
+
+def test_what_is_held_twice_is_cancelled_once_it_is_sent() -> None:
+    world = World()
+    world.hub.gate.policy.reconfigure(PolicySettings(mode=Action.block))
+    assert own(world, DROP) == (0, False)
+    world.hub.services = True
+    world.hub.gate.catalogue_read("shop", KNOWN)
+    world.hub.gate.give_up_waiting("shop", world.hub.clock())
+    assert not world.net.asked("cancel")
+    world.hub.services_closed()
+    assert len(world.net.asked("cancel")) == 1
+    world.end()
+
+
+def test_with_a_server_of_its_own_what_runs_in_front_is_what_is_cancelled() -> None:
+    world = World()
+    world.hub.services = True
+    session, server = world.link()
+    world.receive(session, encode(SLEEP, FRONTEND))
+    world.receive(session, encode(DROP, FRONTEND))
+    assert session.held_back
+    assert world.hub.cancel_request(server.pid, session.secret_key) is server
+    assert not server.cancel_later
+    world.end()
