@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _HIDDEN: Final = frozenset({Kind.SEED, Kind.SNAPSHOT})
 """What no check finds."""
 
-EVERY: Final = 1.0
+EVERY: Final = 0.25
 """Seconds between two checks that nobody waits for."""
 
 

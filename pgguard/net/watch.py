@@ -1,18 +1,19 @@
 """What is looked up at Postgres while the guard runs: the catalogues and the room for connections.
 
 A catalogue is read at a database's first session, soon after DDL on the wire, at once when a
-statement names an unknown relation (at most once a second, and for a fifth of the time, unless
-somebody waits, DDL is over, or may have changed anything as COMMIT PREPARED may), and when its
-newest row has changed, which is looked at every 5 s while there is traffic: migrations often run
-beside the guard. What is looked at more often stands in `limits`. Laws: a look-up that fails
-changes nothing but `last_error`; nothing here waits for a session.
+statement names an unknown relation, and when its newest row has changed, which is looked at every
+5 s while there is traffic: migrations often run beside the guard. It is read for a fifth of the
+time and once a second at most, unless somebody waits, or keeps a server until it has been read, or
+DDL is over or may have changed anything, as COMMIT PREPARED may. What is looked at more often
+stands in `limits`. Laws: a look-up that fails changes nothing but `last_error`; nothing here waits
+for a session.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from pgguard.errors import ServerUnavailable
 from pgguard.tenancy.model import (
     CATALOGUE_QUERIES,
     NEWEST_ROW_QUERY,
+    NO_WAITING,
     Model,
     catalogue_from_rows,
 )
@@ -36,6 +38,8 @@ EVERY = 5.0
 EVERY_ALONE = 30.0
 """The same where a look-up takes the only backend from sessions."""
 AT_MOST_EVERY = 1.0
+AT_ONCE = 0.1
+"""The same where a session keeps its server until it has been read, and no DDL is under way."""
 SHARE = 5
 """Of how much time readings take one part, if nobody waits for what they bring."""
 HASTE = 2
@@ -44,6 +48,8 @@ RETRY_AFTER = 0.25
 UNUSED = 16
 """Databases without sessions whose catalogue and verdicts are kept."""
 NO_SUCH_DATABASE = "3D000"
+LOCKED = "55P03"
+"""lock_not_available."""
 NONSENSE = (ValueError, IndexError, TypeError, KeyError)
 """What reading rows raises when they are not what was asked for."""
 
@@ -98,6 +104,15 @@ class _Watched:
     looked_at: float = 0.0
     newest: Rows | None = None
     failed: bool = False
+    views: dict[str | None, str | None] = field(default_factory=dict)
+    """The newest definition of each view that could be read, by OID."""
+
+    def know(self, definitions: Rows) -> bool:
+        """Those that could not be read just now are as they were. Returns whether all are known."""
+        for row in definitions:
+            row[1] = row[1] or self.views.get(row[0])
+        self.views = {oid: text for oid, text in definitions if text}
+        return len(self.views) == len(definitions)
 
 
 class Catalogues:
@@ -150,9 +165,12 @@ class Catalogues:
         """Seconds from one reading to the next. Much DDL in a large catalogue would fill all time
         with them."""
         judge = self._hub.gate.judges.get(database)
-        if judge is not None and judge.sharing and (watched.calm or judge.news.anything):
+        if judge is not None and judge.sharing:
             # Who has run what depends on it keeps its server until it is known what has changed.
-            return max(RETRY_AFTER, min(AT_MOST_EVERY, HASTE * watched.took))
+            if watched.calm or judge.news.anything:
+                return max(RETRY_AFTER, min(AT_MOST_EVERY, HASTE * watched.took))
+            if judge.news.is_asked:
+                return max(AT_ONCE, min(AT_MOST_EVERY, SHARE * watched.took))
         if self._hub.admission.waiting or self._hub.gate.holds:
             return AT_MOST_EVERY
         return max(AT_MOST_EVERY, min(EVERY, SHARE * watched.took))
@@ -196,7 +214,9 @@ class Catalogues:
         names = list(CATALOGUE_QUERIES)
         try:
             rows = await self._services.query(
-                database, NEWEST_ROW_QUERY, *(CATALOGUE_QUERIES[name] for name in names)
+                database,
+                NEWEST_ROW_QUERY,
+                *(NO_WAITING.get(name, "") + CATALOGUE_QUERIES[name] for name in names),
             )
         except ServerUnavailable as error:
             if error.fields.get("C") == NO_SUCH_DATABASE:
@@ -204,15 +224,18 @@ class Catalogues:
                     self._hub.gate.give_up_waiting(database, self._hub.clock())
                 return
             watched.wanted = True
-            level = logging.DEBUG if watched.failed else logging.WARNING
+            usual = watched.failed or error.fields.get("C") == LOCKED
+            level = logging.DEBUG if usual else logging.WARNING
             log.log(level, "catalogue of %r not read, verdicts wait: %s", database, error)
-            watched.failed = True
+            watched.failed = watched.failed or not usual
             return
         watched.failed = False
         watched.newest = rows[0]
         gate = self._hub.gate
         named = dict(zip(names, rows[1:], strict=True))
         try:
+            if not watched.know(named["definitions"]):
+                watched.wanted = True
             # With thousands of tables this takes long enough for every session to notice.
             made = await asyncio.to_thread(_made, named, gate.judge(database).settings)
         except NONSENSE as error:

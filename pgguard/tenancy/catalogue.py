@@ -45,7 +45,10 @@ FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamesp
 WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm', 'S') AND {_OURS}""",
     "columns": f"""
 SELECT a.attrelid, a.attname, COALESCE(bb.typname, b.typname, t.typname),
-       a.attnotnull, pg_catalog.pg_get_expr(d.adbin, d.adrelid),
+       a.attnotnull,
+       CASE WHEN a.atthasdef THEN pg_catalog.pg_get_expr(
+         d.adbin,
+         CASE WHEN pg_catalog.to_jsonb(a) ->> 'attgenerated' <> '' THEN d.adrelid ELSE 0 END) END,
        CASE WHEN a.atthasdef THEN pg_catalog.to_jsonb(a) ->> 'attgenerated' <> '' END, a.attnum
 FROM pg_catalog.pg_attribute a
 JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
@@ -89,7 +92,16 @@ JOIN pg_catalog.pg_depend d
 WHERE d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
   AND d.refobjid <> r.ev_class AND r.ev_type = '1'""",
     "definitions": f"""
-SELECT c.oid, pg_catalog.pg_get_viewdef(c.oid)
+SELECT c.oid,
+       CASE WHEN NOT EXISTS (
+         SELECT FROM pg_catalog.pg_rewrite r
+         JOIN pg_catalog.pg_depend d
+           ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = r.oid
+         WHERE r.ev_class = c.oid
+           AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+           AND d.refobjid = ANY (ARRAY(SELECT l.relation FROM pg_catalog.pg_locks l
+                                       WHERE l.mode = 'AccessExclusiveLock'))
+       ) THEN pg_catalog.pg_get_viewdef(c.oid) END
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('v', 'm') AND {_OURS}""",
     "policies": """
@@ -128,6 +140,11 @@ GROUP BY 1""",
     **SECURITY_QUERIES,
 }
 """What `catalogue_from_rows` wants, by name. Valid for Postgres 11 and later."""
+
+NO_WAITING: Final = {"definitions": "SET LOCAL lock_timeout = 50; "}
+"""In front of those queries that keep the locks they have while they wait for another one: whoever
+has that one may be about to want theirs, and Postgres would end either in a deadlock. A view with a
+table that somebody has for himself has no definition meanwhile."""
 
 _PERMANENT: Final = "NOT IN (SELECT t.oid FROM pg_catalog.pg_class t WHERE t.relpersistence = 't')"
 _WATCHED: Final = {

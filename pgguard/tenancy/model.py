@@ -23,6 +23,7 @@ from pgguard.tenancy import rowsecurity
 from pgguard.tenancy.catalogue import (
     CATALOGUE_QUERIES,
     NEWEST_ROW_QUERY,
+    NO_WAITING,
     Catalogue,
     ForeignKey,
     Table,
@@ -41,6 +42,7 @@ Composite = tuple[ForeignKey, tuple[str, ...], tuple[str, ...]]
 __all__ = [
     "CATALOGUE_QUERIES",
     "NEWEST_ROW_QUERY",
+    "NO_WAITING",
     "Ambiguity",
     "Catalogue",
     "Model",

@@ -32,6 +32,7 @@ class News:
     """Of one database. A moment counts what has begun and ended so far."""
 
     __slots__ = (
+        "_asked",
         "_definitions",
         "_last",
         "_open",
@@ -50,7 +51,7 @@ class News:
     def __init__(self) -> None:
         self._definitions: list[Definition] = []
         self._open = 0
-        self._last = 0
+        self._last = self._asked = 0
         self.moment = 0
         self.known = -1
         """The moment at which the reading of the catalogue began."""
@@ -98,7 +99,13 @@ class News:
         """Something depends on what only a newer catalogue tells. Returns the moment: one whose
         reading begins then will do."""
         self.moment += 1
+        self._asked = self.moment
         return self.moment
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether a reading that begins now would do for somebody."""
+        return self._asked > self.known and not self._open
 
     def tables(self, name: Name) -> list[Born]:
         """The new tables that a name may mean."""

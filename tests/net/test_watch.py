@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ class FakeServices:
         self.newest: Rows = [["1"]]
         self.error: ServerUnavailable | None = None
         self.during: Any = lambda: None
+        self.views: Rows = []
 
     async def query(self, database: str, *statements: str) -> list[Rows]:
         self.asked.append((database, *statements))
@@ -40,7 +42,10 @@ class FakeServices:
         self.during()
         if self.error is not None:
             raise self.error
-        return [self.newest, *([] for _ in statements[1:])]
+        return [
+            self.newest,
+            *([list(row) for row in self.views if "viewdef" in text] for text in statements[1:]),
+        ]
 
     def readings(self) -> list[str]:
         """The databases whose whole catalogue was read."""
@@ -104,7 +109,10 @@ async def test_a_wish_that_comes_during_a_reading_is_not_lost(
     world.end()
 
 
-@pytest.mark.parametrize("why", ["", "somebody waits", "anything may have changed", "it is over"])
+@pytest.mark.parametrize(
+    "why",
+    ["", "somebody waits", "anything may have changed", "it is over", "somebody keeps a server"],
+)
 async def test_a_large_catalogue_is_read_for_a_fifth_of_the_time_unless_there_is_need(
     monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
@@ -118,13 +126,15 @@ async def test_a_large_catalogue_is_read_for_a_fifth_of_the_time_unless_there_is
     def takes_long() -> None:
         began.append(world.clock.now)
         world.clock.now += 0.6
+        if why == "somebody keeps a server":
+            judge.news.asks()
         # There is DDL all the time.
         catalogues.want("shop", soon=True)
 
     services.during = takes_long
     catalogues = catalogues_of(world, services)
     judge = world.hub.gate.judge("shop")
-    judge.sharing = why in ("anything may have changed", "it is over")
+    judge.sharing = why not in ("", "somebody waits")
     monkeypatch.setattr(watch.verifying, "catalogue_read", lambda *_: None)
     if why == "anything may have changed":
         judge.news.sent(ANYTHING)
@@ -206,4 +216,35 @@ async def test_at_the_end_what_is_wanted_is_read_once_more() -> None:
     assert services.readings() == ["shop"]
     await catalogues.settle()
     assert services.readings() == ["shop"]
+    world.end()
+
+
+async def test_a_view_that_cannot_be_read_now_is_as_it_was() -> None:
+    world, services = World(), FakeServices()
+    catalogues = catalogues_of(world, services)
+    watched = catalogues._databases.setdefault("shop", watch._Watched())
+    services.views = [["1", "SELECT 1"], ["2", None]]
+    await catalogues.read("shop")
+    assert watched.wanted, "nobody knows the second one yet"
+    services.views = [["1", None], ["2", "SELECT 2"]]
+    await catalogues.read("shop")
+    assert not watched.wanted
+    assert watched.views == {"1": "SELECT 1", "2": "SELECT 2"}
+    services.views = [["2", None]]
+    await catalogues.read("shop")
+    assert watched.views == {"2": "SELECT 2"}
+    world.end()
+
+
+async def test_a_lock_that_somebody_has_is_no_trouble(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    world, services = World(), FakeServices()
+    services.error = ServerUnavailable("locked", fields={"C": watch.LOCKED})
+    catalogues = catalogues_of(world, services)
+    await catalogues.read("shop")
+    assert catalogues._databases["shop"].wanted
+    assert "verdicts wait" not in caplog.text
+    services.error = ServerUnavailable("cannot connect")
+    await catalogues.read("shop")
+    assert caplog.text.count("verdicts wait") == 1
     world.end()

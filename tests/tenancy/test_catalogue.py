@@ -11,6 +11,7 @@ from schemas import read_catalogue, text_rows
 from pgguard.tenancy.catalogue import (
     CATALOGUE_QUERIES,
     NEWEST_ROW_QUERY,
+    NO_WAITING,
     Catalogue,
     Column,
     ForeignKey,
@@ -20,6 +21,8 @@ from pgguard.tenancy.catalogue import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from pgguard.launch.embedded import EmbeddedPostgres
 
 
 def test_tables_have_their_columns_keys_and_foreign_keys(catalogues: dict[str, Catalogue]) -> None:
@@ -187,3 +190,44 @@ def test_a_transaction_that_began_early_and_commits_late_shows(
         early.commit()
         assert text_rows(changing, NEWEST_ROW_QUERY) != between
     changing.execute("DROP TABLE quick")
+
+
+@pytest.fixture
+def two_views(postgres: EmbeddedPostgres) -> Iterator[str]:
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE viewing")
+    url = postgres.url_of("viewing")
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE a (id int DEFAULT 7)")
+        connection.execute("CREATE TABLE b (id int)")
+        connection.execute("CREATE VIEW of_a AS SELECT id FROM a")
+        connection.execute("CREATE VIEW of_b AS SELECT id FROM b")
+    yield url
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        connection.execute("DROP DATABASE viewing WITH (FORCE)")
+
+
+def test_nobody_who_has_a_table_for_himself_meets_the_reading_of_views(two_views: str) -> None:
+    with psycopg.connect(two_views) as owner, psycopg.connect(two_views) as reader:
+        owner.execute("LOCK TABLE b IN ACCESS EXCLUSIVE MODE")
+        reader.execute("SET lock_timeout = '5s'")
+        catalogue = read_catalogue(reader)
+        owner.execute("SET lock_timeout = '1s'")
+        reader.commit()
+        owner.execute("LOCK TABLE a IN ACCESS EXCLUSIVE MODE")
+        assert catalogue.tables["public", "of_a"].definition
+        assert not catalogue.tables["public", "of_b"].definition
+        assert catalogue.tables["public", "a"].columns[0].default == "7"
+        owner.rollback()
+        assert read_catalogue(reader).tables["public", "of_b"].definition
+
+
+def test_where_locks_are_kept_no_lock_is_waited_for(two_views: str) -> None:
+    with psycopg.connect(two_views) as owner, psycopg.connect(two_views) as reader:
+        owner.execute("LOCK TABLE b IN ACCESS EXCLUSIVE MODE")
+        (query,) = (NO_WAITING[name] for name in NO_WAITING if name in CATALOGUE_QUERIES)
+        reader.autocommit = True
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            reader.execute((query + "SELECT pg_get_viewdef('of_b')").encode())
+        row = reader.execute("SHOW lock_timeout").fetchone()
+        assert row == ("0",)
