@@ -92,6 +92,7 @@ class Sharing:
         pool = session.pool = self._pools.of(session)
         session.pid = next(self._pids)
         session.named = session.application_name
+        session.creates_temporary = defining.is_temporary(str(session.parameters))
         hub.keys.add(session.pid, session.secret_key, session)
         self.judged(session, pool.parameters)
         if not self._lets_in(session):
@@ -439,6 +440,15 @@ class Sharing:
         """Somebody else has the session's statement canceled, which has no server yet."""
         if session.state is SessionState.WAITING:
             self._cancelled(cast("SharedSession", session))
+
+    def pid_at_rest(self, session: SharedSession) -> int | None:
+        """The backend of a spare server that looks like the session, which needs none now: best its
+        own last one, or one of its pool."""
+        if session.state is not SessionState.IDLE:
+            return None
+        spare = session.pool.spare or self._pools.spare()
+        own = [server for server in spare if server.last_session is session]
+        return next((server.pid for server in (own or spare)), None)
 
     def spare_pid(self) -> int | None:
         """The backend of a server that nobody has."""

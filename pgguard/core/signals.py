@@ -34,8 +34,9 @@ _CALL = re.compile(
     rb"(?:\s*::\s*int(?:eger|4)?\b)?)(?P<rest>\s*(?:,\s*\d{1,9}\s*)?\))?"
 )
 _ASKS = re.compile(
-    rb"(?i)\bpg_(?:(?:(?:safe_snapshot_)?blocking_pids|isolation_test_session_is_blocked)\s*\("
-    rb"|stat_(?:get_)?activity\b|locks\b)"
+    rb"(?i)\bpg_(?:(?:(?:safe_snapshot_)?blocking_pids|isolation_test_session_is_blocked"
+    rb"|log_backend_memory_contexts|stat_get_backend_(?:io|wal)|stat_reset_backend_stats)\s*\("
+    rb"|stat_(?:(?:get_)?activity|gssapi|ssl)\b|locks\b)"
 )
 _PID = re.compile(rb"(?<![\w.])\d{7,10}(?![\w.])")
 _NOT_PLAIN = re.compile(
@@ -131,9 +132,13 @@ def _asked(session: SharedSession, value: bytes | None) -> bytes | None:
 
 
 def _now(session: Session, pid: int) -> int:
-    """The pid of the server that the session of this pid has, if it has one."""
-    other = session.hub.keys.holder(pid) if pid >= FIRST_INVENTED else None
-    return other.server.pid if other is not None and other.server is not None else pid
+    """The pid of the server that the session of this pid has, or of one that is at rest as it is:
+    who waits until a session is idle must find it, and who waits for its end must not yet."""
+    hub = session.hub
+    other = cast("SharedSession | None", hub.keys.holder(pid)) if pid >= FIRST_INVENTED else None
+    if other is None:
+        return pid
+    return other.server.pid if other.server is not None else hub.sharing.pid_at_rest(other) or pid
 
 
 def _bound(sender: SharedSession, how: bytes, pid: int, *, answers: bool) -> int:

@@ -243,6 +243,9 @@ def test_whoever_asks_what_a_session_does_or_waits_for_means_its_server() -> Non
         b"SELECT state FROM pg_stat_activity WHERE pid = %d",
         b"SELECT 1 FROM pg_locks l JOIN t USING (a) WHERE l.pid IN (%d, 3)",
         b"SELECT wait_event FROM pg_stat_get_activity(%d)",
+        b"SELECT pg_log_backend_memory_contexts(%d)",
+        b"SELECT * FROM pg_stat_get_backend_io(%d)",
+        b"SELECT ssl FROM pg_stat_ssl WHERE pid = %d",
     ):
         assert in_text(session, said % pid) == said % real
         assert in_text(session, said % 99_999_999) == said % 99_999_999
@@ -352,4 +355,22 @@ def test_a_server_that_is_signalled_stays_its_sessions_until_the_signal_is_over(
         shared.world.reset(sender.shared)
     assert server.cancels == 0
     assert shared.hub.sharing.rests(victim)
+    shared.world.end()
+
+
+def test_a_session_at_rest_looks_like_a_spare_server_until_it_ends() -> None:
+    shared = Shared(connection_limit=2)
+    asker, other = shared.session(), shared.session()
+    said = b"SELECT state FROM pg_stat_activity WHERE pid = %d"
+    assert in_text(asker, said % other.pid) == said % other.pid, "there is no spare one"
+    shared.says(other, 'Query "SELECT 1"')
+    server = shared.connect() if other.server is None else other.shared
+    shared.done(server)
+    shared.hub.sharing.let_go(server)
+    assert other.server is None
+    assert in_text(asker, said % other.pid) == said % server.pid
+    third = shared.session("b.py", database="elsewhere")
+    assert in_text(asker, said % third.pid) == said % third.shared.pid
+    shared.says(other, "Terminate")
+    assert in_text(asker, said % other.pid) == said % other.pid
     shared.world.end()
