@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, cast
 
 from pgguard.core.pins import Reason
 from pgguard.core.suspecting import suspect
-from pgguard.sql.definitions import NOTHING, may_define
+from pgguard.sql.definitions import NOTHING, TEMPORARY_SCHEMA, may_define
 from pgguard.sql.effects import DDL
 from pgguard.sql.session_effects import Effect, Kind
 from pgguard.sql.statement import Name
 from pgguard.tenancy.suspects import suspicions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from pgguard.core.shared_server import SharedServer
     from pgguard.core.shared_session import SharedSession
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pgguard.tenancy.news import Definition, News
 
 
+SEARCH_PATH = "search_path"
 _MEANWHILE = "something that DDL of another session has changed meanwhile"
 
 
@@ -85,6 +86,30 @@ def _doubted(session: SharedSession, what: Definitions, judge: Judge) -> Definit
     doubted |= {name.name for born in bad for name in born.calls.models}
     doubted |= {one.name for one in changed}
     return what._replace(born=tuple(good), relations=what.relations | doubted)
+
+
+def is_temporary(path: str) -> bool:
+    """Whether what is created by that search_path may be temporary."""
+    return TEMPORARY_SCHEMA in path.lower()
+
+
+def leads(
+    session: SharedSession, effects: Iterable[Effect], text: bytes, *, parameters: bool
+) -> None:
+    """Whether new names go to the schema of temporary objects from now on; perhaps not by its
+    first word, since what is not there is passed over (recomputeNamespacePath in namespace.c)."""
+    if any(effect.name == SEARCH_PATH for effect in effects) and (
+        parameters or is_temporary(text.decode("latin1"))
+    ):
+        session.creates_temporary = True
+
+
+def creates(session: SharedSession, statement: Statement) -> None:
+    """DDL is about to be sent: it may be that of temporary objects, or drop the last of them."""
+    if session.creates_temporary:
+        session.pin(Reason.TEMPORARY, statement.masked)
+    if Reason.TEMPORARY in session.pins.reasons:
+        session.unverified = True
 
 
 def hides(session: SharedSession) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from pgguard.core import loginevents, sequences, upkeep
+from pgguard.core import defining, loginevents, sequences, upkeep
 from pgguard.core.pins import Reason
 from pgguard.core.prepared import MOST
 
@@ -65,19 +65,21 @@ def take_over(session: SharedSession, server: SharedServer, *, own: bool = False
     marks = session.dotted - server.dotted - set(session.tracked.settings)
     texts += [upkeep.mark(name) for name in sorted(marks)]
     server.dotted |= session.dotted
-    resets, made = session.tracked.differences(server.settings)
-    texts += [upkeep.reset(name) for name in resets] + made
+    behind: list[bytes] = []
     named = server.begun_as if APPLICATION_NAME in server.settings else server.application_name
     if APPLICATION_NAME not in session.tracked.settings and named != session.named:
-        texts.append(upkeep.name_application(session.named))
+        behind.append(upkeep.name_application(session.named))
+    behind += [upkeep.deallocate(name) for name in server.stand.surplus()]
+    queries = upkeep.exchange(
+        session.tracked, server.settings, server.parameters, before=texts, behind=behind
+    )
     server.application_name = session.named
     server.settings = dict(session.tracked.settings)
     server.last_session = session
     server.client = session.client
-    texts += [upkeep.deallocate(name) for name in server.stand.surplus()]
-    if texts:
-        server.write(server.run(upkeep.query(texts)))
-    return reset or bool(texts)
+    for query in queries:
+        server.write(server.run(upkeep.query(query)))
+    return reset or bool(queries)
 
 
 def _is_alike(session: SharedSession, server: SharedServer) -> bool:
@@ -152,10 +154,11 @@ def checked(session: SharedSession, server: SharedServer, now: float) -> None:
 
 
 def _read(*columns: bytes | None) -> dict[str, str]:
-    """Settings by name, out of JSON."""
+    """Settings by name, out of JSON in hexadecimal digits."""
     found: dict[str, str] = {}
     for column in columns:
-        found |= json.loads((column or b"{}").decode("utf-8", "surrogateescape"), strict=False)
+        text = bytes.fromhex((column or b"").decode()).decode("utf-8", "surrogateescape")
+        found |= json.loads(text or "{}", strict=False)
     return found
 
 
@@ -180,6 +183,8 @@ def _learn_settings(
                 continue
         if name not in _OF_TRANSACTION and (value or "." not in name):
             made[name] = upkeep.make(name, value)
+    if defining.is_temporary(values.get(defining.SEARCH_PATH, "")):
+        session.creates_temporary = True
     session.tracked.settings = made
     server.settings = dict(made)
     pin = session.pins.reasons.get(Reason.SETTING)

@@ -360,6 +360,8 @@ class Hub:
         elif name in ("client_encoding", "standard_conforming_strings"):
             # Shared by all servers that were told the same at login.
             server.parameters = {**server.parameters, name: value}
+            if isinstance(session, SharedSession):
+                session.respelled()
             self.linking(session, server)
 
     def linking(self, session: Session, server: Server) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from pgguard.core import defining
+from pgguard.core import defining, spelling
 from pgguard.core.pins import UNDONE, Reason, brings
 from pgguard.core.tracked import RESET
 from pgguard.core.upkeep import TEMPORARY, make
@@ -26,6 +26,8 @@ CLEARING = frozenset({Kind.DEALLOCATE_ALL, Kind.DISCARD_ALL})
 
 NOTIFYING = frozenset({Kind.NOTIFY, Kind.CALL, Kind.CODE, Kind.UNREAD})
 """What may send notifications."""
+
+_RENAMING = Effect(Kind.RESET, "application_name")
 
 MARKING = frozenset({Kind.SET, Kind.SET_LOCAL, Kind.SET_UNKNOWN})
 _COMMITS = frozenset({Kind.COMMIT, Kind.COMMIT_AND_CHAIN})
@@ -68,6 +70,23 @@ class Answered(NamedTuple):
 def control(before: bytes, tag: bytes) -> bytes:
     """`Answered.controlled` after one more tag: DISCARD ALL, a transaction by itself, says most."""
     return tag if tag.startswith(_CONTROL) and not before.startswith(_DISCARDED) else before
+
+
+def must_settle(session: SharedSession) -> bool:
+    """Whether the newest batch changes what the next one depends on: it takes all prepared
+    statements away, or the application_name where the server began with another one, or texts are
+    read in another way behind it."""
+    if not session.batches or not session.batches[-1]:
+        return False
+    other = session.shared.begun_as != session.named
+    return any(
+        effect.kind in CLEARING
+        or effect.name in spelling.SETTINGS
+        or (effect.kind is Kind.RESET_ALL and (other or session.names.spelling != spelling.USUAL))
+        or (other and effect == _RENAMING)
+        for sent in session.batches[-1]
+        for effect in sent.effects
+    )
 
 
 def learn(session: SharedSession, batch: Sequence[Sent], answered: Answered) -> None:
@@ -160,7 +179,10 @@ def _learn(
     if "." in name and kind in MARKING:
         session.dotted |= {name}
     if kind in (Kind.SET, Kind.RESET):
-        if answered.controlled or (kind is Kind.SET and (not alone or sent.parameters)):
+        unsure = kind is Kind.SET and (
+            not alone or sent.parameters or not spelling.is_kept(sent.text, server.parameters)
+        )
+        if answered.controlled or unsure:
             session.pin(Reason.SETTING, "a setting beside others", name)
             return
         if status != "I":

@@ -15,12 +15,14 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from pgguard.core.spelling import USUAL, is_plain
 from pgguard.wire.codes import PARSE
 from pgguard.wire.scan import message
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pgguard.core.spelling import Spelling
     from pgguard.sql.statement import Statement
 
 LONGEST = 63
@@ -42,15 +44,20 @@ class Prepared:
     """Its RowDescription without formats, empty if it returns none; None = not told yet."""
     epoch: int = 0
     """That of the database when `rows` was told: DDL since then may have changed it (T18)."""
+    spelled: Spelling | None = None
+    """How its text is read, if its session has changed that since."""
+
+    @property
+    def text(self) -> bytes:
+        return self.body.partition(b"\0")[0]
 
     def parse(self, name: bytes) -> bytes:
         """The Parse that makes it again under `name`, with the types it had (T18)."""
         if self.types is None:
             return message(PARSE, name + b"\0" + self.body)
-        text = self.body[: self.body.index(0)]
         types = b"".join(oid.to_bytes(4, "big") for oid in self.types)
         count = len(self.types).to_bytes(2, "big")
-        return message(PARSE, name + b"\0" + text + b"\0" + count + types)
+        return message(PARSE, name + b"\0" + self.text + b"\0" + count + types)
 
 
 class Change(NamedTuple):
@@ -67,7 +74,7 @@ class Change(NamedTuple):
 class Names:
     """The statements of one session."""
 
-    __slots__ = ("_mark", "_statements", "bare", "unnamed")
+    __slots__ = ("_mark", "_statements", "bare", "spelling", "unnamed")
 
     def __init__(self, session: int) -> None:
         self._statements: dict[bytes, Prepared] = {}
@@ -75,6 +82,8 @@ class Names:
         self._mark = b"pgg%x." % session
         self.bare = False
         """They stand under the session's own names, on a server that nobody else has (T19)."""
+        self.spelling = USUAL
+        """How texts of the session are read."""
 
     def __len__(self) -> int:
         return len(self._statements)
@@ -95,6 +104,20 @@ class Names:
         self._statements.clear()
         self.bare = False
 
+    def respelled(self, now: Spelling) -> bool:
+        """Texts of the session are read in another way from now on. Returns whether that matters
+        to a statement that there is."""
+        before, self.spelling = self.spelling, now
+        found = False
+        for prepared in (self.unnamed, *self._statements.values()):
+            if prepared is not None and not prepared.spelled and not is_plain(prepared.text):
+                prepared.spelled, found = before, now != before
+        return found
+
+    def reads(self, prepared: Prepared) -> bool:
+        """Whether its text would be read as it was when Postgres made it."""
+        return prepared.spelled in (None, self.spelling)
+
     def __iter__(self) -> Iterator[tuple[bytes, Prepared]]:
         yield from self._statements.items()
 
@@ -106,7 +129,8 @@ class Names:
         if not name or self.bare:
             return name
         name = name[:LONGEST]
-        if len(self._mark) + len(name) > LONGEST:
+        if len(self._mark) + len(name) > LONGEST or not name.isascii():
+            # Of another encoding it would be another name.
             name = hashlib.blake2b(name, digest_size=16).hexdigest().encode()
         return self._mark + name
 

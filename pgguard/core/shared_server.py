@@ -275,6 +275,8 @@ class SharedServer(Server):
         session.names.bare = True
         pieces = [text]
         for name, prepared in session.names:
+            if not session.names.reads(prepared):
+                continue
             self.stand.will(Change(name, prepared, ours=True))
             self.pipeline.entries.append(PARSE_OURS)
             pieces.append(prepared.parse(name))

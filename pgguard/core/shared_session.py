@@ -11,11 +11,11 @@ from __future__ import annotations
 from struct import Struct
 from typing import TYPE_CHECKING, cast
 
-from pgguard.core import defining, handover, holding, leaving, sequences, tapping, usual
+from pgguard.core import defining, handover, holding, leaving, sequences, spelling, tapping, usual
 from pgguard.core.ahead import HELD_LIMIT, has_left
 from pgguard.core.cancelling import gone_on
 from pgguard.core.gate import concerns_databases
-from pgguard.core.learning import CLEARING, NOTIFYING, Answered, Sent, learn
+from pgguard.core.learning import NOTIFYING, Answered, Sent, learn
 from pgguard.core.malformed import EXPECTED, ends_alone, go_on
 from pgguard.core.pins import BY_LOGIN, Pins, Reason
 from pgguard.core.prepared import Names, Prepared
@@ -60,6 +60,7 @@ class SharedSession(Session):
         "batch",
         "batches",
         "bound",
+        "creates_temporary",
         "dotted",
         "drop_next",
         "dropping",
@@ -93,6 +94,8 @@ class SharedSession(Session):
         self.ending: tuple[Effect, ...] = ()  # in the open transaction: see learning._ending_now
         self.dotted = _NONE
         """Settings with a dot that it has made, if only for a transaction (T24)."""
+        self.creates_temporary = False
+        """By its search_path whatever it creates may be temporary."""
         self.named = ""
         """The application_name that it began with."""
         self.greeted = False
@@ -361,13 +364,13 @@ class SharedSession(Session):
         # What has not been read may do anything.
         effects = defining.of_others(self, statement.session if statement.facts else _ANYTHING)
         defines = defining.sends(self, statement)
-        if statement.effects & DDL and Reason.TEMPORARY in self.pins.reasons:
-            # Perhaps the last temporary object is dropped.
-            self.unverified = True
         if effects:
+            defining.leads(self, effects, text, parameters=parameters)
             self._brought(effects, statement.masked, statement)
             self.unverified = True
             self.shared.may_mark(effects)
+        if statement.effects & DDL:
+            defining.creates(self, statement)
         if effects or defines is not None:
             self.batch.append(Sent(effects, text, statement.masked, parameters, defines))
 
@@ -380,19 +383,6 @@ class SharedSession(Session):
         """A message was added that ReadyForQuery answers."""
         self.batches.append(self.batch)
         self.batch = []
-
-    def must_settle(self) -> bool:
-        """Whether the newest batch takes away what the next one depends on: all prepared
-        statements, or the application_name where the server began with another one."""
-        if not self.batches or not self.batches[-1]:
-            return False
-        other = self.shared.begun_as != self.named
-        return any(
-            effect.kind in CLEARING
-            or (other and (effect.kind is Kind.RESET_ALL or effect == _RENAMING))
-            for sent in self.batches[-1]
-            for effect in sent.effects
-        )
 
     def joined(self, count: int) -> None:
         """So many of the oldest Syncs will not be answered: their batches go on (T14)."""
@@ -419,6 +409,11 @@ class SharedSession(Session):
 
     def pin_for_life(self, why: str) -> None:
         self.pin(Reason.OBJECT, why)
+
+    def respelled(self) -> None:
+        """Its server reads texts in another way now."""
+        if self.names.respelled(spelling.of(self.shared.parameters)):
+            self.pin_for_life("prepared statements whose texts are read in another way now")
 
     def pin(self, reason: Reason, text: str, name: str = "") -> None:
         """The session keeps its server for `reason` from now on; `text` says what brought it."""
@@ -470,6 +465,7 @@ class SharedSession(Session):
 
     def _greet(self, greeting: bytes, parameters: dict[str, str]) -> None:
         self.greeted, self.told = True, parameters
+        self.names.spelling = spelling.of(parameters)
         key = backend.backend_key_data(self.pid, self.secret_key)
         self.write(greeting + key + backend.ready_for_query(b"I"))
 
@@ -494,6 +490,5 @@ class SharedSession(Session):
 _TERMINATE = b"X\0\0\0\4"
 _SYNC = b"S\0\0\0\4"
 _PARSED = backend.message(codes.PARSE_COMPLETE, b"")
-_RENAMING = Effect(Kind.RESET, handover.APPLICATION_NAME)
 CALLING = frozenset({Kind.CALL, Kind.CODE, Kind.UNREAD, Kind.UNKNOWN})
 _NAMING = frozenset({Kind.EXECUTE, Kind.DEALLOCATE})

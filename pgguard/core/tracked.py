@@ -91,8 +91,9 @@ class Tracked:
         for name, text in changes.items():
             self.set(name, text)
 
-    def differences(self, server: dict[str, bytes]) -> tuple[list[str], list[bytes]]:
-        """What makes a server with these settings equal: names to reset, then texts to run."""
+    def differences(self, server: dict[str, bytes]) -> tuple[list[str], dict[str, bytes]]:
+        """What makes a server with these settings equal: names to reset, then texts to run, by
+        their names."""
         ours = self.settings
         resets = [name for name in server if name not in ours]
-        return resets, [text for name, text in ours.items() if server.get(name) != text]
+        return resets, {name: text for name, text in ours.items() if server.get(name) != text}

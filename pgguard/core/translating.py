@@ -13,6 +13,7 @@ from struct import Struct
 from typing import TYPE_CHECKING
 
 from pgguard.core import guarding, named, pipeline, upkeep
+from pgguard.core.learning import must_settle
 from pgguard.core.malformed import EXPECTED, break_off
 from pgguard.core.prepared import Change, Prepared
 from pgguard.core.signals import in_bind, in_text
@@ -59,6 +60,20 @@ _RESULT_TYPE = backend.fields_message(
     },
 )[5:]
 """asyncpg and pgJDBC know by its routine that they are to prepare the statement again."""
+
+_MISREAD = backend.fields_message(
+    codes.ERROR_RESPONSE,
+    {
+        "S": "ERROR",
+        "V": "ERROR",
+        "C": "0A000",
+        "M": "pgguard: a prepared statement cannot be made again since its session has changed how"
+        " texts are read",
+        "D": "It was prepared with another client_encoding or standard_conforming_strings, on"
+        " another server connection than the session has now.",
+        "H": "Prepare it again, or set them before anything is prepared.",
+    },
+)[5:]
 
 
 def translate(session: SharedSession, server: SharedServer, data: bytes) -> None:
@@ -109,7 +124,7 @@ def translate(session: SharedSession, server: SharedServer, data: bytes) -> None
             server.stand.batch_ends()
         elif kind != codes.QUERY:
             continue
-        if session.must_settle() and not server.pipeline.passes_over:
+        if must_settle(session) and not server.pipeline.passes_over:
             # Which of its names there are then is known when that is done; the rest waits.
             session.held, session.waits = chunk[pos:], True
             chunk, pos = b"", 0
@@ -284,6 +299,9 @@ def ensure(session: SharedSession, server: SharedServer, name: bytes) -> bytes:
     before = _close_old(session, server, name) if name and found is not None else b""
     stand.will(Change(name, prepared, ours=True))
     server.pipeline.entries.append(pipeline.PARSE_OURS)
+    if not names.reads(prepared):
+        server.refusing = _MISREAD
+        return before + frontend.parse_message(names.on_server(name), _NOWHERE)
     return before + prepared.parse(names.on_server(name))
 
 

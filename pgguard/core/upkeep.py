@@ -10,11 +10,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from pgguard.core import spelling
 from pgguard.core.pins import Reason
 from pgguard.wire import frontend
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from pgguard.core.tracked import Tracked
 
 RESET: Final = (
     b"RESET ALL; CLOSE ALL; UNLISTEN *; SELECT pg_catalog.pg_advisory_unlock_all(); "
@@ -25,7 +28,19 @@ statements with it, and is refused beside others."""
 
 SEQUENCES: Final = b"DISCARD SEQUENCES"
 
-_CHECK: Final = b"""SELECT
+
+def _spelled(query: bytes) -> bytes:
+    """JSON as the hexadecimal digits of its UTF-8, or of what there is in a database without an
+    encoding, whatever the session's encoding is."""
+    return (
+        b"pg_catalog.encode(pg_catalog.convert_to((" + query + b")::pg_catalog.text,"
+        b" (CASE WHEN pg_catalog.getdatabaseencoding() OPERATOR(pg_catalog.=) 'SQL_ASCII'"
+        b" THEN 'SQL_ASCII' ELSE 'UTF8' END)::pg_catalog.name), 'hex')"
+    )
+
+
+_CHECK: Final = (
+    b"""SELECT
  (SELECT pg_catalog.count(*) FROM pg_catalog.pg_locks
    WHERE locktype OPERATOR(pg_catalog.=) 'advisory'
      AND pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()),
@@ -39,18 +54,22 @@ _CHECK: Final = b"""SELECT
  CASE WHEN current_user OPERATOR(pg_catalog.=) session_user THEN '' ELSE 'role' END,
  (SELECT pg_catalog.string_agg(name, ' ') FROM pg_catalog.pg_settings
    WHERE source OPERATOR(pg_catalog.=) 'session' AND context OPERATOR(pg_catalog.<>) 'user'),
- (SELECT pg_catalog.json_object_agg(pg_catalog.lower(name), setting) FROM pg_catalog.pg_settings
-   WHERE source OPERATOR(pg_catalog.=) 'session' AND context OPERATOR(pg_catalog.=) 'user'),
+ """
+    + _spelled(b"""SELECT pg_catalog.json_object_agg(pg_catalog.lower(name), setting)
+   FROM pg_catalog.pg_settings
+   WHERE source OPERATOR(pg_catalog.=) 'session' AND context OPERATOR(pg_catalog.=) 'user'""")
+    + b""",
  pg_catalog.pg_my_temp_schema() OPERATOR(pg_catalog.<>) 0::pg_catalog.oid,
  """
+)
 """One row: advisory locks, channels, SQL-level statements, cursors WITH HOLD, temporary objects,
 the role, settings made in the session that it may not be able to make again, those that it may
 with their values, whether there is a schema for temporary objects (T23); then `_DOTTED`."""
 
-_DOTTED: Final = (
-    b"(SELECT pg_catalog.json_object_agg(n, pg_catalog.current_setting(n, true))"
+_DOTTED: Final = _spelled(
+    b"SELECT pg_catalog.json_object_agg(n, pg_catalog.current_setting(n, true))"
     b" FROM pg_catalog.unnest(ARRAY[%b]::pg_catalog.text[]) AS u(n)"
-    b" WHERE pg_catalog.current_setting(n, true) IS NOT NULL)"
+    b" WHERE pg_catalog.current_setting(n, true) IS NOT NULL"
 )
 """Of settings with a dot, which are in no view, those that were ever made here."""
 
@@ -141,6 +160,38 @@ def with_values(text: bytes, values: Sequence[bytes | None]) -> bytes | None:
     except IndexError:
         return None
     return b"'".join(pieces)
+
+
+def exchange(
+    tracked: Tracked,
+    had: Mapping[str, bytes],
+    parameters: Mapping[str, str],
+    *,
+    before: Sequence[bytes],
+    behind: Sequence[bytes],
+) -> list[list[bytes]]:
+    """The Queries, each of several texts, that give a server the settings of a session for those
+    that it `had`, between other texts: all of them as they are meant, and in no hurry. None where
+    there is nothing to do. `parameters` are the server's."""
+    resets, made = tracked.differences(dict(had))
+    wanted = tracked.settings
+    late = (*spelling.SETTINGS, *spelling.HURRYING)
+    texts = [*before, *(reset(name) for name in resets if name not in late)]
+    texts += (text for name, text in made.items() if name not in late)
+    texts += behind
+    changed = [name for name in late if name in resets or name in made]
+    queries: list[list[bytes]] = []
+    if not all(map(spelling.is_plain, texts)):
+        queries.append(spelling.neutral(parameters))
+        changed += (name for name in spelling.SETTINGS if name not in changed)
+    if texts:
+        hurried = [name for name in spelling.HURRYING if name in had]
+        texts[:0] = map(reset, hurried)
+        changed += (name for name in hurried if name not in changed)
+    texts += (wanted.get(name) or reset(name) for name in changed)
+    if texts:
+        queries.append(texts)
+    return queries
 
 
 def query(texts: Iterable[bytes]) -> bytes:

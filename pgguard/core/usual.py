@@ -154,7 +154,7 @@ def _parsed(session: SharedSession, data: bytes, after: int) -> Prepared | None:
     if statement.clean != judge.version and not _borders(statement, judge):
         return None
     prepared = session.names.unnamed
-    if prepared is None or prepared.body != data[6:after]:
+    if prepared is None or prepared.spelled or prepared.body != data[6:after]:
         prepared = Prepared(data[6:after], statement)
     if statement is not session.repeated:
         session.repeated, session.usual = statement, NEVER

@@ -88,7 +88,9 @@ def effects_of(kind: str, node: dict[str, Any]) -> int:
 
 def is_temporary(relation: dict[str, Any]) -> bool:
     """Whether a RangeVar that is being created is temporary."""
-    return relation.get("relpersistence") == "t" or relation.get("schemaname") == "pg_temp"
+    schema = relation.get("schemaname", "")
+    # The schema of a session's temporary objects has a name with a number, too.
+    return relation.get("relpersistence") == "t" or schema.startswith("pg_temp")
 
 
 def _created(relation: dict[str, Any]) -> int:

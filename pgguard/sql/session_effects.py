@@ -163,19 +163,31 @@ _FUNCTIONS: Final[dict[str, Kind]] = {
             "pg_blocking_pids",
             "pg_safe_snapshot_blocking_pids",
             "pg_isolation_test_session_is_blocked",
+            "pg_log_backend_memory_contexts",
             "pg_stat_get_activity",
+            "pg_stat_get_backend_io",
+            "pg_stat_get_backend_wal",
+            "pg_stat_reset_backend_stats",
         ),
         Kind.SIGNAL,
     ),
     **dict.fromkeys(("lo_open", "lo_creat", "lo_create"), Kind.LARGE_OBJECT),
-    "pg_create_logical_replication_slot": Kind.SNAPSHOT,
-    "pg_create_physical_replication_slot": Kind.SNAPSHOT,
-    "pg_copy_logical_replication_slot": Kind.SNAPSHOT,
-    "pg_replication_origin_session_setup": Kind.SNAPSHOT,
+    **dict.fromkeys(
+        (
+            "pg_backup_start",
+            "pg_start_backup",
+            "pg_create_logical_replication_slot",
+            "pg_create_physical_replication_slot",
+            "pg_copy_logical_replication_slot",
+            "pg_copy_physical_replication_slot",
+            "pg_replication_origin_session_setup",
+        ),
+        Kind.SNAPSHOT,
+    ),
 }
 """Of pg_catalog. Its other functions leave nothing behind, but for set_config."""
 
-_BY_PID: Final = frozenset({"pg_locks", "pg_stat_activity"})
+_BY_PID: Final = frozenset({"pg_locks", "pg_stat_activity", "pg_stat_gssapi", "pg_stat_ssl"})
 """What clients look for by the pid that they know of a session."""
 
 _ADVANCE: Final = frozenset({"nextval", "setval"})
@@ -200,6 +212,10 @@ def of_statement(kind: str, body: Node, part: Part) -> Iterator[Effect]:
         yield Effect(Kind.CODE)
         if TEMPORARY in str(body):
             yield Effect(Kind.TEMPORARY)
+    elif kind == "CreateEnumStmt" and TEMPORARY in str(body.get("typeName")):
+        yield Effect(Kind.TEMPORARY)
+    elif kind in {"ExplainStmt", "CreateTableAsStmt"}:
+        yield from _of_query(body)
     if kind in _DEFINING and any(word in str(body).lower() for word in ("currval", "lastval")):
         # Whoever defines something that asks for it will use it.
         yield Effect(Kind.SEQUENCE_READ)
@@ -215,6 +231,15 @@ def of_statement(kind: str, body: Node, part: Part) -> Iterator[Effect]:
         yield Effect(Kind.NAMES_PREPARED)
     if any(name.name in _BY_PID for name in part.relations):
         yield Effect(Kind.SIGNAL)
+
+
+def _of_query(body: Node) -> Iterator[Effect]:
+    """EXPLAIN and CREATE TABLE AS of a statement that is named."""
+    query = body.get("query", {})
+    if "ExecuteStmt" in query:
+        yield Effect(Kind.EXECUTE, query["ExecuteStmt"].get("name", ""))
+    elif "CreateTableAsStmt" in query:
+        yield from _of_query(query["CreateTableAsStmt"])
 
 
 def may_advance(part: Part) -> bool:
@@ -327,14 +352,6 @@ def _set(body: Node) -> Iterator[Effect]:
         yield Effect(Kind.SET_UNKNOWN, name)
     else:
         yield Effect(Kind.SET, name)
-        if name == "search_path" and _begins_temporary(body.get("args", [])):
-            # Whatever is created from now on is.
-            yield Effect(Kind.SNAPSHOT)
-
-
-def _begins_temporary(args: list[Node]) -> bool:
-    first = _text(args[0]) if args else None
-    return first is not None and first.strip().strip('"').startswith(TEMPORARY)
 
 
 def _is_none(name: str, body: Node) -> bool:

@@ -281,3 +281,32 @@ def test_a_trigger_on_a_temporary_table_keeps_the_server_for_life() -> None:
     runs(shared, a, TRIGGER.format("old"))
     assert Reason.OBJECT in a.pinned
     shared.world.end()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "SET search_path = pg_temp",
+        "SET SCHEMA 'PG_TEMP_3'",
+        "SET LOCAL search_path = nowhere, pg_temp",
+        "SELECT set_config('search_path', 'pg_temp', true)",
+    ],
+)
+def test_what_is_created_by_a_path_to_temporary_objects_may_be_one(path: str) -> None:
+    shared = scene()
+    session = shared.session()
+    runs(shared, session, path)
+    assert not session.pinned
+    runs(shared, session, CREATE)
+    assert set(session.pins.reasons) == {Reason.TEMPORARY}
+    assert session.unverified
+    shared.world.end()
+
+
+@pytest.mark.parametrize("options", ["-c search_path=pg_temp", ""])
+def test_a_login_may_bring_such_a_path(options: str) -> None:
+    shared = scene()
+    session = shared.session(options=options)
+    runs(shared, session, CREATE)
+    assert (Reason.TEMPORARY in session.pins.reasons) is bool(options)
+    shared.world.end()

@@ -11,6 +11,11 @@ from pgguard.core.pins import Reason
 CLEAN = [b"0", b"0", b"0", b"0", b"0", b"none", b"", None, None, b"f", None]
 
 
+def digits(text: bytes) -> bytes:
+    """As a check tells JSON."""
+    return text.hex().encode()
+
+
 def test_a_session_that_comes_back_to_its_own_server_needs_nothing() -> None:
     shared = Shared()
     session = shared.session()
@@ -92,7 +97,8 @@ def test_a_check_learns_what_code_has_made_of_the_settings() -> None:
     session.pins.add(Reason.SETTING, "lock_timeout", 1.0, "SET ...")
     session.unverified = False
     settings = b'{"application_name": "a.py", "lock_timeout": "7", "transaction_read_only": "on"}'
-    server.row = [*CLEAN[:7], b"log_duration", settings, b"t", b'{"app.a": "it\'s", "app.b": ""}']
+    dotted = b'{"app.a": "it\'s", "app.b": ""}'
+    server.row = [*CLEAN[:7], b"log_duration", digits(settings), b"t", digits(dotted)]
     handover.checked(session, server, 2.0)
     assert session.tracked.settings == {
         "log_duration": b"SET log_duration = on",
@@ -102,6 +108,17 @@ def test_a_check_learns_what_code_has_made_of_the_settings() -> None:
     assert server.settings == session.tracked.settings
     assert server.dotted == session.dotted == {"app.a", "app.b", upkeep.TEMPORARY}
     assert not session.pins
+
+
+@pytest.mark.parametrize(("path", "temporary"), [("public, pg_temp", True), ("public", False)])
+def test_a_check_finds_a_path_to_temporary_objects(path: str, *, temporary: bool) -> None:
+    session = Shared().session()
+    session.pins.add(Reason.FUNCTION, "", 1.0, "f()")
+    session.unverified = False
+    settings = digits(b'{"search_path": "%b"}' % path.encode())
+    session.shared.row = [*CLEAN[:8], settings, *CLEAN[9:]]
+    handover.checked(session, session.shared, 2.0)
+    assert session.creates_temporary is temporary
 
 
 def test_a_setting_of_a_name_that_nobody_knows_stays_a_reason() -> None:

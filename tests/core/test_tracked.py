@@ -94,7 +94,10 @@ def test_a_server_is_given_what_differs_and_nothing_else() -> None:
     tracked.set("other", b"SET other = 2")
     tracked.set("new", b"SET new = 3")
     server = {"same": b"SET same = 1", "other": b"SET other = 1", "foreign": b"SET foreign = 1"}
-    assert tracked.differences(server) == (["foreign"], [b"SET other = 2", b"SET new = 3"])
+    assert tracked.differences(server) == (
+        ["foreign"],
+        {"other": b"SET other = 2", "new": b"SET new = 3"},
+    )
 
 
 def test_what_is_set_in_an_open_transaction_is_not_kept_yet() -> None:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import psycopg
 import pytest
 
 from pgguard.core import upkeep
 from pgguard.wire.frontend import query_text
+
+
+def read(digits: str) -> Any:
+    return json.loads(bytes.fromhex(digits).decode())
+
 
 NASTY = ["plain", "it's", "back\\slash", "both\\'", '"', "é 漢字", "$1", "; DROP TABLE x --", ""]
 
@@ -55,11 +63,14 @@ def test_the_reset_leaves_nothing_but_prepared_statements(postgres) -> None:
         assert before[:4] == (1, 1, 1, 1)
         assert before[4] > 0
         assert before[5:8] == ("pg_monitor", "role", None)
-        assert before[8] == {"lock_timeout": "3000"}
-        assert before[9:] == (True, {"app.tenant": "a"})
+        assert read(before[8]) == {"lock_timeout": "3000"}
+        assert before[9] is True
+        assert read(before[10]) == {"app.tenant": "a"}
         connection.execute(upkeep.RESET)
         after = connection.execute(check).fetchone()
-        assert after == (0, 0, 1, 0, 0, "none", "", None, None, True, {"app.tenant": ""})
+        assert after is not None
+        assert after[:-1] == (0, 0, 1, 0, 0, "none", "", None, None, True)
+        assert read(after[-1]) == {"app.tenant": ""}
 
 
 def test_the_check_has_a_reason_for_each_of_its_columns(postgres) -> None:

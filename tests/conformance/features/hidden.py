@@ -121,6 +121,32 @@ OBJECTS = [
         "CREATE TABLE hidden (id int)",
         look=HIDDEN,
     ),
+    state(
+        "temporary by set_config",
+        "SELECT set_config('search_path', 'pg_temp', false)",
+        "CREATE TABLE hidden (id int)",
+        look=HIDDEN,
+    ),
+    state(
+        "temporary behind a schema that is not there",
+        "SET search_path = nowhere, PG_TEMP, public",
+        "CREATE TABLE hidden (id int)",
+        look=HIDDEN,
+    ),
+    state(
+        "temporary by SET LOCAL",
+        "BEGIN",
+        "SET LOCAL search_path = pg_temp",
+        "CREATE TABLE hidden (id int)",
+        "COMMIT",
+        look=HIDDEN,
+    ),
+    state(
+        "temporary by code that has set search_path",
+        "DO $$ BEGIN PERFORM set_config('search_path', 'pg_' || 'temp', false); END $$",
+        "CREATE TABLE hidden (id int)",
+        look=HIDDEN,
+    ),
     state("CREATE TEMP TABLE AS", "CREATE TEMP TABLE hidden AS SELECT 1 AS id", look=HIDDEN),
     state("CREATE TEMP SEQUENCE", "CREATE TEMP SEQUENCE hidden", look="SELECT nextval('hidden')"),
     state(
