@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _HIDDEN: Final = frozenset({Kind.SEED, Kind.SNAPSHOT})
 """What no check finds."""
 
-EVERY: Final = 0.25
+EVERY: Final = 0.5
 """Seconds between two checks that nobody waits for."""
 
 
