@@ -35,7 +35,9 @@ USUAL: Final = Spelling("UTF8", "on")
 
 def of(parameters: Mapping[str, str]) -> Spelling:
     """As the server with these parameters reads them."""
-    return Spelling(parameters.get(ENCODING, "UTF8"), parameters.get(STRINGS, "on"))
+    found = Spelling(parameters.get(ENCODING, "UTF8"), parameters.get(STRINGS, "on"))
+    # One for all sessions that are as most are.
+    return USUAL if found == USUAL else found
 
 
 def is_plain(text: bytes) -> bool:
