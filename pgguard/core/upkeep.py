@@ -195,5 +195,11 @@ def exchange(
 
 
 def query(texts: Iterable[bytes]) -> bytes:
-    """One Query of several texts, each of which is one statement without an end."""
-    return frontend.query(b"; ".join(text.rstrip(b"; \t\r\n") for text in texts))
+    """One Query of several texts, each of which is one statement."""
+    return frontend.query(b"; ".join(map(_alone, texts)))
+
+
+def _alone(text: bytes) -> bytes:
+    """The text so that another one may follow: behind a comment, on a line of its own."""
+    text = text.rstrip(b"; \t\r\n")
+    return text + b"\n" if b"--" in text else text

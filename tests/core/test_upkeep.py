@@ -87,6 +87,25 @@ def test_several_texts_are_one_query() -> None:
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "SET work_mem = '8MB' -- why",
+        "SET work_mem = '8MB'; -- why;",
+        "-- why\nSET work_mem = '8MB'",
+        "SET work_mem = '8MB' /* why */;;",
+        "/* why -- */ SET work_mem /* -- */ = '8MB'",
+        "SET work_mem = '8MB' --",
+    ],
+)
+def test_no_comment_takes_the_next_text_away(postgres, text: str) -> None:
+    message = upkeep.query([text.encode(), b"SET temp_buffers = '9MB'"])
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        connection.execute(query_text(message[5:]))
+        shown = [connection.execute(f"SHOW {n}").fetchone() for n in ("work_mem", "temp_buffers")]
+    assert shown == [("8MB",), ("9MB",)]
+
+
+@pytest.mark.parametrize(
     ("text", "values", "made"),
     [
         (

@@ -324,4 +324,5 @@ OBJECTS = [
         look="SELECT pg_backend_pid() IN (SELECT pid FROM pids)",
     ),
     state("DISCARD PLANS", SET, "DISCARD PLANS", look=LOCK_TIMEOUT),
+    state("SET behind a comment", "SET work_mem = '7MB' -- why", SET, look=LOCK_TIMEOUT),
 ]
