@@ -29,7 +29,9 @@ NOTIFYING = frozenset({Kind.NOTIFY, Kind.CALL, Kind.CODE, Kind.UNREAD})
 
 _RENAMING = Effect(Kind.RESET, "application_name")
 
-MARKING = frozenset({Kind.SET, Kind.SET_LOCAL, Kind.SET_UNKNOWN})
+MARKING = frozenset({Kind.SET, Kind.SET_LOCAL, Kind.SET_UNKNOWN, Kind.RESET})
+"""What makes a setting with a dot, if it is not there yet: RESET, too (find_option in guc.c)."""
+
 _COMMITS = frozenset({Kind.COMMIT, Kind.COMMIT_AND_CHAIN})
 _ROLLS_BACK = frozenset({Kind.ROLLBACK, Kind.ROLLBACK_AND_CHAIN})
 _CHAINS = frozenset({Kind.COMMIT_AND_CHAIN, Kind.ROLLBACK_AND_CHAIN})

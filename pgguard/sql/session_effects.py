@@ -16,7 +16,7 @@ from pgguard.sql.definitions import runs_code
 from pgguard.sql.effects import is_temporary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from pgguard.sql.statement import Name, Part
 
@@ -37,7 +37,7 @@ class Kind(Enum):
     ROLLBACK_TO = "rollback to"
 
     SET = "set"
-    """`name` = the setting, in lower case; the text says the whole value."""
+    """`name` = the setting, in lower case; the text says the whole value, and does nothing else."""
     SET_LOCAL = "set local"
     MAY_SET = "may set"
     """The same, of code that may not come to it."""
@@ -233,6 +233,15 @@ def of_statement(kind: str, body: Node, part: Part) -> Iterator[Effect]:
         yield Effect(Kind.SIGNAL)
 
 
+def among_others(effects: Iterable[Effect]) -> list[Effect]:
+    """Those of a text of several statements: it does more than to make a setting, and nobody may
+    run it again for that."""
+    return [
+        effect._replace(kind=Kind.SET_UNKNOWN) if effect.kind is Kind.SET else effect
+        for effect in effects
+    ]
+
+
 def _of_query(body: Node) -> Iterator[Effect]:
     """EXPLAIN and CREATE TABLE AS of a statement that is named."""
     query = body.get("query", {})
@@ -289,7 +298,7 @@ def _is_pid(node: Node) -> bool:
 def _assigned(body: Node) -> Iterator[Effect]:
     """Every set_config, wherever it stands. One that is the whole of a SELECT is sure to run."""
     stack: list[Any] = [body]
-    sure = _is_row_of_calls(body)
+    sure = _is_one_call(body)
     while stack:
         node = stack.pop()
         if isinstance(node, list):
@@ -315,14 +324,13 @@ def _set_config(args: list[Node], *, sure: bool) -> Effect:
     return Effect(Kind.SET if known else Kind.SET_UNKNOWN, name)
 
 
-def _is_row_of_calls(body: Node) -> bool:
-    """SELECT f(…), g(…) without FROM, WHERE or anything else."""
+def _is_one_call(body: Node) -> bool:
+    """SELECT f(…) without FROM, WHERE or anything else, another function that would be called again
+    with it least of all."""
     if set(body) - {"targetList", "limitOption", "op"}:
         return False
-    return all(
-        "FuncCall" in target.get("ResTarget", {}).get("val", {})
-        for target in body.get("targetList", [])
-    )
+    targets = body.get("targetList", [])
+    return len(targets) == 1 and "FuncCall" in targets[0].get("ResTarget", {}).get("val", {})
 
 
 def _set(body: Node) -> Iterator[Effect]:

@@ -195,6 +195,13 @@ def test_a_transaction_may_end_where_another_one_begins(
     assert session.shared.settings == settings
 
 
+def test_a_name_with_a_dot_that_is_reset_is_there() -> None:
+    session = Shared().session()
+    learn(session, [sent(Effect(Kind.RESET, "app.tenant"))], Answered(False, "I"))
+    assert session.dotted == {"app.tenant"}
+    assert not session.tracked.settings
+
+
 def test_a_name_with_a_dot_in_a_statement_that_failed_is_looked_for() -> None:
     session = Shared().session()
     one = sent(Effect(Kind.SET, "app.tenant"))

@@ -48,6 +48,13 @@ SETTINGS = {
         ("call", "random"),
         ("set unknown", "a.b"),
     ],
+    "SELECT set_config('a.b', 'c', false), nextval('s')": [
+        ("call", "nextval"),
+        ("set unknown", "a.b"),
+    ],
+    "SET a = 'b'; RESET c": [("set unknown", "a"), ("reset", "c")],
+    "INSERT INTO t VALUES (1); SET a = 'b'": [("set unknown", "a")],
+    "SET a = 'b';": [("set", "a")],
     "SELECT set_config('role', 'a', false)": [("role", "role")],
     "WITH x AS (SELECT set_config('a.b', 'c', false)) SELECT 1": [("set unknown", "a.b")],
 }

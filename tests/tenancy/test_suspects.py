@@ -92,7 +92,7 @@ def found(text: str, model: Model | None = MODEL, news: News | None = None) -> l
         ("BEGIN", []),
         ("COMMIT AND CHAIN", ["commit and chain"]),
         ("COMMIT; BEGIN", ["commit", "begin"]),
-        ("BEGIN; SET a.b = 1; COMMIT", ["begin", "set", "commit"]),
+        ("BEGIN; SET a.b = 1; COMMIT", ["begin", "set unknown", "commit"]),
         ("SAVEPOINT a", ["savepoint"]),
         ("nonsense", ["unread"]),
     ],

@@ -114,7 +114,7 @@ def _read(text: bytes, limit: int, *, columns: bool) -> Facts:
     if len(tree) > MOST_STATEMENTS:
         parts.append(Part("opaque", obstacle=f"it is more than {MOST_STATEMENTS} statements"))
         left = list(session_effects.UNREAD)
-    facts.session = tuple(left)
+    facts.session = tuple(left if len(tree) == 1 else session_effects.among_others(left))
     # What SET and set_config say lies in their literals.
     facts.by_value = facts.by_value or any(e.kind in session_effects.BY_VALUE for e in left)
     facts.parts, facts.created, facts.armed = tuple(parts), tuple(created), tuple(armed)

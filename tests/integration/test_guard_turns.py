@@ -1,0 +1,94 @@
+"""Sessions that take turns on one server: what is made again for each is what it has made."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from guard import RunningGuard, settings_for, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pgguard.launch.embedded import EmbeddedPostgres
+
+pytestmark = pytest.mark.slow
+
+TIMES = 3
+"""How often the sessions have their turns, each of which makes the server another's."""
+
+
+@pytest.fixture
+def guard(postgres: EmbeddedPostgres) -> Iterator[RunningGuard]:
+    """Clients have one server each, and the catalogue is known."""
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE turns")
+    url = postgres.url_of("turns")
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE t (v text); CREATE SEQUENCE s")
+    running = RunningGuard(settings_for(url, limits__connection_limit=1)).start()
+    with running.connect("first") as session:
+        session.execute("SELECT 1")
+        until(lambda: running.ask(lambda one: one.hub.gate.judges["turns"].model is not None))
+    yield running
+    running.close()
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        connection.execute("DROP DATABASE turns WITH (FORCE)")
+
+
+@pytest.fixture
+def sessions(guard: RunningGuard) -> Iterator[list[psycopg.Connection[Any]]]:
+    """Two of one client."""
+    some = [guard.connect("turns") for _ in range(2)]
+    yield some
+    for session in some:
+        session.close()
+
+
+def value(session: psycopg.Connection[Any], text: str) -> Any:
+    row = session.execute(text).fetchone()
+    assert row is not None
+    return row[0]
+
+
+def turns(sessions: list[psycopg.Connection[Any]]) -> None:
+    for _ in range(TIMES):
+        for session in sessions:
+            session.execute("SELECT 1")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "INSERT INTO t VALUES (nextval('s')::text); SET work_mem = '3MB'",
+        "SET work_mem = '3MB'; INSERT INTO t VALUES (nextval('s')::text)",
+        "SELECT nextval('s'); INSERT INTO t VALUES ('a'); SET work_mem = '3MB'",
+        "SELECT set_config('work_mem', '3MB', false), nextval('s')",
+    ],
+)
+def test_what_stands_beside_a_setting_is_done_once(
+    sessions: list[psycopg.Connection[Any]], text: str
+) -> None:
+    one, other = sessions
+    one.execute(text)
+    turns(sessions)
+    assert value(one, "SHOW work_mem") == "3MB"
+    assert value(other, "SHOW work_mem") == "4MB"
+    assert value(other, "SELECT count(*) FROM t") == text.count("INSERT")
+    assert value(other, "SELECT nextval('s')") == 2
+
+
+@pytest.mark.parametrize(
+    "text", ["RESET app.a", "SET app.a = DEFAULT", "SET app.a TO 'x'; RESET app.a"]
+)
+def test_a_reset_makes_a_setting_with_a_dot(
+    sessions: list[psycopg.Connection[Any]], text: str
+) -> None:
+    """Empty is another thing than not there."""
+    one, other = sessions
+    for statement in text.split("; "):
+        one.execute(statement)
+    turns(sessions)
+    assert value(one, "SELECT current_setting('app.a', true)") == ""
+    assert value(other, "SELECT current_setting('app.a', true)") is None
