@@ -193,6 +193,11 @@ class Pins:
         pin.names.add(name)
         return new
 
+    def may_have_prepared(self, name: bytes) -> bool:
+        """Whether PREPARE may have given something that name, which no Parse can give then."""
+        pin = self._pins.get(Reason.PREPARE)
+        return pin is not None and ("" in pin.names or name.decode("latin1") in pin.names)
+
     def brought(self, effects: Iterable[Effect], now: float, text: str) -> list[Reason]:
         """A statement with these effects is being sent. Returns the reasons that are new."""
         return [

@@ -296,12 +296,14 @@ class SharedSession(Session):
             judge.judge(statement)
         return statement
 
-    def lays_bare(self, statement: Statement) -> bool:
-        """Whether the names of its prepared statements must be its own for that statement (T19)."""
-        if self.names.bare or not statement.session or not self._may_sync():
+    def lays_bare(self, statement: Statement, parsed: bytes = b"") -> bool:
+        """Whether the names of its prepared statements must be its own for that statement, or for a
+        Parse of that name (T19)."""
+        taken = bool(parsed) and self.pins.may_have_prepared(parsed)
+        if self.names.bare or not (statement.session or taken) or not self._may_sync():
             # Within a batch we can run nothing: there it finds none of the names.
             return False
-        return any(
+        return taken or any(
             kind is Kind.NAMES_PREPARED or (kind in _NAMING and self._will_have(name.encode()))
             for kind, name in statement.session
         )
@@ -321,9 +323,9 @@ class SharedSession(Session):
             return False
         return server.status == "T" or not self.bound
 
-    def prepare_for(self, statement: Statement) -> bytes:
+    def prepare_for(self, statement: Statement, parsed: bytes = b"") -> bytes:
         """What must be sent before a statement that names prepared statements in SQL (T19)."""
-        if self.shared.status == "E" or not self.lays_bare(statement):
+        if self.shared.status == "E" or not self.lays_bare(statement, parsed):
             return b""
         self.pin(Reason.NAMES, statement.masked)
         ended = self.shared.sync() if self.unsynced else b""

@@ -162,7 +162,8 @@ def _must_wait(session: SharedSession, server: SharedServer, kind: int, raw: byt
         text = raw[raw.find(b"\0", 5) + 1 :].partition(b"\0")[0]
     else:
         return False
-    return len(raw) <= WHOLE and session.lays_bare(session.look_up(text, whole=True))
+    taken = name if kind == codes.PARSE and name else b""
+    return len(raw) <= WHOLE and session.lays_bare(session.look_up(text, whole=True), taken)
 
 
 def _named(kind: int, raw: bytes) -> bytes | None:
@@ -260,7 +261,7 @@ def _parse(session: SharedSession, server: SharedServer, raw: bytes, *, whole: b
         server.stand.will(Change(name, prepared, ours=False))
         server.pipeline.entries.append(pipeline.PARSE_NAMED)
         return frontend.parse_message(session.names.on_server(name), token)
-    before = session.prepare_for(statement)
+    before = session.prepare_for(statement, name)
     if name and server.stand.sees(session.names, name) is not None:
         # Postgres is to say that the name is taken.
         before += ensure(session, server, name)

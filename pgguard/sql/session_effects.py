@@ -16,7 +16,7 @@ from pgguard.sql.definitions import runs_code
 from pgguard.sql.effects import is_temporary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
     from pgguard.sql.statement import Name, Part
 
@@ -231,15 +231,6 @@ def of_statement(kind: str, body: Node, part: Part) -> Iterator[Effect]:
         yield Effect(Kind.NAMES_PREPARED)
     if any(name.name in _BY_PID for name in part.relations):
         yield Effect(Kind.SIGNAL)
-
-
-def among_others(effects: Iterable[Effect]) -> list[Effect]:
-    """Those of a text of several statements: it does more than to make a setting, and nobody may
-    run it again for that."""
-    return [
-        effect._replace(kind=Kind.SET_UNKNOWN) if effect.kind is Kind.SET else effect
-        for effect in effects
-    ]
 
 
 def _of_query(body: Node) -> Iterator[Effect]:

@@ -145,6 +145,23 @@ def test_a_name_in_sql_lays_the_statements_bare() -> None:
     shared.world.end()
 
 
+def test_a_parse_of_a_name_that_prepare_has_given_lays_the_statements_bare() -> None:
+    shared = Shared()
+    session, server = prepared(shared)
+    shared.says(session, 'Query "PREPARE p AS SELECT 2"')
+    shared.done(server, "PREPARE")
+    shared.heard(server)
+    shared.says(session, 'Parse "other" "SELECT 3"', "Sync")
+    assert words(shared.heard(server)) == ["Parse", "Describe", "Sync"]
+    shared.says(server, "ParseComplete", "ParameterDescription", "NoData", "ReadyForQuery I")
+    shared.says(session, 'Parse "p" "SELECT 3"', "Sync")
+    heard = shared.heard(server)
+    assert 'Parse "p" "SELECT 3"' in heard
+    assert "DEALLOCATE" in heard[0]
+    assert heard[0] != 'Query "DEALLOCATE ALL"'
+    shared.world.end()
+
+
 def waits_behind_a_query(shared: Shared, name: str):
     """A batch without its Sync, a Query that takes all names away, and a Parse that waits."""
     session, server = prepared(shared)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 from guard import RunningGuard, settings_for, until
+from psycopg.pq import DiagnosticField, ExecStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,3 +93,19 @@ def test_a_reset_makes_a_setting_with_a_dot(
     turns(sessions)
     assert value(one, "SELECT current_setting('app.a', true)") == ""
     assert value(other, "SELECT current_setting('app.a', true)") is None
+
+
+def test_a_name_that_prepare_has_given_is_taken(
+    sessions: list[psycopg.Connection[Any]],
+) -> None:
+    one = sessions[0].pgconn
+    for name in (b"a", b"b"):
+        assert one.prepare(name, b"SELECT 1").status == ExecStatus.COMMAND_OK
+    sessions[0].execute("PREPARE p AS SELECT 2")
+    taken = one.prepare(b"p", b"SELECT 3")
+    assert taken.error_field(DiagnosticField.SQLSTATE) == b"42P05"
+    assert one.exec_prepared(b"p", []).get_value(0, 0) == b"2"
+    assert one.exec_prepared(b"a", []).get_value(0, 0) == b"1"
+    sessions[0].execute("DEALLOCATE p")
+    assert one.prepare(b"p", b"SELECT 3").status == ExecStatus.COMMAND_OK
+    assert value(sessions[0], "EXECUTE p") == 3

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import gc
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pgguard.sql import definitions, effects, session_effects
 from pgguard.sql.parse import LIMIT, Unparsed, parse
 from pgguard.sql.scopes import Node, Survey, survey
 from pgguard.sql.statement import Facts, Name, Part
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _FIRST_WORD: Final = re.compile(rb"[ \t\n\r\f\v]*([A-Z_]+)(?![A-Za-z0-9_$\x80-\xff])")
 _PLANNED: Final = {
@@ -114,7 +117,7 @@ def _read(text: bytes, limit: int, *, columns: bool) -> Facts:
     if len(tree) > MOST_STATEMENTS:
         parts.append(Part("opaque", obstacle=f"it is more than {MOST_STATEMENTS} statements"))
         left = list(session_effects.UNREAD)
-    facts.session = tuple(left if len(tree) == 1 else session_effects.among_others(left))
+    facts.session = tuple(left if len(tree) == 1 else _among_others(left))
     # What SET and set_config say lies in their literals.
     facts.by_value = facts.by_value or any(e.kind in session_effects.BY_VALUE for e in left)
     facts.parts, facts.created, facts.armed = tuple(parts), tuple(created), tuple(armed)
@@ -124,6 +127,16 @@ def _read(text: bytes, limit: int, *, columns: bool) -> Facts:
     roles += ["" for e in left if e.kind in _ROLES and not roles]
     facts.roles = tuple(dict.fromkeys(roles))
     return facts
+
+
+def _among_others(left: Iterable[session_effects.Effect]) -> list[session_effects.Effect]:
+    """The effects of a text of several statements: it does more than to make a setting, and nobody
+    may run it again for that."""
+    kinds = session_effects.Kind
+    return [
+        effect._replace(kind=kinds.SET_UNKNOWN) if effect.kind is kinds.SET else effect
+        for effect in left
+    ]
 
 
 def _is_replication(text: bytes) -> bool:
