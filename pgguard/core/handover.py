@@ -125,6 +125,7 @@ def check(session: SharedSession, server: SharedServer) -> None:
         # Back under names that others cannot mean, and made again when they are needed.
         texts += [upkeep.deallocate(name) for name in server.stand.cleared()]
         session.names.bare = False
+    server.stand.asked = len(server.stand)
     judge = session.judge
     dotted = session.dotted | server.dotted | (judge.dotted if judge is not None else frozenset())
     server.write(server.run(upkeep.query([*texts, upkeep.check(dotted)])))
@@ -143,10 +144,16 @@ def checked(session: SharedSession, server: SharedServer, now: float) -> None:
     }
     for reason in found:
         session.pin(reason, "found by a check")
+    prepared = int(server.row[-2] or b"0")
+    if prepared != server.stand.asked:
+        # Code has run DEALLOCATE: nobody knows of which, and they were not its session's alone.
+        server.doubt = server.doubt or "prepared statements are gone"
+        if not prepared:
+            session.names.forget()
     if session.unverified:
         # What was sent behind the check may have done what the check has not found.
         return
-    unsure, settings, schema, dotted = server.row[_COLUMNS:]
+    unsure, settings, schema, _, dotted = server.row[_COLUMNS:]
     _learn_marks(session, server, set(_read(dotted)), temporary=schema == b"t")
     kept = _learn_settings(session, server, (unsure or b"").decode(), _read(settings, dotted))
     for reason in CHECKED - found - kept:

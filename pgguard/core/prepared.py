@@ -149,7 +149,16 @@ class Stand:
     `changes` are in the order of the messages that were sent.
     """
 
-    __slots__ = ("_boundary", "_done", "_names", "awaited", "changes", "targets", "unnamed")
+    __slots__ = (
+        "_boundary",
+        "_done",
+        "_names",
+        "asked",
+        "awaited",
+        "changes",
+        "targets",
+        "unnamed",
+    )
 
     def __init__(self) -> None:
         self._names: dict[bytes, Prepared] = {}
@@ -162,6 +171,8 @@ class Stand:
         """Changes that are over, and those that were sent before the newest batch began."""
         self.awaited: int | None = None
         """How many must be over before the session says more."""
+        self.asked = 0
+        """How many stood here when Postgres was asked for their number."""
         self.unnamed: Prepared | None = None
         """The unnamed statement, whosever it is."""
 

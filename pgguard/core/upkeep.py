@@ -60,11 +60,13 @@ _CHECK: Final = (
    WHERE source OPERATOR(pg_catalog.=) 'session' AND context OPERATOR(pg_catalog.=) 'user'""")
     + b""",
  pg_catalog.pg_my_temp_schema() OPERATOR(pg_catalog.<>) 0::pg_catalog.oid,
+ (SELECT pg_catalog.count(*) FROM pg_catalog.pg_prepared_statements WHERE NOT from_sql),
  """
 )
 """One row: advisory locks, channels, SQL-level statements, cursors WITH HOLD, temporary objects,
 the role, settings made in the session that it may not be able to make again, those that it may
-with their values, whether there is a schema for temporary objects (T23); then `_DOTTED`."""
+with their values, whether there is a schema for temporary objects (T23), statements prepared by
+the protocol; then `_DOTTED`."""
 
 _DOTTED: Final = _spelled(
     b"SELECT pg_catalog.json_object_agg(n, pg_catalog.current_setting(n, true))"
@@ -93,7 +95,7 @@ COLUMNS: Final = (
 )
 """What the first columns of a check are evidence of, unless they are 0, none, empty or NULL."""
 
-CHECKED: Final = len(COLUMNS) + 4
+CHECKED: Final = len(COLUMNS) + 5
 """Columns of a check."""
 
 

@@ -8,7 +8,7 @@ from shared import Shared
 from pgguard.core import handover, upkeep
 from pgguard.core.pins import Reason
 
-CLEAN = [b"0", b"0", b"0", b"0", b"0", b"none", b"", None, None, b"f", None]
+CLEAN = [b"0", b"0", b"0", b"0", b"0", b"none", b"", None, None, b"f", b"0", None]
 
 
 def digits(text: bytes) -> bytes:
@@ -98,7 +98,7 @@ def test_a_check_learns_what_code_has_made_of_the_settings() -> None:
     session.unverified = False
     settings = b'{"application_name": "a.py", "lock_timeout": "7", "transaction_read_only": "on"}'
     dotted = b'{"app.a": "it\'s", "app.b": ""}'
-    server.row = [*CLEAN[:7], b"log_duration", digits(settings), b"t", digits(dotted)]
+    server.row = [*CLEAN[:7], b"log_duration", digits(settings), b"t", b"0", digits(dotted)]
     handover.checked(session, server, 2.0)
     assert session.tracked.settings == {
         "log_duration": b"SET log_duration = on",
@@ -153,3 +153,23 @@ def test_a_check_without_an_answer_makes_the_server_doubtful() -> None:
     server.row = []
     handover.checked(session, server, 2.0)
     assert server.doubt
+
+
+@pytest.mark.parametrize(("left", "forgotten"), [(b"0", True), (b"1", False)])
+def test_code_that_takes_prepared_statements_away_spoils_the_server(
+    left: bytes, *, forgotten: bool
+) -> None:
+    shared = Shared()
+    session = shared.session()
+    server = session.shared
+    for name in ("one", "two"):
+        shared.says(session, f'Parse "{name}" "SELECT 1"', "Sync")
+        shared.says(server, "ParseComplete", "ParameterDescription", "NoData", "ReadyForQuery I")
+    handover.check(session, server)
+    server.row = [*CLEAN[:-2], b"2", None]
+    handover.checked(session, server, 2.0)
+    assert not server.doubt
+    server.row = [*CLEAN[:-2], left, None]
+    handover.checked(session, server, 2.0)
+    assert server.doubt
+    assert (session.names.get(b"one") is None) is forgotten

@@ -351,7 +351,7 @@ def test_a_check_says_nothing_of_what_was_sent_behind_it() -> None:
     shared.says(session, 'Query "LISTEN a"')
     shared.says(
         server,
-        'DataRow "0" "0" "0" "0" "0" "none" "" NULL NULL "f" NULL',
+        'DataRow "0" "0" "0" "0" "0" "none" "" NULL NULL "f" "0" NULL',
         'CommandComplete "SELECT 1"',
     )
     shared.says(server, "ReadyForQuery I")

@@ -185,7 +185,7 @@ def test_a_pinned_session_keeps_its_server_and_the_other_is_refused_in_words() -
     shared.says(b, SELECT)
     check = shared.heard(a.shared)[-1]
     assert "pg_listening_channels" in check
-    row = 'DataRow "0" "1" "0" "0" "0" "none" "" NULL NULL "f" NULL'
+    row = 'DataRow "0" "1" "0" "0" "0" "none" "" NULL NULL "f" "0" NULL'
     shared.says(a.shared, row, 'CommandComplete "SELECT 1"', "ReadyForQuery I")
     assert shared.heard(a) == ['CommandComplete "LISTEN"', "ReadyForQuery I"]
     assert b.state is SessionState.WAITING
@@ -205,7 +205,7 @@ def test_what_a_check_finds_to_be_nothing_pins_no_more() -> None:
     shared.done(server, "DO")
     b = shared.session()
     shared.says(b, SELECT)
-    row = 'DataRow "0" "0" "0" "0" "0" "none" "" NULL NULL "f" NULL'
+    row = 'DataRow "0" "0" "0" "0" "0" "none" "" NULL NULL "f" "0" NULL'
     shared.says(server, row, 'CommandComplete "SELECT 1"', "ReadyForQuery I")
     assert b.shared is server
     shared.world.end()

@@ -65,11 +65,12 @@ def test_the_reset_leaves_nothing_but_prepared_statements(postgres) -> None:
         assert before[5:8] == ("pg_monitor", "role", None)
         assert read(before[8]) == {"lock_timeout": "3000"}
         assert before[9] is True
-        assert read(before[10]) == {"app.tenant": "a"}
+        assert before[10] == 0
+        assert read(before[11]) == {"app.tenant": "a"}
         connection.execute(upkeep.RESET)
         after = connection.execute(check).fetchone()
         assert after is not None
-        assert after[:-1] == (0, 0, 1, 0, 0, "none", "", None, None, True)
+        assert after[:-1] == (0, 0, 1, 0, 0, "none", "", None, None, True, 0)
         assert read(after[-1]) == {"app.tenant": ""}
 
 

@@ -13,7 +13,7 @@ from pgguard.sql.sources import Source
 from pgguard.tenancy.catalogue import Catalogue, Function, Table
 
 UNKNOWN = "INSERT INTO late VALUES (1)"
-CLEAN = 'DataRow "0" "0" "0" "0" "0" "none" "" NULL NULL "f" NULL'
+CLEAN = 'DataRow "0" "0" "0" "0" "0" "none" "" NULL NULL "f" "0" NULL'
 LATER = Catalogue(
     tables=KNOWN.tables | {("public", "late"): Table("public", "late")},
     functions=KNOWN.functions

@@ -248,3 +248,17 @@ def test_a_new_table_lets_its_session_go_without_a_question(guard: RunningGuard)
     a.execute("INSERT INTO made DEFAULT VALUES")
     assert guard.ask(lambda it: it.hub.counters.pinned_transactions) == {}
     a.close()
+
+
+def test_code_that_deallocates_takes_nothing_of_others_away(postgres: EmbeddedPostgres) -> None:
+    guard = RunningGuard(settings_for(postgres.url, limits__connection_limit=1)).start()
+    other, owner = guard.connect("names"), guard.connect("names")
+    for session in (other, owner):
+        assert session.execute("SELECT 7", prepare=True).fetchall() == [(7,)]
+    owner.execute("DO $$ BEGIN EXECUTE 'DEALLOCATE ALL'; END $$")
+    assert other.execute("SELECT 7", prepare=True).fetchall() == [(7,)]
+    with pytest.raises(psycopg.errors.InvalidSqlStatementName):
+        owner.execute("SELECT 7", prepare=True)
+    for session in (other, owner):
+        session.close()
+    guard.close()

@@ -10,15 +10,20 @@ Sync and Flush say nothing.
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass, field
 
-from pgguard.core import loginevents
+from pgguard.core import loginevents, upkeep
 from pgguard.wire.scan import message
 
+CODE = "DO $$ BEGIN SET lock_timeout = 9;END $$"
+"""Code whose effect nobody knows who has not run it."""
 STARTUP = {"lock_timeout": "0", "statement_timeout": "0"}
 
 _SET = re.compile(r"SET (LOCAL )?(\w+(?:\.\w+)?) (?:=|TO) '?([^']*)'?$")
+_MADE = re.compile(r"SELECT pg_catalog\.set_config\('(\w+)', '([^']*)', false\)$")
+_COMMENT = re.compile(r" *--[^\n]*\n?")
 
 
 class Failure(Exception):
@@ -118,7 +123,7 @@ class ModelServer:
         self.statements.pop("", None)
         self.portals.pop("", None)
         try:
-            for part in text.split("; "):
+            for part in _COMMENT.sub("", text).split("; "):
                 if self._run(part, [], describe=True):
                     self._copying, self._copied = "simple", 0
                     return
@@ -137,7 +142,7 @@ class ModelServer:
             raise Failure("42601", 'syntax error at or near "FROM"')
         if name in self.statements and name:
             raise Failure("42P05", f'prepared statement "{name}" already exists')
-        self.statements[name] = text
+        self.statements[name] = _COMMENT.sub("", text)
         self._say("1")
 
     def _statement(self, name: str) -> str:
@@ -282,15 +287,21 @@ class ModelServer:
             return [(b"",)]
         if text == "SELECT pg_listening_channels()":
             return [(channel.encode(),) for channel in sorted(self.state.listening)]
+        if found := _MADE.match(text):
+            self._set(found[1], found[2], local=False)
+            return [(found[2].encode(),)]
         if text.startswith("SELECT\n"):
             return [self._looked_at()]
         return None
 
     def _looked_at(self) -> tuple[bytes | None, ...]:
-        changed = [n for n, v in self.state.settings.items() if v != self.startup[n]]
+        changed = {n: v for n, v in self.state.settings.items() if v != self.startup[n]}
         counts = (self.locks, len(self.state.listening), len(self.sql_prepared), 0, 0)
-        texts: tuple[bytes | None, ...] = (" ".join(changed).encode() or None, b"none", b"")
-        return *(b"%d" % count for count in counts), *texts
+        made = json.dumps(changed).encode().hex().encode() if changed else None
+        prepared = len(self.statements.keys() - {""})
+        row = *(b"%d" % count for count in counts), b"none", b"", None, made, b"f"
+        assert len(row) + 2 == upkeep.CHECKED
+        return *row, b"%d" % prepared, None
 
     def _do(self, text: str) -> str:
         """Carry out a statement without rows. Returns its tag."""
@@ -305,6 +316,8 @@ class ModelServer:
             self._set(name, self.startup[name], local=False)
         elif word in ("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE"):
             return self._transaction(text)
+        elif text == CODE:
+            self._set("lock_timeout", "9", local=False)
         elif word == "LISTEN":
             self.state.listening.add(text.split()[1])
         elif word == "UNLISTEN":
