@@ -36,6 +36,7 @@ async def connected(
         "database": address.database,
         "application_name": name,
         "client_encoding": "UTF8",
+        "standard_conforming_strings": "on",
     }
     try:
         async with asyncio.timeout(seconds):

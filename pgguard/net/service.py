@@ -244,6 +244,7 @@ class Services:
                 "database": database,
                 "application_name": name or self._application_name,
                 "client_encoding": "UTF8",
+                "standard_conforming_strings": "on",
             }
             await self._make_room()
             # From here on it may be in somebody's way.

@@ -22,12 +22,14 @@ from pgguard.errors import ServerUnavailable
 from pgguard.tenancy.model import (
     CATALOGUE_QUERIES,
     NEWEST_ROW_QUERY,
-    NO_WAITING,
     Model,
     catalogue_from_rows,
+    undisturbed,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pgguard.core.hub import Hub
     from pgguard.net.service import Rows, Services
     from pgguard.tenancy.model import Catalogue, TenancySettings
@@ -92,6 +94,20 @@ async def watch_locks(hub: Hub, services: Services, database: str) -> None:
             server.blockers = (server.started, blockers)
 
 
+def _locked(
+    rows: dict[str, Rows],
+) -> Iterator[tuple[list[str | None], tuple[str | None, ...], slice, bool]]:
+    """Rows with texts that cannot be read while somebody has a table for himself: the row, what
+    tells it from others, where its texts are, and whether they could not be read."""
+    for row in rows["definitions"]:
+        yield row, ("view", row[0]), slice(1, 2), row[1] is None
+    for row in rows["columns"]:
+        if row[5] == "t":
+            yield row, ("column", row[0], row[6]), slice(4, 5), row[4] is None
+    for row in rows["row_policies"]:
+        yield row, ("policy", *row[:2]), slice(5, 7), row[7] == "t"
+
+
 @dataclass(slots=True)
 class _Watched:
     wanted: bool = True
@@ -104,15 +120,20 @@ class _Watched:
     looked_at: float = 0.0
     newest: Rows | None = None
     failed: bool = False
-    views: dict[str | None, str | None] = field(default_factory=dict)
-    """The newest definition of each view that could be read, by OID."""
+    texts: dict[tuple[str | None, ...], tuple[str | None, ...]] = field(default_factory=dict)
+    """What could be read last of the views, generated columns and policies that there are."""
 
-    def know(self, definitions: Rows) -> bool:
-        """Those that could not be read just now are as they were. Returns whether all are known."""
-        for row in definitions:
-            row[1] = row[1] or self.views.get(row[0])
-        self.views = {oid: text for oid, text in definitions if text}
-        return len(self.views) == len(definitions)
+    def know(self, rows: dict[str, Rows]) -> bool:
+        """What could not be read just now is as it was. Returns whether all is known."""
+        before, self.texts, known = self.texts, {}, True
+        for row, key, at, locked in _locked(rows):
+            if locked and key in before:
+                row[at] = before[key]
+            if locked and key not in before:
+                known = False
+            else:
+                self.texts[key] = tuple(row[at])
+        return known
 
 
 class Catalogues:
@@ -198,7 +219,7 @@ class Catalogues:
         elif moved and now - watched.looked_at >= EVERY and self._is_used(database):
             watched.looked_at = now
             try:
-                (newest,) = await self._services.query(database, NEWEST_ROW_QUERY)
+                (newest,) = await self._services.query(database, undisturbed(NEWEST_ROW_QUERY))
             except ServerUnavailable as error:
                 log.debug("catalogue of %r not looked at: %s", database, error)
                 return
@@ -215,8 +236,8 @@ class Catalogues:
         try:
             rows = await self._services.query(
                 database,
-                NEWEST_ROW_QUERY,
-                *(NO_WAITING.get(name, "") + CATALOGUE_QUERIES[name] for name in names),
+                undisturbed(NEWEST_ROW_QUERY),
+                *(undisturbed(CATALOGUE_QUERIES[name], name) for name in names),
             )
         except ServerUnavailable as error:
             if error.fields.get("C") == NO_SUCH_DATABASE:
@@ -234,7 +255,7 @@ class Catalogues:
         gate = self._hub.gate
         named = dict(zip(names, rows[1:], strict=True))
         try:
-            if not watched.know(named["definitions"]):
+            if not watched.know(named):
                 watched.wanted = True
             # With thousands of tables this takes long enough for every session to notice.
             made = await asyncio.to_thread(_made, named, gate.judge(database).settings)

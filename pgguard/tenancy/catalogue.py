@@ -16,6 +16,7 @@ from pgguard.sql import sources
 from pgguard.tenancy.calls import CALL_QUERIES, RUNS_TEXT
 from pgguard.tenancy.rowpolicies import (
     CHANGES,
+    LOCKED,
     SECURITY_QUERIES,
     Roles,
     RowPolicy,
@@ -46,11 +47,15 @@ WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm', 'S') AND {_OURS}""",
     "columns": f"""
 SELECT a.attrelid, a.attname, COALESCE(bb.typname, b.typname, t.typname),
        a.attnotnull,
-       CASE WHEN a.atthasdef THEN pg_catalog.pg_get_expr(
-         d.adbin,
-         CASE WHEN pg_catalog.to_jsonb(a) ->> 'attgenerated' <> '' THEN d.adrelid ELSE 0 END) END,
-       CASE WHEN a.atthasdef THEN pg_catalog.to_jsonb(a) ->> 'attgenerated' <> '' END, a.attnum
+       CASE WHEN NOT a.atthasdef THEN NULL
+            WHEN g.generated OPERATOR(pg_catalog.=) '' THEN pg_catalog.pg_get_expr(d.adbin, 0)
+            WHEN a.attrelid OPERATOR(pg_catalog.=) ANY ({LOCKED}) THEN NULL
+            ELSE pg_catalog.pg_get_expr(d.adbin, d.adrelid) END,
+       CASE WHEN a.atthasdef THEN g.generated OPERATOR(pg_catalog.<>) '' END, a.attnum
 FROM pg_catalog.pg_attribute a
+CROSS JOIN LATERAL (
+  SELECT COALESCE(pg_catalog.to_jsonb(a) OPERATOR(pg_catalog.->>) 'attgenerated', '')
+) AS g(generated)
 JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
@@ -96,11 +101,11 @@ SELECT c.oid,
        CASE WHEN NOT EXISTS (
          SELECT FROM pg_catalog.pg_rewrite r
          JOIN pg_catalog.pg_depend d
-           ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = r.oid
+           ON d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_rewrite'::pg_catalog.regclass
+             AND d.objid = r.oid
          WHERE r.ev_class = c.oid
-           AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
-           AND d.refobjid = ANY (ARRAY(SELECT l.relation FROM pg_catalog.pg_locks l
-                                       WHERE l.mode = 'AccessExclusiveLock'))
+           AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass
+           AND d.refobjid OPERATOR(pg_catalog.=) ANY ({LOCKED})
        ) THEN pg_catalog.pg_get_viewdef(c.oid) END
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('v', 'm') AND {_OURS}""",
@@ -141,10 +146,22 @@ GROUP BY 1""",
 }
 """What `catalogue_from_rows` wants, by name. Valid for Postgres 11 and later."""
 
-NO_WAITING: Final = {"definitions": "SET LOCAL lock_timeout = 50; "}
-"""In front of those queries that keep the locks they have while they wait for another one: whoever
-has that one may be about to want theirs, and Postgres would end either in a deadlock. A view with a
-table that somebody has for himself has no definition meanwhile."""
+_AHEAD: Final = (
+    "SET LOCAL transaction_isolation = 'read committed'; SET LOCAL lock_timeout = 50; "
+    "SET LOCAL statement_timeout = 10000; "
+)
+_BY_PATH: Final = frozenset({"database", "columns", "definitions", "row_policies"})
+"""Queries in whose answers names are written as the role's own search_path has it."""
+
+
+def undisturbed(query: str, name: str = "") -> str:
+    """A query as the service connection sends it, whatever the role or the database have set.
+
+    It waits for no lock while it keeps others: whoever has that one may be about to want ours, and
+    Postgres would end either in a deadlock. No operator or type of the user's is taken for one of
+    Postgres's, but in the few queries by path, where those that could be are written out."""
+    return _AHEAD + ("" if name in _BY_PATH else "SET LOCAL search_path = pg_catalog; ") + query
+
 
 _PERMANENT: Final = "NOT IN (SELECT t.oid FROM pg_catalog.pg_class t WHERE t.relpersistence = 't')"
 _WATCHED: Final = {

@@ -23,12 +23,12 @@ from pgguard.tenancy import rowsecurity
 from pgguard.tenancy.catalogue import (
     CATALOGUE_QUERIES,
     NEWEST_ROW_QUERY,
-    NO_WAITING,
     Catalogue,
     ForeignKey,
     Table,
     TableName,
     catalogue_from_rows,
+    undisturbed,
 )
 
 if TYPE_CHECKING:
@@ -42,13 +42,13 @@ Composite = tuple[ForeignKey, tuple[str, ...], tuple[str, ...]]
 __all__ = [
     "CATALOGUE_QUERIES",
     "NEWEST_ROW_QUERY",
-    "NO_WAITING",
     "Ambiguity",
     "Catalogue",
     "Model",
     "Role",
     "TenancySettings",
     "catalogue_from_rows",
+    "undisturbed",
 ]
 
 

@@ -14,6 +14,15 @@ if TYPE_CHECKING:
 
     from pgguard.tenancy.catalogue import Table
 
+LOCKED: Final = """ARRAY(
+  SELECT l.relation FROM pg_catalog.pg_locks l
+  WHERE l.relation IS NOT NULL AND l.mode OPERATOR(pg_catalog.=) 'AccessExclusiveLock')"""
+"""Relations that somebody has, or wants, for himself: to print what names them waits for him."""
+
+_OID: Final = "'pg_catalog.%s'::pg_catalog.regclass::pg_catalog.oid"
+
+# Only names of ours are put into these texts.
+# ruff: noqa: S608
 SECURITY_QUERIES: Final[dict[str, str]] = {
     "user": "SELECT current_user",
     "security": """
@@ -24,14 +33,24 @@ SELECT c.oid, pg_catalog.pg_get_userbyid(c.relowner), c.relrowsecurity, c.relfor
                  'security_invoker=1'))
 FROM pg_catalog.pg_class c
 WHERE c.oid >= 16384::oid AND c.relkind IN ('r', 'p', 'f', 'v', 'm')""",
-    "row_policies": """
+    "row_policies": f"""
 SELECT y.polrelid, y.polname, y.polcmd, y.polpermissive,
-       (SELECT pg_catalog.string_agg(pg_catalog.pg_get_userbyid(r.oid)::text, E'\\t'
+       (SELECT pg_catalog.string_agg(pg_catalog.pg_get_userbyid(r.oid)::text, pg_catalog.chr(9)
                                   ORDER BY pg_catalog.pg_get_userbyid(r.oid))
-        FROM pg_catalog.unnest(y.polroles) AS r(oid) WHERE r.oid <> 0::oid),
-       pg_catalog.pg_get_expr(y.polqual, y.polrelid),
-       pg_catalog.pg_get_expr(y.polwithcheck, y.polrelid)
+        FROM pg_catalog.unnest(y.polroles) AS r(oid)
+        WHERE r.oid OPERATOR(pg_catalog.<>) 0::pg_catalog.oid),
+       CASE WHEN NOT s.locked THEN pg_catalog.pg_get_expr(y.polqual, y.polrelid) END,
+       CASE WHEN NOT s.locked THEN pg_catalog.pg_get_expr(y.polwithcheck, y.polrelid) END,
+       s.locked
 FROM pg_catalog.pg_policy y
+CROSS JOIN LATERAL (
+  SELECT EXISTS (
+    SELECT FROM pg_catalog.pg_depend d
+    WHERE d.classid OPERATOR(pg_catalog.=) {_OID % "pg_policy"}
+      AND d.objid OPERATOR(pg_catalog.=) y.oid
+      AND d.refclassid OPERATOR(pg_catalog.=) {_OID % "pg_class"}
+      AND d.refobjid OPERATOR(pg_catalog.=) ANY ({LOCKED}))
+) AS s(locked)
 ORDER BY y.polrelid, y.polname""",
     "roles": """
 SELECT r.rolname, r.rolsuper, r.rolbypassrls FROM pg_catalog.pg_roles r
@@ -150,7 +169,7 @@ def add_security(
             table = tables[oid]
             table.owner, table.secured = owner, secured == "t"
             table.forced, table.invoker = forced == "t", invoker == "t"
-    for oid, name, command, permissive, roles, using, check in policies:
+    for oid, name, command, permissive, roles, using, check, _ in policies:
         if oid in tables:
             named = tuple(roles.split("\t")) if roles else ()
             policy = RowPolicy(name, command, permissive == "t", named, using, check)

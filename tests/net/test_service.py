@@ -208,6 +208,7 @@ async def test_our_name_is_told_to_postgres() -> None:
         _, services = scripted(server)
         assert await services.query("db", "SELECT 1") == [[["x", None]]]
         assert b"application_name\0pgguard/test\0client_encoding\0UTF8\0" in server.heard[0]
+        assert b"standard_conforming_strings\0on\0" in server.heard[0]
         await services.stop()
 
 

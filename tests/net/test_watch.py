@@ -20,6 +20,7 @@ from pgguard.tenancy.model import (
     NEWEST_ROW_QUERY,
     Catalogue,
     catalogue_from_rows,
+    undisturbed,
 )
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ async def test_a_changed_newest_row_makes_it_be_read_again(
 
     await run_until(catalogues.run(), traffic)
     assert services.readings() == ["shop"]
-    assert services.asked[1] == ("shop", NEWEST_ROW_QUERY)
+    assert services.asked[1] == ("shop", undisturbed(NEWEST_ROW_QUERY))
     services.newest = [["2"]]
     await run_until(catalogues.run(), lambda: traffic() and len(services.readings()) == 2)
     world.end()
@@ -229,11 +230,32 @@ async def test_a_view_that_cannot_be_read_now_is_as_it_was() -> None:
     services.views = [["1", None], ["2", "SELECT 2"]]
     await catalogues.read("shop")
     assert not watched.wanted
-    assert watched.views == {"1": "SELECT 1", "2": "SELECT 2"}
+    assert watched.texts == {("view", "1"): ("SELECT 1",), ("view", "2"): ("SELECT 2",)}
     services.views = [["2", None]]
     await catalogues.read("shop")
-    assert watched.views == {"2": "SELECT 2"}
+    assert watched.texts == {("view", "2"): ("SELECT 2",)}
     world.end()
+
+
+def test_generated_columns_and_policies_that_cannot_be_read_now_are_as_they_were() -> None:
+    def rows(column: str | None, using: str | None, locked: str) -> dict[str, Rows]:
+        return {
+            "definitions": [],
+            "columns": [
+                ["1", "a", "int4", "f", None, None, "1"],
+                ["1", "b", "int4", "f", column, "t", "2"],
+            ],
+            "row_policies": [["1", "p", "*", "t", None, using, None, locked]],
+        }
+
+    watched = watch._Watched()
+    assert not watched.know(rows(None, None, "t")), "nobody knows them yet"
+    assert watched.know(rows("(a + 1)", "(a > 1)", "f"))
+    held = rows(None, None, "t")
+    assert watched.know(held)
+    assert held["columns"][0][4] is None
+    assert held["columns"][1][4] == "(a + 1)"
+    assert held["row_policies"][0][5:7] == ["(a > 1)", None]
 
 
 async def test_a_lock_that_somebody_has_is_no_trouble(caplog: pytest.LogCaptureFixture) -> None:

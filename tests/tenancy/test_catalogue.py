@@ -11,12 +11,12 @@ from schemas import read_catalogue, text_rows
 from pgguard.tenancy.catalogue import (
     CATALOGUE_QUERIES,
     NEWEST_ROW_QUERY,
-    NO_WAITING,
     Catalogue,
     Column,
     ForeignKey,
     Key,
     catalogue_from_rows,
+    undisturbed,
 )
 
 if TYPE_CHECKING:
@@ -222,12 +222,52 @@ def test_nobody_who_has_a_table_for_himself_meets_the_reading_of_views(two_views
         assert read_catalogue(reader).tables["public", "of_b"].definition
 
 
-def test_where_locks_are_kept_no_lock_is_waited_for(two_views: str) -> None:
+def test_no_lock_is_waited_for_and_nothing_is_left_set(two_views: str) -> None:
     with psycopg.connect(two_views) as owner, psycopg.connect(two_views) as reader:
         owner.execute("LOCK TABLE b IN ACCESS EXCLUSIVE MODE")
-        (query,) = (NO_WAITING[name] for name in NO_WAITING if name in CATALOGUE_QUERIES)
         reader.autocommit = True
-        with pytest.raises(psycopg.errors.LockNotAvailable):
-            reader.execute((query + "SELECT pg_get_viewdef('of_b')").encode())
-        row = reader.execute("SHOW lock_timeout").fetchone()
-        assert row == ("0",)
+        for name in ("", "definitions"):
+            with pytest.raises(psycopg.errors.LockNotAvailable):
+                reader.execute(undisturbed("SELECT pg_get_viewdef('public.of_b')", name).encode())
+        for name, value in (("lock_timeout", "0"), ("search_path", '"$user", public')):
+            assert reader.execute(f"SHOW {name}".encode()).fetchone() == (value,)
+
+
+def test_operators_of_the_user_have_no_say(two_views: str) -> None:
+    with psycopg.connect(two_views, autocommit=True) as connection:
+        connection.execute(
+            "CREATE FUNCTION and_not(int2, int4) RETURNS int4 LANGUAGE plpgsql"
+            " AS $$ BEGIN RAISE 'called'; END $$;"
+            "CREATE OPERATOR & (FUNCTION = and_not, LEFTARG = int2, RIGHTARG = int4);"
+            "CREATE TRIGGER t BEFORE UPDATE ON a FOR EACH ROW"
+            " EXECUTE FUNCTION suppress_redundant_updates_trigger()"
+        )
+        for name, query in CATALOGUE_QUERIES.items():
+            connection.execute(undisturbed(query, name).encode())
+
+
+def test_nobody_who_has_a_table_for_himself_meets_the_reading_of_its_columns_and_policies(
+    two_views: str,
+) -> None:
+    with psycopg.connect(two_views) as owner, psycopg.connect(two_views) as reader:
+        owner.execute("ALTER TABLE a ADD twice int GENERATED ALWAYS AS (id * 2) STORED")
+        owner.execute("CREATE POLICY own ON a USING (id = 1)")
+        owner.execute("CREATE POLICY other ON a USING (EXISTS (SELECT FROM b WHERE b.id = a.id))")
+        owner.execute("CREATE TABLE c (id int)")
+        owner.execute("CREATE POLICY mine ON c USING (id = 1)")
+        owner.commit()
+        reader.execute("SET lock_timeout = '5s'")
+        found = {}
+        for table in ("a", "b", "c"):
+            owner.execute(f"TRUNCATE {table}".encode())
+            catalogue = read_catalogue(reader)
+            owner.rollback()
+            reader.rollback()
+            reader.execute("SET lock_timeout = '5s'")
+            twice = catalogue.tables["public", "a"].column("twice")
+            assert twice is not None
+            assert twice.generated
+            policies = catalogue.tables["public", "a"].row_policies
+            found[table] = [bool(twice.default), *(bool(p.using) for p in policies)]
+        # The column, the policy on b, that on the table alone.
+        assert found == {"a": [False] * 3, "b": [True, False, True], "c": [True] * 3}
