@@ -45,6 +45,8 @@ PIDS_LIMIT = 10_000
 NAME_LIMIT = 63
 """Bytes of an application_name that Postgres keeps (NAMEDATALEN - 1)."""
 
+_LIVING = (ServerState.LINKED, ServerState.IDLE)
+
 _NOT_RESTORED = "pgguard: the settings of this session could not be made again"
 _NOT_RESTORED_HINT = "The log of Postgres says which of them it refused."
 _CANCELED = "canceling statement due to user request"
@@ -112,6 +114,12 @@ class Sharing:
         let in without one a moment ago, is let in by Postgres or not at all (T3).
         """
         if not session.pool.known or session.relay is not None or loginevents.may_fire(session):
+            return False
+        if not any(
+            server.database == session.database and server.state in _LIVING
+            for server in self._hub.servers
+        ):
+            # While somebody is connected to a database it can be neither dropped nor renamed.
             return False
         # What Postgres makes of other names is not known here.
         if not session.named.isascii() or len(session.named) > NAME_LIMIT:

@@ -206,6 +206,9 @@ def of_statement(kind: str, body: Node, part: Part) -> Iterator[Effect]:
         yield from reader(body)
     elif kind.startswith(("AlterRole", "CreateRole", "DropRole", "AlterDatabaseSet", "GrantRole")):
         yield Effect(Kind.ROLES)
+    elif kind == "GrantStmt" and body.get("objtype") == "OBJECT_DATABASE":
+        # Of CONNECT.
+        yield Effect(Kind.ROLES)
     elif kind == "DoStmt":
         yield from _do(body)
     elif runs_code(kind, body):

@@ -243,3 +243,36 @@ def test_no_statement_harms_the_process(guard: RunningGuard) -> None:
                 session.execute("ROLLBACK")
         assert session.execute("SELECT 1").fetchone() == (1,)
     until(lambda: settled(guard), "the verdicts")
+
+
+# T3, T26
+
+
+@pytest.mark.parametrize(
+    "gone",
+    [
+        "DROP DATABASE {}",
+        "ALTER DATABASE {} RENAME TO {}_old",
+        "ALTER DATABASE {} ALLOW_CONNECTIONS false",
+        "REVOKE CONNECT ON DATABASE {} FROM PUBLIC",
+    ],
+)
+def test_who_may_connect_no_more_is_told_so_at_the_login(
+    start_guard: Callable[..., RunningGuard], database: Any, gone: str
+) -> None:
+    guard = start_guard(database.url)
+    name, role = f"gone_{database.name}", f"plain_{database.name}"
+    with guard.connect("admin", database="postgres") as admin:
+        admin.execute(f"CREATE DATABASE {name}")
+        admin.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'plain'")
+        try:
+            for _ in range(2):
+                with guard.connect("a", database=name, user=role, password="plain") as session:
+                    session.execute("SELECT 1")
+            admin.execute(gone.format(name, name))
+            with pytest.raises(psycopg.OperationalError, match=name):
+                guard.connect("a", database=name, user=role, password="plain")
+        finally:
+            for left in (name, f"{name}_old"):
+                admin.execute(f"DROP DATABASE IF EXISTS {left} WITH (FORCE)")
+            admin.execute(f"DROP ROLE {role}")

@@ -78,6 +78,8 @@ REST = {
     "PREPARE TRANSACTION 'x'": [("commit", "")],
     "COMMIT PREPARED 'x'": [],
     "LISTEN a": [("listen", "a")],
+    "REVOKE CONNECT ON DATABASE a FROM PUBLIC": [("roles", "")],
+    "GRANT SELECT ON a TO b": [],
     "UNLISTEN a": [("unlisten", "a")],
     "UNLISTEN *": [("unlisten all", "")],
     "NOTIFY a": [("notify", "a")],
