@@ -55,6 +55,8 @@ def take_over(session: SharedSession, server: SharedServer, *, own: bool = False
         return own and loginevents.ask(session, server)
     reset = before is not None and before.client is not session.client
     if reset:
+        # If that fails it says nothing of this session, which then tries as often as before.
+        session.links_failed -= 1
         server.write(server.run(upkeep.query([upkeep.RESET])))
         server.settings, server.application_name = {}, server.begun_as
         server.sequences_of = None
@@ -63,7 +65,7 @@ def take_over(session: SharedSession, server: SharedServer, *, own: bool = False
         texts.append(upkeep.SEQUENCES)
         server.sequences_of = None
     marks = session.dotted - server.dotted - set(session.tracked.settings)
-    texts += [upkeep.mark(name) for name in sorted(marks)]
+    texts += [upkeep.mark(name) for name in sorted(marks - {upkeep.TEMPORARY})]
     server.dotted |= session.dotted
     behind: list[bytes] = []
     named = server.begun_as if APPLICATION_NAME in server.settings else server.application_name
@@ -73,6 +75,8 @@ def take_over(session: SharedSession, server: SharedServer, *, own: bool = False
     queries = upkeep.exchange(
         session.tracked, server.settings, server.parameters, before=texts, behind=behind
     )
+    if upkeep.TEMPORARY in marks:
+        queries.insert(0, [upkeep.SCHEMA])
     server.application_name = session.named
     server.settings = dict(session.tracked.settings)
     server.last_session = session

@@ -79,6 +79,14 @@ TEMPORARY: Final = "pg_temp."
 """Stands among the settings with a dot for the schema of temporary objects: no reset removes it
 either (T24)."""
 
+SCHEMA: Final = (
+    b"SET LOCAL search_path = pg_temp; "
+    b"SELECT CASE WHEN pg_catalog.has_database_privilege(pg_catalog.current_database(), 'TEMP')"
+    b" THEN pg_catalog.current_schema() END"
+)
+"""A Query that leaves the schema of temporary objects behind and no more: it sets off no event
+triggers, as DDL would, and may be done in a transaction that is read only. Where a function has
+made temporary objects that the role may not, there is none."""
 
 _PARAMETER: Final = re.compile(rb"\$([1-9][0-9]{0,4})\b")
 _NOT_PLAIN: Final = (b"$$", b"\\", b'"', b"--", b"/*", b"\0")
@@ -131,8 +139,6 @@ def make(name: str, value: str) -> bytes:
 
 def mark(name: str) -> bytes:
     """Leaves behind what a setting with a dot leaves that was made and undone (T24)."""
-    if name == TEMPORARY:
-        return b"CREATE TEMP TABLE pgguard_mark (); DROP TABLE pg_temp.pgguard_mark"
     return b"SELECT pg_catalog.set_config(" + literal(name) + b", '', true)"
 
 

@@ -49,6 +49,18 @@ def test_names_with_a_dot_leave_on_the_next_server_what_they_left_on_the_first()
     assert server.dotted == {"app.tenant"}
 
 
+def test_the_schema_for_temporary_objects_is_made_before_settings_are() -> None:
+    shared = Shared()
+    session = shared.session()
+    server = session.shared
+    session.dotted = frozenset({upkeep.TEMPORARY, "app.tenant"})
+    handover.take_over(session, server)
+    path, mark = shared.heard(server)
+    assert path.startswith('Query "SET LOCAL search_path = pg_temp; SELECT ')
+    assert "app.tenant" in mark
+    assert server.dotted == session.dotted
+
+
 def test_after_a_reset_the_session_has_its_name_again() -> None:
     shared = Shared(total=1)
     shared.says(shared.session("b.py"), "Terminate")

@@ -44,6 +44,29 @@ def test_what_a_text_of_ours_says_is_what_postgres_does(postgres) -> None:
         connection.execute(upkeep.deallocate(b'a"b'))
 
 
+def test_the_schema_for_temporary_objects_is_made_without_ddl(database: Any) -> None:
+    with psycopg.connect(database.url, autocommit=True) as connection:
+        connection.execute(
+            "CREATE FUNCTION no() RETURNS event_trigger LANGUAGE plpgsql"
+            " AS $$ BEGIN RAISE 'DDL'; END $$;"
+            "CREATE EVENT TRIGGER no ON ddl_command_start EXECUTE FUNCTION no();"
+        )
+        look = "SELECT pg_my_temp_schema() <> 0, current_setting('search_path')"
+        before = connection.execute(look).fetchone()
+        assert before == (False, '"$user", public')
+        connection.execute("SET default_transaction_read_only = on")
+        connection.execute(upkeep.SCHEMA)
+        assert connection.execute(look).fetchone() == (True, '"$user", public')
+
+
+def test_where_the_role_may_not_make_temporary_objects_there_is_no_schema(database: Any) -> None:
+    with psycopg.connect(database.url, autocommit=True) as connection:
+        connection.execute(f"REVOKE TEMPORARY ON DATABASE {database.name} FROM PUBLIC")
+        connection.execute("SET SESSION AUTHORIZATION pg_monitor")
+        connection.execute(upkeep.SCHEMA)
+        assert connection.execute("SELECT pg_my_temp_schema()").fetchone() == (0,)
+
+
 def test_the_reset_leaves_nothing_but_prepared_statements(postgres) -> None:
     with psycopg.connect(postgres.url, autocommit=True) as connection:
         for text in (
@@ -132,3 +155,21 @@ def test_bound_values_become_constants(
     text: bytes, values: list[bytes | None], made: bytes | None
 ) -> None:
     assert upkeep.with_values(text, values) == made
+
+
+def test_no_session_is_refused_because_servers_of_other_clients_cannot_be_reset(
+    start_guard: Any, database: Any
+) -> None:
+    """Each turn meets two of them, and closes them."""
+    with psycopg.connect(database.url, autocommit=True) as connection:
+        connection.execute("CREATE ROLE unresettable LOGIN PASSWORD 'secret'")
+        connection.execute("REVOKE EXECUTE ON FUNCTION pg_advisory_unlock_all() FROM PUBLIC")
+        guard = start_guard(database.url, limits__total=2)
+        login = {"user": "unresettable", "password": "secret"}
+        sessions = [guard.connect(name, **login) for name in ("a", "a", "b", "b", "c", "c")]
+        for session in [*sessions, *reversed(sessions), *sessions]:
+            assert session.execute("SELECT 1").fetchone() == (1,)
+        for session in sessions:
+            session.close()
+        guard.close()
+        connection.execute("DROP ROLE unresettable")
