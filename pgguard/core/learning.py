@@ -148,17 +148,21 @@ def _ending_now(session: SharedSession, sent: Sent, answered: Answered) -> Seque
     if answered.status == "I" and not answered.controlled:
         return sent.effects
     if not answered.controlled:
-        kept = [e for e in sent.effects if e.kind in UNDONE or (session.ending and brings(e))]
+        lasting = UNDONE | {Kind.ROLES}
+        kept = [e for e in sent.effects if e.kind in lasting or (session.ending and brings(e))]
         session.ending = (*session.ending, *kept)
     # What began, or ended, a transaction among other things may have undone what came before.
     return [effect for effect in sent.effects if effect.kind not in UNDONE]
 
 
 def transaction_over(session: SharedSession, *, undone: bool) -> None:
-    """What would have brought back the reasons that ended in a transaction comes no more."""
+    """What would have brought back the reasons that ended in a transaction comes no more, and what
+    it has made of roles is so for others, too."""
     effects, session.ending = session.ending, ()
     if not undone:
         _end_pins(session, effects)
+        if any(effect.kind is Kind.ROLES for effect in effects):
+            session.hub.sharing.roles_changed()
 
 
 def _end_pins(session: SharedSession, effects: Sequence[Effect]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
+import pytest
 from shared import Shared
 
 from pgguard.core.login import Method
@@ -221,6 +222,20 @@ def test_roles_that_change_leave_no_server_as_it_is() -> None:
     shared.done(a.shared, "ALTER ROLE")
     assert a.state is SessionState.IDLE
     assert servers(shared) == [ServerState.CLOSING, ServerState.CLOSING]
+    shared.world.end()
+
+
+@pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK"])
+def test_roles_that_change_in_a_transaction_have_changed_for_others_at_its_end(end: str) -> None:
+    shared = Shared()
+    a = shared.session()
+    runs = (("BEGIN", "T"), ("REVOKE CONNECT ON DATABASE shop FROM PUBLIC", "T"), (end, "I"))
+    for text, status in runs:
+        a.shared.doubt = ""
+        a.pool.knows(a.pool.parameters)
+        shared.says(a, f'Query "{text}"')
+        shared.done(a.shared, text.split()[0], status)
+        assert a.pool.known is (text != "COMMIT" and not text.startswith("REVOKE"))
     shared.world.end()
 
 
