@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from pgguard.core import defining, loginevents, sequences, upkeep
 from pgguard.core.pins import Reason
 from pgguard.core.prepared import MOST
+from pgguard.sql.session_effects import Effect, Kind
 
 if TYPE_CHECKING:
     from pgguard.core.shared_server import SharedServer
@@ -41,6 +42,10 @@ _OF_TRANSACTION = frozenset(
 APPLICATION_NAME = "application_name"
 OURS = frozenset({APPLICATION_NAME, "client_encoding"})
 """Settings that a session has without having made them."""
+
+_MAKING = frozenset({Kind.SET, Kind.SET_UNKNOWN, Kind.SET_LOCAL})
+_RESETTING = frozenset({Kind.RESET_ALL, Kind.DISCARD_ALL})
+_RENAMING = Effect(Kind.RESET, APPLICATION_NAME)
 
 
 def take_over(session: SharedSession, server: SharedServer, *, own: bool = False) -> bool:
@@ -102,6 +107,19 @@ def name(session: SharedSession, server: SharedServer) -> None:
     if server.status == "I" and not session.unsynced and not named:
         server.application_name = session.application_name = session.named
         server.write(server.run(upkeep.query([upkeep.name_application(session.named)])))
+
+
+def as_told(session: SharedSession, server: SharedServer, name: str, value: str) -> str:
+    """A parameter as the session is told it: what a reset makes of the application_name, that with
+    which the server was connected, becomes the session's own behind it (`name`)."""
+    if name != APPLICATION_NAME or value != server.begun_as or value == session.named:
+        return value
+    under_way = session.batches[0] if session.batches else session.batch
+    effects = [effect for sent in under_way for effect in sent.effects]
+    if any(one.name == APPLICATION_NAME and one.kind in _MAKING for one in effects):
+        return value
+    resets = any(one.kind in _RESETTING or one == _RENAMING for one in effects)
+    return session.named if resets else value
 
 
 def mark(server: SharedServer) -> None:

@@ -11,6 +11,7 @@ is, so that the error is Postgres's own.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -30,6 +31,14 @@ LONGEST = 63
 
 MOST = 1000
 """Statements that are kept on one server; beyond it those used longest ago are closed."""
+
+
+_NAMING = re.compile(rb"execute|deallocate|prepare", re.IGNORECASE)
+
+
+def may_name_prepared(text: bytes) -> bool:
+    """Whether a text that could not be read may name prepared statements."""
+    return _NAMING.search(text) is not None
 
 
 @dataclass(slots=True, eq=False)

@@ -125,7 +125,7 @@ class Walker:
             else:
                 if kind == codes.NOTIFICATION_RESPONSE:
                     out.append(self._server.notification(body))
-                elif not self._dropping:
+                elif not self._dropping and kind != codes.PARAMETER_STATUS:
                     out.append(chunk[pos:after])
                 out.append(self._answer(kind, body))
             if self._server.fatal:
@@ -162,7 +162,7 @@ class Walker:
         return not entries or (entries[0] not in (SYNC, SYNC_OURS) and not self._heard)
 
     def _answer(self, kind: int, body: bytes) -> bytes:
-        """Learn from a message; returns what the session is told behind it."""
+        """Learn from a message; returns what the session is told behind it, or for it."""
         server = self._server
         entries = server.pipeline.entries
         if kind == codes.READY_FOR_QUERY and len(body) == 1 and self._is_loose():
@@ -173,7 +173,7 @@ class Walker:
             self._heard = kind != codes.READY_FOR_QUERY
         if kind == codes.PARAMETER_STATUS:
             name, value = backend.decode_parameter_status(body)
-            server.told(name, value, ours=self._dropping)
+            return server.told(name, value, ours=self._dropping)
         elif kind == codes.READY_FOR_QUERY:
             if len(body) != 1 or not entries or entries[0] < READY:
                 raise server.unexpected(kind)

@@ -321,14 +321,15 @@ class SharedServer(Server):
     def unexpected(self, kind: int) -> ProtocolViolation:
         return ProtocolViolation(f"unexpected message type {kind}", peer="server")
 
-    def told(self, name: str, value: str, *, ours: bool) -> None:
+    def told(self, name: str, value: str, *, ours: bool) -> bytes:
         """ParameterStatus; of `ours` the session is told when they are done, if it is news then."""
         self.parameters = {**self.parameters, name: value}
-        session = self.session
-        if session is None or ours:
-            return
+        if (session := self.session) is None or ours:
+            return b""
+        value = handover.as_told(session, self, name, value)
         session.told = {**session.told, name: value}
         self.hub.parameter_changed(self, name, value)
+        return backend.parameter_status(name, value)
 
     def notification(self, body: bytes) -> bytes:
         """NotificationResponse as the session gets it: with the pid that the sender was told."""

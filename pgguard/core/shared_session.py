@@ -18,7 +18,7 @@ from pgguard.core.gate import concerns_databases
 from pgguard.core.learning import NOTIFYING, Answered, Sent, learn
 from pgguard.core.malformed import EXPECTED, ends_alone, go_on
 from pgguard.core.pins import BY_LOGIN, Pins, Reason
-from pgguard.core.prepared import Names, Prepared
+from pgguard.core.prepared import Names, Prepared, may_name_prepared
 from pgguard.core.session import Session
 from pgguard.core.states import SessionState
 from pgguard.core.suspecting import suspected
@@ -304,7 +304,9 @@ class SharedSession(Session):
             # Within a batch we can run nothing: there it finds none of the names.
             return False
         return taken or any(
-            kind is Kind.NAMES_PREPARED or (kind in _NAMING and self._will_have(name.encode()))
+            kind is Kind.NAMES_PREPARED
+            or (kind in _NAMING and self._will_have(name.encode()))
+            or (kind is Kind.UNREAD and may_name_prepared(statement.text))
             for kind, name in statement.session
         )
 
@@ -493,4 +495,4 @@ _TERMINATE = b"X\0\0\0\4"
 _SYNC = b"S\0\0\0\4"
 _PARSED = backend.message(codes.PARSE_COMPLETE, b"")
 CALLING = frozenset({Kind.CALL, Kind.CODE, Kind.UNREAD, Kind.UNKNOWN})
-_NAMING = frozenset({Kind.EXECUTE, Kind.DEALLOCATE})
+_NAMING = frozenset({Kind.PREPARE, Kind.EXECUTE, Kind.DEALLOCATE})

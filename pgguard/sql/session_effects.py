@@ -314,6 +314,8 @@ def _set_config(args: list[Node], *, sure: bool) -> Effect:
         return Effect(Kind.ROLE, name)
     if local:
         return Effect(Kind.SET_LOCAL, name)
+    if sure and args[1].get("TypeCast", {}).get("arg", args[1]).get("A_Const", {}).get("isnull"):
+        return Effect(Kind.RESET, name)
     known = sure and ("A_Const" in args[1] or "ParamRef" in args[1] or _cast_of(args[1]))
     return Effect(Kind.SET if known else Kind.SET_UNKNOWN, name)
 

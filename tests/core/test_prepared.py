@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from pgguard.core.prepared import MOST, Change, Names, Prepared, Stand, without_formats
+from pgguard.core.prepared import (
+    MOST,
+    Change,
+    Names,
+    Prepared,
+    Stand,
+    may_name_prepared,
+    without_formats,
+)
 from pgguard.sql.statement import Statement
 from pgguard.wire.frontend import parse_message
 
@@ -205,3 +213,10 @@ def test_descriptions_that_differ_in_formats_are_the_same() -> None:
     assert without_formats(other) == without_formats(DESCRIPTION)
     assert without_formats(DESCRIPTION.replace(b"bc", b"bd")) != without_formats(DESCRIPTION)
     assert without_formats(b"") == b""
+
+
+def test_a_text_that_is_not_read_may_name_a_statement_by_three_words() -> None:
+    assert may_name_prepared(b"EXECUTE a")
+    assert may_name_prepared(b"SELECT '\\'; deallocate a")
+    assert may_name_prepared(b"SELECT * FROM pg_prepared_statements")
+    assert not may_name_prepared(b"SELECT 1")

@@ -10,7 +10,9 @@ from guard import RunningGuard, settings_for, until
 from psycopg.pq import DiagnosticField, ExecStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from conftest import Database
 
     from pgguard.launch.embedded import EmbeddedPostgres
 
@@ -101,6 +103,8 @@ def test_a_name_that_prepare_has_given_is_taken(
     one = sessions[0].pgconn
     for name in (b"a", b"b"):
         assert one.prepare(name, b"SELECT 1").status == ExecStatus.COMMAND_OK
+    with pytest.raises(psycopg.errors.DuplicatePreparedStatement):
+        sessions[0].execute("PREPARE a AS SELECT 4")
     sessions[0].execute("PREPARE p AS SELECT 2")
     taken = one.prepare(b"p", b"SELECT 3")
     assert taken.error_field(DiagnosticField.SQLSTATE) == b"42P05"
@@ -109,3 +113,45 @@ def test_a_name_that_prepare_has_given_is_taken(
     sessions[0].execute("DEALLOCATE p")
     assert one.prepare(b"p", b"SELECT 3").status == ExecStatus.COMMAND_OK
     assert value(sessions[0], "EXECUTE p") == 3
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "RESET ALL",
+        "DISCARD ALL",
+        "RESET application_name",
+        "SET application_name TO DEFAULT",
+        "SELECT 1; RESET ALL",
+        "SELECT set_config('application_name', NULL, false)",
+    ],
+)
+def test_a_reset_tells_nobody_the_name_with_which_the_server_was_connected(
+    start_guard: Callable[..., RunningGuard], database: Database, text: str
+) -> None:
+    guard = start_guard(database.url, limits__total=1)
+    with guard.connect("another") as other, guard.connect("mine") as mine:
+        other.execute("SELECT 1")
+        mine.execute("SELECT 1")
+        mine.execute(text)
+        assert mine.info.parameter_status("application_name") == "mine"
+        assert value(other, "SHOW application_name") == "another"
+        assert value(mine, "SHOW application_name") == "mine"
+
+
+@pytest.mark.parametrize(
+    "setting", ["client_encoding = 'LATIN1'", "standard_conforming_strings = off"]
+)
+def test_a_text_that_could_not_be_read_finds_the_prepared_statements_that_it_names(
+    sessions: list[psycopg.Connection[Any]], setting: str
+) -> None:
+    one, _ = sessions
+    one.execute(f"SET {setting}".encode())
+    for name in (b"a", b"b"):
+        assert one.pgconn.prepare(name, b"SELECT 1").status == ExecStatus.COMMAND_OK
+    turns(sessions)
+    assert value(one, "EXECUTE a") == 1
+    one.execute("deallocate a")
+    with pytest.raises(psycopg.errors.InvalidSqlStatementName):
+        one.execute("EXECUTE a")
+    assert value(one, "SELECT string_agg(name, ',') FROM pg_prepared_statements") == "b"
