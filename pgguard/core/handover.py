@@ -39,6 +39,7 @@ _OF_TRANSACTION = frozenset(
     {"transaction_isolation", "transaction_read_only", "transaction_deferrable"}
 )
 
+_TIMEOUT = "statement_timeout"
 APPLICATION_NAME = "application_name"
 OURS = frozenset({APPLICATION_NAME, "client_encoding"})
 """Settings that a session has without having made them."""
@@ -156,17 +157,18 @@ def check(session: SharedSession, server: SharedServer) -> None:
 def checked(session: SharedSession, server: SharedServer, now: float) -> None:
     """The answer: what is there pins, what is not there does not, and settings are learned."""
     server.checking = False
-    if server.ours_failed or len(server.row) != upkeep.CHECKED:
+    timeout, row = server.row[: -upkeep.CHECKED], server.row[-upkeep.CHECKED :]
+    if server.ours_failed or len(row) != upkeep.CHECKED:
         server.doubt = "a check had no answer"
         return
     found = {
         reason
-        for reason, value in zip(upkeep.COLUMNS, server.row[:_COLUMNS], strict=True)
+        for reason, value in zip(upkeep.COLUMNS, row[:_COLUMNS], strict=True)
         if value not in (None, b"", b"0", b"none")
     }
     for reason in found:
         session.pin(reason, "found by a check")
-    prepared = int(server.row[-2] or b"0")
+    prepared = int(row[-2] or b"0")
     if prepared != server.stand.asked:
         # Code has run DEALLOCATE: nobody knows of which, and they were not its session's alone.
         server.doubt = server.doubt or "prepared statements are gone"
@@ -175,11 +177,21 @@ def checked(session: SharedSession, server: SharedServer, now: float) -> None:
     if session.unverified:
         # What was sent behind the check may have done what the check has not found.
         return
-    unsure, settings, schema, _, dotted = server.row[_COLUMNS:]
+    unsure, settings, schema, _, dotted = row[_COLUMNS:]
     _learn_marks(session, server, set(_read(dotted)), temporary=schema == b"t")
-    kept = _learn_settings(session, server, (unsure or b"").decode(), _read(settings, dotted))
+    values = _read(settings, dotted)
+    if timeout:
+        _tell_timeout(values, (timeout[0] or b"").decode())
+    kept = _learn_settings(session, server, (unsure or b"").decode(), values)
     for reason in CHECKED - found - kept:
         session.pins.verified(reason)
+
+
+def _tell_timeout(values: dict[str, str], told: str) -> None:
+    """What the check has found of the setting that it changes itself."""
+    begun = values.pop(_TIMEOUT, "")
+    if begun != str(upkeep.milliseconds(told)):
+        values[_TIMEOUT] = told
 
 
 def _read(*columns: bytes | None) -> dict[str, str]:

@@ -366,7 +366,7 @@ class SharedServer(Server):
 
     def row_of_ours(self, body: bytes) -> None:
         if self.checking or self.marker or self.asking:
-            self.row = backend.decode_row(body)
+            self.row = [*self.row, *backend.decode_row(body)]
 
     def copy_in_begins(self) -> None:
         promised = self.pipeline.promised

@@ -40,7 +40,10 @@ def _spelled(query: bytes) -> bytes:
 
 
 _CHECK: Final = (
-    b"""SELECT
+    b"""SET LOCAL transaction_isolation = 'read committed';
+SELECT pg_catalog.current_setting('statement_timeout');
+SET LOCAL statement_timeout = 0;
+SELECT
  (SELECT pg_catalog.count(*) FROM pg_catalog.pg_locks
    WHERE locktype OPERATOR(pg_catalog.=) 'advisory'
      AND pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()),
@@ -55,7 +58,8 @@ _CHECK: Final = (
  (SELECT pg_catalog.string_agg(name, ' ') FROM pg_catalog.pg_settings
    WHERE source OPERATOR(pg_catalog.=) 'session' AND context OPERATOR(pg_catalog.<>) 'user'),
  """
-    + _spelled(b"""SELECT pg_catalog.json_object_agg(pg_catalog.lower(name), setting)
+    + _spelled(b"""SELECT pg_catalog.json_object_agg(pg_catalog.lower(name),
+     CASE WHEN name OPERATOR(pg_catalog.=) 'statement_timeout' THEN reset_val ELSE setting END)
    FROM pg_catalog.pg_settings
    WHERE source OPERATOR(pg_catalog.=) 'session' AND context OPERATOR(pg_catalog.=) 'user'""")
     + b""",
@@ -63,10 +67,11 @@ _CHECK: Final = (
  (SELECT pg_catalog.count(*) FROM pg_catalog.pg_prepared_statements WHERE NOT from_sql),
  """
 )
-"""One row: advisory locks, channels, SQL-level statements, cursors WITH HOLD, temporary objects,
-the role, settings made in the session that it may not be able to make again, those that it may
-with their values, whether there is a schema for temporary objects (T23), statements prepared by
-the protocol; then `_DOTTED`."""
+"""Two rows. statement_timeout, which ends no check: behind it, it counts as made in the session,
+with the value that a reset would give it. Then: advisory locks, channels, SQL-level statements,
+cursors WITH HOLD, temporary objects, the role, settings made in the session that it may not be
+able to make again, those that it may with their values, whether there is a schema for temporary
+objects (T23), statements prepared by the protocol; then `_DOTTED`."""
 
 _DOTTED: Final = _spelled(
     b"SELECT pg_catalog.json_object_agg(n, pg_catalog.current_setting(n, true))"
@@ -104,7 +109,15 @@ COLUMNS: Final = (
 """What the first columns of a check are evidence of, unless they are 0, none, empty or NULL."""
 
 CHECKED: Final = len(COLUMNS) + 5
-"""Columns of a check."""
+"""Columns of the second row of a check."""
+
+_UNITS: Final = {"": 1, "ms": 1, "s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+
+def milliseconds(shown: str) -> int | None:
+    """A setting in milliseconds as SHOW has it; None if it is no such thing."""
+    found = re.fullmatch("([0-9]+)([a-z]*)", shown)
+    return int(found[1]) * _UNITS[found[2]] if found and found[2] in _UNITS else None
 
 
 def literal(text: str) -> bytes:

@@ -100,6 +100,22 @@ def test_what_a_check_finds_pins(column: int, value: bytes, reason: Reason) -> N
     assert set(session.pins.reasons) == {reason}
 
 
+@pytest.mark.parametrize(("told", "learned"), [("0", False), ("5s", False), ("7ms", True)])
+def test_a_check_learns_the_statement_timeout_that_it_changes_itself(
+    told: str, *, learned: bool
+) -> None:
+    session = Shared().session()
+    session.pins.add(Reason.FUNCTION, "", 1.0, "f()")
+    session.unverified = False
+    begun = b"5000" if told == "5s" else b"0"
+    settings = digits(b'{"statement_timeout": "%b"}' % begun)
+    session.shared.row = [told.encode(), *CLEAN[:8], settings, *CLEAN[9:]]
+    handover.checked(session, session.shared, 2.0)
+    made = {"statement_timeout": upkeep.make("statement_timeout", told)} if learned else {}
+    assert session.tracked.settings == made
+    assert not session.pinned
+
+
 def test_a_check_learns_what_code_has_made_of_the_settings() -> None:
     session = Shared().session()
     server = session.shared

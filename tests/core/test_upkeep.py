@@ -19,6 +19,18 @@ def read(digits: str) -> Any:
 NASTY = ["plain", "it's", "back\\slash", "both\\'", '"', "é 漢字", "$1", "; DROP TABLE x --", ""]
 
 
+OF_THE_CHECK = {"statement_timeout": "0", "transaction_isolation": "read committed"}
+"""Settings that it makes itself."""
+
+
+def answer(connection: psycopg.Connection[Any], check: bytes) -> psycopg.Cursor[Any]:
+    """At the last row of a check."""
+    cursor = connection.execute(check)
+    while cursor.nextset():
+        pass
+    return cursor
+
+
 @pytest.mark.parametrize("text", NASTY)
 @pytest.mark.parametrize("standard", ["on", "off"])
 def test_a_literal_is_its_text_whatever_the_session_makes_of_backslashes(
@@ -81,25 +93,27 @@ def test_the_reset_leaves_nothing_but_prepared_statements(postgres) -> None:
             connection.execute(text)
         connection.execute("SELECT set_config('app.tenant', 'a', false)")
         check = upkeep.check({"app.tenant", "app.other", upkeep.TEMPORARY})
-        before = connection.execute(check).fetchone()
+        before = answer(connection, check).fetchone()
         assert before is not None
         assert before[:4] == (1, 1, 1, 1)
         assert before[4] > 0
         assert before[5:8] == ("pg_monitor", "role", None)
-        assert read(before[8]) == {"lock_timeout": "3000"}
+        assert read(before[8]) == {"lock_timeout": "3000", **OF_THE_CHECK}
         assert before[9] is True
         assert before[10] == 0
         assert read(before[11]) == {"app.tenant": "a"}
         connection.execute(upkeep.RESET)
-        after = connection.execute(check).fetchone()
+        after = answer(connection, check).fetchone()
         assert after is not None
-        assert after[:-1] == (0, 0, 1, 0, 0, "none", "", None, None, True, 0)
+        assert after[:8] == (0, 0, 1, 0, 0, "none", "", None)
+        assert read(after[8]) == OF_THE_CHECK
+        assert after[9:11] == (True, 0)
         assert read(after[-1]) == {"app.tenant": ""}
 
 
 def test_the_check_has_a_reason_for_each_of_its_columns(postgres) -> None:
     with psycopg.connect(postgres.url) as connection:
-        cursor = connection.execute(upkeep.check([]))
+        cursor = answer(connection, upkeep.check([]))
         assert cursor.description is not None
         assert len(cursor.description) == upkeep.CHECKED
 
@@ -173,3 +187,24 @@ def test_no_session_is_refused_because_servers_of_other_clients_cannot_be_reset(
             session.close()
         guard.close()
         connection.execute("DROP ROLE unresettable")
+
+
+@pytest.mark.parametrize(("shown", "value"), [("0", 0), ("7ms", 7), ("2min", 120_000), ("x", None)])
+def test_times_are_read_as_they_are_shown(shown: str, value: int | None) -> None:
+    assert upkeep.milliseconds(shown) == value
+
+
+def test_no_statement_timeout_of_the_session_ends_a_check(start_guard: Any, database: Any) -> None:
+    guard = start_guard(database.url, limits__total=1)
+    with guard.connect("a") as session, guard.connect("b") as other:
+        session.execute(
+            "CREATE FUNCTION hurry() RETURNS void LANGUAGE plpgsql"
+            " AS $$ BEGIN PERFORM set_config('statement_timeout', '1', false); END $$"
+        )
+        other.execute("SELECT 1")
+        for text, shown in (("SELECT hurry()", "1ms"), ("RESET ALL; SELECT version()", "0")):
+            session.execute(text)
+            for _ in range(3):
+                assert other.execute("SHOW statement_timeout").fetchone() == ("0",)
+                assert session.execute("SHOW statement_timeout").fetchone() == (shown,)
+                session.execute("DO $$ BEGIN END $$")
