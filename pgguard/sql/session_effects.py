@@ -132,9 +132,7 @@ _DISCARDS: Final = {
 
 _ROLES: Final = frozenset({"role", "session_authorization"})
 
-_OF_TRANSACTION: Final = frozenset(
-    {"transaction_isolation", "transaction_read_only", "transaction_deferrable"}
-)
+_LOCAL: Final = ("transaction_isolation", "transaction_read_only", "transaction_deferrable")
 """Settings that are no longer there when the transaction is over."""
 
 TEMPORARY: Final = "pg_temp"
@@ -321,12 +319,12 @@ def _set_config(args: list[Node], *, sure: bool) -> Effect:
 
 
 def _is_one_call(body: Node) -> bool:
-    """SELECT f(…) without FROM, WHERE or anything else, another function that would be called again
-    with it least of all."""
+    """SELECT f(…) with nothing that would be done again with it; asyncpg asks current_setting."""
     if set(body) - {"targetList", "limitOption", "op"}:
         return False
-    targets = body.get("targetList", [])
-    return len(targets) == 1 and "FuncCall" in targets[0].get("ResTarget", {}).get("val", {})
+    values = [target.get("ResTarget", {}).get("val", {}) for target in body.get("targetList", [])]
+    names = [_name(value.get("FuncCall", {}).get("funcname", [])) for value in values]
+    return all(names) and len(names) - names.count("current_setting") == 1
 
 
 def _set(body: Node) -> Iterator[Effect]:
@@ -344,7 +342,7 @@ def _set(body: Node) -> Iterator[Effect]:
         resets = kind in {"VAR_RESET", "VAR_SET_DEFAULT"} or _is_none(name, body)
         if not local:
             yield Effect(Kind.RESET_ROLE if resets else Kind.ROLE, name)
-    elif name in _OF_TRANSACTION:
+    elif name in _LOCAL:
         return
     elif name == "seed":
         yield Effect(Kind.SEED)

@@ -46,6 +46,14 @@ SETTINGS = {
     "SELECT set_config('a.b', NULL, true)": [("set local", "a.b")],
     "SELECT set_config('a.b', NULL, false), f()": [("call", "f"), ("set unknown", "a.b")],
     "SELECT set_config($1, 'c', false)": [("set unknown", "")],
+    "SELECT current_setting('a') AS cur, set_config('a', 'b', false) AS new": [
+        ("call", "current_setting"),
+        ("set", "a"),
+    ],
+    "SELECT my.current_setting('a'), set_config('a', 'b', false)": [
+        ("call", "my.current_setting"),
+        ("set unknown", "a"),
+    ],
     "SELECT set_config('a.b', 'c', $1)": [("set unknown", "")],
     "SELECT set_config('a.b', x, false) FROM t": [("set unknown", "a.b")],
     "SELECT set_config('a.b', 'c', false) WHERE random() < 0.5": [
