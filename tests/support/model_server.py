@@ -290,14 +290,17 @@ class ModelServer:
         if found := _MADE.match(text):
             self._set(found[1], found[2], local=False)
             return [(found[2].encode(),)]
-        if text.startswith("SELECT\n"):
-            return [self._looked_at()]
+        if text.startswith("SET LOCAL transaction_isolation"):
+            timeout = self.state.settings["statement_timeout"].encode()
+            return [(timeout,), self._looked_at()]
         return None
 
     def _looked_at(self) -> tuple[bytes | None, ...]:
         changed = {n: v for n, v in self.state.settings.items() if v != self.startup[n]}
+        # The check has set it itself.
+        changed["statement_timeout"] = self.startup["statement_timeout"]
         counts = (self.locks, len(self.state.listening), len(self.sql_prepared), 0, 0)
-        made = json.dumps(changed).encode().hex().encode() if changed else None
+        made = json.dumps(changed).encode().hex().encode()
         prepared = len(self.statements.keys() - {""})
         row = *(b"%d" % count for count in counts), b"none", b"", None, made, b"f"
         assert len(row) + 2 == upkeep.CHECKED
