@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pgguard.core import defining, loginevents, sequences, upkeep
 from pgguard.core.pins import Reason
 from pgguard.core.prepared import MOST
-from pgguard.sql.session_effects import Effect, Kind
+from pgguard.sql.session_effects import OF_TRANSACTION, Effect, Kind
 
 if TYPE_CHECKING:
     from pgguard.core.shared_server import SharedServer
@@ -35,10 +35,6 @@ CHECKED = frozenset(
 """Reasons that a check may find to be none."""
 
 _COLUMNS = len(upkeep.COLUMNS)
-_OF_TRANSACTION = frozenset(
-    {"transaction_isolation", "transaction_read_only", "transaction_deferrable"}
-)
-
 _TIMEOUT = "statement_timeout"
 APPLICATION_NAME = "application_name"
 OURS = frozenset({APPLICATION_NAME, "client_encoding"})
@@ -46,7 +42,7 @@ OURS = frozenset({APPLICATION_NAME, "client_encoding"})
 
 _MAKING = frozenset({Kind.SET, Kind.SET_UNKNOWN, Kind.SET_LOCAL})
 _RESETTING = frozenset({Kind.RESET_ALL, Kind.DISCARD_ALL})
-_RENAMING = Effect(Kind.RESET, APPLICATION_NAME)
+RENAMING = Effect(Kind.RESET, APPLICATION_NAME)
 
 
 def take_over(session: SharedSession, server: SharedServer, *, own: bool = False) -> bool:
@@ -119,7 +115,7 @@ def as_told(session: SharedSession, server: SharedServer, name: str, value: str)
     effects = [effect for sent in under_way for effect in sent.effects]
     if any(one.name == APPLICATION_NAME and one.kind in _MAKING for one in effects):
         return value
-    resets = any(one.kind in _RESETTING or one == _RENAMING for one in effects)
+    resets = any(one.kind in _RESETTING or one == RENAMING for one in effects)
     return session.named if resets else value
 
 
@@ -222,7 +218,7 @@ def _learn_settings(
             told = session.named if name == APPLICATION_NAME else _begun(session, name)
             if value == told:
                 continue
-        if name not in _OF_TRANSACTION and (value or "." not in name):
+        if name not in OF_TRANSACTION and (value or "." not in name):
             made[name] = upkeep.make(name, value)
     if defining.is_temporary(values.get(defining.SEARCH_PATH, "")):
         session.creates_temporary = True

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from pgguard.core import defining, spelling
+from pgguard.core.handover import RENAMING
 from pgguard.core.pins import UNDONE, Reason, brings
 from pgguard.core.tracked import RESET
 from pgguard.core.upkeep import TEMPORARY, make
@@ -26,8 +27,6 @@ CLEARING = frozenset({Kind.DEALLOCATE_ALL, Kind.DISCARD_ALL})
 
 NOTIFYING = frozenset({Kind.NOTIFY, Kind.CALL, Kind.CODE, Kind.UNREAD})
 """What may send notifications."""
-
-_RENAMING = Effect(Kind.RESET, "application_name")
 
 MARKING = frozenset({Kind.SET, Kind.SET_LOCAL, Kind.SET_UNKNOWN, Kind.RESET})
 """What makes a setting with a dot, if it is not there yet: RESET, too (find_option in guc.c)."""
@@ -85,7 +84,7 @@ def must_settle(session: SharedSession) -> bool:
         effect.kind in CLEARING
         or effect.name in spelling.SETTINGS
         or (effect.kind is Kind.RESET_ALL and (other or session.names.spelling != spelling.USUAL))
-        or (other and effect == _RENAMING)
+        or (other and effect == RENAMING)
         for sent in session.batches[-1]
         for effect in sent.effects
     )

@@ -317,6 +317,8 @@ class Sharing:
         session = server.session
         if session is None:
             return
+        # Had Postgres passed over what it was for, it would be another one's.
+        server.refusing = b""
         if server.linking:
             server.linking = False
             if server.asking:

@@ -200,16 +200,16 @@ def exchange(
     texts = [*before, *(reset(name) for name in resets if name not in late)]
     texts += (text for name, text in made.items() if name not in late)
     texts += behind
-    changed = [name for name in late if name in resets or name in made]
+    changed = {name for name in late if name in resets or name in made}
     queries: list[list[bytes]] = []
-    if not all(map(spelling.is_plain, texts)):
+    if not all(map(spelling.is_plain, (*texts, *made.values()))):
         queries.append(spelling.neutral(parameters))
-        changed += (name for name in spelling.SETTINGS if name not in changed)
+        changed.update(spelling.SETTINGS)
     if texts:
         hurried = [name for name in spelling.HURRYING if name in had]
         texts[:0] = map(reset, hurried)
-        changed += (name for name in hurried if name not in changed)
-    texts += (wanted.get(name) or reset(name) for name in changed)
+        changed.update(hurried)
+    texts += (wanted.get(name) or reset(name) for name in late if name in changed)
     if texts:
         queries.append(texts)
     return queries

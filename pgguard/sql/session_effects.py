@@ -132,7 +132,9 @@ _DISCARDS: Final = {
 
 _ROLES: Final = frozenset({"role", "session_authorization"})
 
-_LOCAL: Final = ("transaction_isolation", "transaction_read_only", "transaction_deferrable")
+OF_TRANSACTION: Final = frozenset(
+    {"transaction_isolation", "transaction_read_only", "transaction_deferrable"}
+)
 """Settings that are no longer there when the transaction is over."""
 
 TEMPORARY: Final = "pg_temp"
@@ -342,7 +344,7 @@ def _set(body: Node) -> Iterator[Effect]:
         resets = kind in {"VAR_RESET", "VAR_SET_DEFAULT"} or _is_none(name, body)
         if not local:
             yield Effect(Kind.RESET_ROLE if resets else Kind.ROLE, name)
-    elif name in _LOCAL:
+    elif name in OF_TRANSACTION:
         return
     elif name == "seed":
         yield Effect(Kind.SEED)

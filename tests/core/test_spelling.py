@@ -67,6 +67,15 @@ def test_a_short_timeout_ends_no_text_of_ours() -> None:
     both = made(statement_timeout=short, work_mem=memory)
     assert given(both, statement_timeout=short) == [[b'RESET "statement_timeout"', memory, short]]
     assert given(both, statement_timeout=short, work_mem=memory) == []
+    back = [b'RESET "client_encoding"', b'RESET "standard_conforming_strings"']
+    named = made(statement_timeout=short, search_path=NAMED)
+    assert given(named) == [NEUTRAL, [NAMED, *back, short]]
+
+
+def test_what_comes_last_is_read_as_it_was_written_too() -> None:
+    latin = "SET client_encoding = latin1 -- é".encode()
+    back = [b'RESET "standard_conforming_strings"']
+    assert given(made(client_encoding=latin)) == [NEUTRAL, [latin, *back]]
 
 
 @pytest.mark.parametrize(
@@ -117,11 +126,30 @@ def test_a_statement_that_would_be_read_as_another_is_refused(text: str, *, matt
     assert parse.startswith("Parse")
     assert (text.replace("\\", "\\\\") in parse or text in parse) is not matters
     if matters:
-        error = 'ErrorResponse S="ERROR" V="ERROR" C="42601" M="syntax error"'
+        error = 'ErrorResponse ERROR 42601 "syntax error"'
         shared.says(server, error, "ReadyForQuery I")
         told, ready = shared.heard(session)
         assert told.startswith('ErrorResponse ERROR 0A000 "pgguard: a prepared')
         assert ready == "ReadyForQuery I"
+    shared.world.end()
+
+
+def test_a_refusal_that_postgres_has_passed_over_is_nobody_elses() -> None:
+    shared = Shared()
+    session = shared.session()
+    server = session.shared
+    shared.says(session, f'Parse "s" "{TOLD_APART}"', "Sync")
+    shared.says(server, "ParseComplete", "ParameterDescription", "NoData", "ReadyForQuery I")
+    session.names.respelled(LATIN)
+    server.stand.cleared()
+    shared.says(session, 'Parse "" "SELECT FROM"', "Flush")
+    shared.says(server, 'ErrorResponse ERROR 42601 "syntax error"')
+    shared.says(session, 'Bind "" "s"', "Sync")
+    shared.says(server, "ReadyForQuery I")
+    shared.says(session, 'Query "SELECT 1/0"')
+    shared.heard(session)
+    shared.says(server, 'ErrorResponse ERROR 22012 "zero"', "ReadyForQuery I")
+    assert shared.heard(session)[0].startswith("ErrorResponse ERROR 22012")
     shared.world.end()
 
 
